@@ -1,0 +1,127 @@
+//! The `Codec` plug point: messages to bytes and back.
+//!
+//! # Contract
+//! Each sentence is one case of the conformance suite in [`crate::testkit`].
+//!
+//! - Decoding what was encoded gives an equal message, however the bytes are cut into pieces.
+//! - Several messages in one piece come out one by one, in order.
+//! - A frame above the cap is refused at the byte after the cap, before its end has come.
+//! - No byte is scanned twice: cutting a frame into single bytes costs time linear in its length.
+//! - Memory never exceeds a small multiple of what has arrived.
+//! - A message that cannot be read, or whose type is not known, is an error that is not fatal; the next one is read.
+//! - A response with a block that cannot be read comes out with the blocks before it, and says why.
+//! - `sniff` never claims the bytes of another codec, and decides within 16 bytes.
+
+use std::fmt::Debug;
+
+use bytes::BytesMut;
+
+use crate::types::{Message, MessageKind};
+
+/// Turns messages into bytes and back. See the [module documentation](self) for the contract.
+pub trait Codec: Debug + Send + Sync + 'static {
+    /// A short name, `json` for example: part of link names, logs and negotiation.
+    fn name(&self) -> &'static str;
+
+    /// Appends the frame of `message` to `out`; on an error `out` is as it was.
+    ///
+    /// # Errors
+    /// The frame would be longer than `cap` bytes.
+    fn encode(&self, message: &Message, cap: usize, out: &mut BytesMut) -> Result<(), EncodeError>;
+
+    /// A decoder for one stream.
+    fn decoder(&self) -> Box<dyn Decoder>;
+
+    /// Whether the first bytes of a stream are this codec's.
+    fn sniff(&self, prefix: &[u8]) -> Sniff;
+}
+
+/// Reads the messages of one stream.
+pub trait Decoder: Debug + Send {
+    /// Takes the next whole message off the front of `buffer`, which only ever grows at its end between calls;
+    /// `None` where more bytes are needed. A frame may have at most `cap` bytes.
+    ///
+    /// # Errors
+    /// After an error that [is not fatal](DecodeError::is_fatal) the frame is gone from `buffer` and the next call goes on behind it.
+    fn decode(&mut self, buffer: &mut BytesMut, cap: usize) -> Result<Option<Message>, DecodeError>;
+}
+
+/// What the first bytes of a stream say about its codec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sniff {
+    /// They are this codec's.
+    Mine,
+    /// They are not.
+    NotMine,
+    /// Too few to tell.
+    NeedMore,
+}
+
+/// A message cannot be framed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a {} message of more than {cap} bytes cannot be sent", kind.name())]
+pub struct EncodeError {
+    /// The message's type.
+    pub kind: MessageKind,
+    /// The cap that it would exceed.
+    pub cap: usize,
+}
+
+/// A frame cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The frame is no message. The stream goes on behind it.
+    #[error("malformed message: {0}")]
+    Malformed(String),
+    /// The message is of a type that this node does not know. The stream goes on behind it.
+    #[error("unknown message type {0:?}")]
+    UnknownType(String),
+    /// The frame is longer than the cap.
+    #[error("a frame of more than {cap} bytes")]
+    TooLarge {
+        /// The cap, in bytes.
+        cap: usize,
+    },
+    /// Where the next frame starts is not known any more, or the peer speaks another codec.
+    #[error("the stream cannot be read: {0}")]
+    Desync(String),
+}
+
+impl DecodeError {
+    /// Whether the stream cannot be read any further.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::Desync(_))
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<C: Codec + ?Sized> Codec for std::sync::Arc<C> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+    fn encode(&self, message: &Message, cap: usize, out: &mut BytesMut) -> Result<(), EncodeError> {
+        (**self).encode(message, cap, out)
+    }
+    fn decoder(&self) -> Box<dyn Decoder> {
+        (**self).decoder()
+    }
+    fn sniff(&self, prefix: &[u8]) -> Sniff {
+        (**self).sniff(prefix)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<C: Codec + ?Sized> Codec for Box<C> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+    fn encode(&self, message: &Message, cap: usize, out: &mut BytesMut) -> Result<(), EncodeError> {
+        (**self).encode(message, cap, out)
+    }
+    fn decoder(&self) -> Box<dyn Decoder> {
+        (**self).decoder()
+    }
+    fn sniff(&self, prefix: &[u8]) -> Sniff {
+        (**self).sniff(prefix)
+    }
+}

@@ -1,0 +1,9 @@
+//! A framework for small proof-of-authority chains.
+
+pub mod codec;
+pub mod executor;
+pub mod rules;
+pub mod store;
+pub mod sync;
+pub mod transport;
+pub mod types;

@@ -1,0 +1,318 @@
+//! The `SyncStrategy` plug point: which blocks to ask whom for, and what to do about forks.
+//!
+//! A strategy is a state machine without IO: the engine hands it events with the time, and carries out its actions.
+//! Bodies of blocks stay in the engine; a strategy sees their links and names them by batch.
+//!
+//! # Contract
+//! Each sentence is one case of the conformance suite in [`crate::testkit`].
+//!
+//! - The same events at the same times give the same actions.
+//! - At most one request is outstanding with a peer.
+//! - A request asks for 1 to 500 consecutive heights.
+//! - Blocks are imported in order: a batch's first block extends the tip, or the block before it in an earlier batch under import.
+//! - Every batch handed over is imported or discarded, once.
+//! - A peer that is gone is asked for nothing, and what was asked of it is asked of another.
+//! - An announced tip alone changes neither mode to SYNCING nor memory by more than a constant per peer.
+//! - With one honest peer among any number of silent or lying ones, the tip of the honest one is reached.
+//! - A strategy that is SYNCED with all claims closed has no outstanding request and asks for a deadline no earlier than its next probe.
+//! - After a rollback that leads to nothing better, `FinishReorg { keep: false }` follows.
+//! - An honest peer is never penalised, whatever the others do.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use crate::types::{BlockLink, Height, Tip};
+
+pub mod batch;
+pub mod fork;
+
+/// Our own number for a connection. Peers are told apart by nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u64);
+
+/// A strategy's own number for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// The engine's number for blocks that were delivered and wait for import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(pub u64);
+
+/// Decides what a node asks for. See the [module documentation](self) for the contract.
+pub trait SyncStrategy: Debug + Send + 'static {
+    /// Takes an event. `now` is the time since the node started, and never falls.
+    fn handle(&mut self, now: Duration, event: SyncEvent);
+
+    /// The next thing to do; call it until it gives `None` after every [`handle`](Self::handle).
+    fn poll_action(&mut self) -> Option<SyncAction>;
+
+    /// When to send the next [`SyncEvent::Tick`], at the latest.
+    fn next_deadline(&self) -> Option<Duration>;
+
+    /// What operators may know.
+    fn status(&self) -> SyncStatus;
+}
+
+/// What a strategy is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SyncEvent {
+    /// Our chain ends here: at the start, and whenever it changed by anything but this strategy's own actions.
+    LocalTip(Option<Tip>),
+    /// How the node stands to the network.
+    Connectivity(Connectivity),
+    /// A handshake, first or repeated: the peer claims this tip (`None`: an empty chain).
+    PeerTip {
+        /// Who.
+        peer: ConnId,
+        /// The claimed height.
+        height: Option<Height>,
+        /// Whether the peer is a legacy one: honest and slow, asked for small ranges, not punished for silence.
+        legacy: bool,
+    },
+    /// A new block from this peer that was not just applied: it is above our tip and does not extend it, or another block at our tip's height or below.
+    Announced {
+        /// Who.
+        peer: ConnId,
+        /// The block's place. Its signature fits the key of its proposer as far as that is known.
+        link: BlockLink,
+    },
+    /// The connection has ended.
+    PeerGone {
+        /// Who.
+        peer: ConnId,
+    },
+    /// The answer to a request: the blocks are consecutive and start where the request did (the engine checked).
+    Blocks {
+        /// Who.
+        peer: ConnId,
+        /// Which request.
+        request: RequestId,
+        /// The name of these blocks from here on. Present also if there are none.
+        batch: BatchId,
+        /// Their places; may be fewer than asked for, or none.
+        links: Vec<BlockLink>,
+        /// Their size on the wire.
+        bytes: usize,
+        /// Whether the block after these could not be read.
+        malformed: bool,
+    },
+    /// A request will get no answer.
+    RequestFailed {
+        /// Who.
+        peer: ConnId,
+        /// Which request.
+        request: RequestId,
+        /// Why.
+        why: RequestFailure,
+    },
+    /// All blocks of a batch are applied, durably.
+    Imported {
+        /// Which batch.
+        batch: BatchId,
+        /// Our tip now.
+        tip: Tip,
+    },
+    /// A block of a batch cannot be applied; those before it are, durably.
+    Rejected {
+        /// Which batch. It is gone.
+        batch: BatchId,
+        /// The block's height.
+        height: Height,
+        /// What kind of reason.
+        why: RejectKind,
+        /// Our tip now.
+        tip: Option<Tip>,
+    },
+    /// A rollback is done.
+    RolledBack {
+        /// Our tip now.
+        tip: Option<Tip>,
+    },
+    /// A rollback cannot be done: undo records, a checkpoint or the store forbid it.
+    RollbackFailed {
+        /// Our tip, unchanged.
+        tip: Option<Tip>,
+    },
+    /// The reorganisation under way has ended.
+    ReorgFinished {
+        /// Our tip now.
+        tip: Option<Tip>,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// How a node stands to the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connectivity {
+    /// There is nobody to dial and nobody connected.
+    NoPeersKnown,
+    /// Dials are under way.
+    Dialling,
+    /// Every known address was dialled and none answered.
+    AllDialsFailed,
+    /// At least one handshake is done.
+    Connected,
+}
+
+/// Why a request got no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestFailure {
+    /// Its deadline passed.
+    TimedOut,
+    /// The answer was not what was asked for: another range, or a frame that could not be read.
+    BadAnswer,
+    /// It could not be sent.
+    NotSent,
+}
+
+/// Why a block cannot be applied: what follows from it, not what was wrong (the log says that).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RejectKind {
+    /// It does not extend the tip.
+    NotLinked,
+    /// It breaks a rule, and whoever signed or sent it is at fault.
+    Invalid,
+    /// Its proposer's key is not the one that we know: under v1 rules perhaps our own doing (a swapped STAKE key).
+    WrongProposer,
+    /// Its time is ahead of our clock: it may be valid later.
+    FromTheFuture,
+    /// Only our stricter reading of the rules refuses it; nobody is at fault.
+    Stricter,
+    /// Its body is not the one that its header commits to: ask somebody else.
+    BodyMismatch,
+    /// It contradicts a checkpoint.
+    Checkpoint,
+    /// Our own store failed.
+    Local,
+}
+
+/// What a strategy wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SyncAction {
+    /// Ask a peer for blocks.
+    Request {
+        /// Whom.
+        peer: ConnId,
+        /// A number that was not used before.
+        request: RequestId,
+        /// The first height.
+        from: Height,
+        /// The last height.
+        to: Height,
+        /// How long to wait for the answer.
+        timeout: Duration,
+    },
+    /// Forget a request. A late answer is forgiven.
+    Cancel {
+        /// Which.
+        request: RequestId,
+    },
+    /// Apply the blocks of a batch.
+    Import {
+        /// Which.
+        batch: BatchId,
+    },
+    /// Drop the blocks of a batch.
+    Discard {
+        /// Which.
+        batch: BatchId,
+    },
+    /// Remove the blocks above `keep` (all for `None`), and keep them aside.
+    Rollback {
+        /// The height of the new tip.
+        keep: Option<Height>,
+    },
+    /// End the reorganisation: the new branch stays, or the removed blocks come back.
+    FinishReorg {
+        /// Whether the new branch stays.
+        keep: bool,
+    },
+    /// A peer is provably at fault.
+    Penalise {
+        /// Who.
+        peer: ConnId,
+        /// What it did.
+        offence: SyncOffence,
+    },
+    /// Say something to the operator, in the log and the status.
+    Report(SyncReport),
+}
+
+/// What a peer is provably guilty of, as far as a strategy can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncOffence {
+    /// It delivered a block that breaks a rule.
+    InvalidBlock {
+        /// The block's height.
+        height: Height,
+    },
+}
+
+/// What operators should hear.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SyncReport {
+    /// A peer's branch leaves ours deeper than a rollback may reach.
+    ForkTooDeep {
+        /// Whose.
+        peer: ConnId,
+        /// The deepest height that was tried.
+        below: Height,
+        /// How many blocks a session may roll back.
+        bound: u64,
+    },
+    /// A reorganisation ended with the other branch.
+    Reorganised {
+        /// Blocks removed.
+        removed: u64,
+    },
+    /// A reorganisation led to nothing better, and our blocks are back.
+    PutBack {
+        /// Blocks put back.
+        restored: u64,
+    },
+    /// The sync stopped at a block that only our stricter reading refuses.
+    StoppedAt {
+        /// The block's height.
+        height: Height,
+        /// Why.
+        why: RejectKind,
+    },
+}
+
+/// The documented modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Behind, or not yet known not to be: does not produce.
+    Syncing,
+    /// May produce.
+    Synced,
+}
+
+/// What operators may know of a sync.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncStatus {
+    /// The mode.
+    pub mode: Mode,
+    /// The highest open claim.
+    pub target: Option<Height>,
+    /// Outstanding requests.
+    pub outstanding: usize,
+    /// Blocks rolled back since the start, those put back included.
+    pub rolled_back: u64,
+}
+
+impl SyncStrategy for Box<dyn SyncStrategy> {
+    fn handle(&mut self, now: Duration, event: SyncEvent) {
+        (**self).handle(now, event);
+    }
+    fn poll_action(&mut self) -> Option<SyncAction> {
+        (**self).poll_action()
+    }
+    fn next_deadline(&self) -> Option<Duration> {
+        (**self).next_deadline()
+    }
+    fn status(&self) -> SyncStatus {
+        (**self).status()
+    }
+}

@@ -1,0 +1,262 @@
+//! The `Transport` plug point: byte streams between nodes.
+//!
+//! # Contract
+//! Each sentence is one case of the conformance suite in [`crate::testkit`].
+//!
+//! - What one side writes the other reads, in order and whole.
+//! - Both directions flow at once; a full one never stalls the other.
+//! - A reader that does not read makes the writer wait; nothing grows without bound.
+//! - The end of the writer is the end of the reader's stream, after all that was written.
+//! - `close` ends both directions on both sides promptly, and is seen by `closed`.
+//! - `listen` on port 0 reports the real port; on a taken port it fails and names the address.
+//! - `dial` to a place where nobody listens fails within ten seconds with an error that names the address.
+//! - `accept` is cancel-safe: a dropped call loses no connection.
+//! - A remote that does nothing delays neither `accept` nor anybody's `upgrade`.
+//! - Dropping the listener frees its address.
+
+use std::fmt::{self, Debug};
+use std::future::Future;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub mod memory;
+
+/// Makes connections. See the [module documentation](self) for the contract.
+#[async_trait]
+pub trait Transport: Debug + Send + Sync + 'static {
+    /// A short name, `tcp` for example: part of link names and logs.
+    fn name(&self) -> &'static str;
+
+    /// Starts to listen. Cancel-safe.
+    ///
+    /// # Errors
+    /// The address is none of this transport's, or it is taken.
+    async fn listen(&self, at: &Endpoint) -> Result<Box<dyn Listener>, TransportError>;
+
+    /// Connects. Cancel-safe: a dropped call leaves no connection behind.
+    ///
+    /// # Errors
+    /// Nobody answers there, or whoever does is not who was meant.
+    async fn dial(&self, to: &Endpoint) -> Result<Connection, TransportError>;
+}
+
+/// Takes what others dial.
+#[async_trait]
+pub trait Listener: Debug + Send {
+    /// Where this listener is, with the real port.
+    fn local(&self) -> Endpoint;
+
+    /// The next connection. Cancel-safe.
+    ///
+    /// # Errors
+    /// A transient error is worth another call after a pause; after any other the listener is dead.
+    async fn accept(&mut self) -> Result<Incoming, TransportError>;
+}
+
+/// A future that owns all it needs.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A connection on its way in. The work of its security handshake is done by `upgrade`, in a bounded and timed task of the caller.
+pub struct Incoming {
+    /// Who dials.
+    pub remote: Endpoint,
+    /// Finishes the connection.
+    pub upgrade: BoxFuture<Result<Connection, TransportError>>,
+}
+
+impl Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming").field("remote", &self.remote).finish_non_exhaustive()
+    }
+}
+
+/// A connection: one or two streams, and the handle that ends it.
+#[derive(Debug)]
+pub struct Connection {
+    /// The other side's address.
+    pub remote: Endpoint,
+    /// The other side's key, where the transport proves one.
+    pub identity: Option<PeerId>,
+    /// The stream of messages.
+    pub control: Duplex,
+    /// A second stream for bulk answers, where the transport has one.
+    pub bulk: Option<Duplex>,
+    /// Ends the connection, and tells when it ended.
+    pub handle: Arc<dyn ConnectionHandle>,
+}
+
+/// A stream of bytes in both directions.
+pub struct Duplex {
+    /// What the other side writes.
+    pub reader: Box<dyn AsyncRead + Send + Unpin>,
+    /// What the other side reads. `shutdown` ends this direction in order.
+    pub writer: Box<dyn AsyncWrite + Send + Unpin>,
+}
+
+impl Debug for Duplex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Duplex").finish_non_exhaustive()
+    }
+}
+
+/// Ends a connection.
+#[async_trait]
+pub trait ConnectionHandle: Debug + Send + Sync {
+    /// Ends both directions at once. What was not yet sent may be lost. Does nothing the second time.
+    fn close(&self, reason: &str);
+
+    /// Waits until the connection has ended. Cancel-safe.
+    async fn closed(&self);
+}
+
+/// The public key of a node, where the transport proves one: Ed25519, 32 bytes, written as hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId(pub [u8; 32]);
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl Debug for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Where to listen or whom to dial: `[PEERID@]address`. What an address is depends on the transport; for sockets it is `host:port`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// The key that whoever answers must prove, if any.
+    pub identity: Option<PeerId>,
+    /// The transport's own address.
+    pub address: String,
+}
+
+impl Endpoint {
+    /// An address with nobody's key pinned.
+    pub fn new(address: impl Into<String>) -> Self {
+        Self { identity: None, address: address.into() }
+    }
+
+    /// The host and the port of an address `host:port` or `[v6]:port`.
+    ///
+    /// # Errors
+    /// The address has another form.
+    pub fn host_port(&self) -> Result<(&str, u16), ParseEndpointError> {
+        let bad = || ParseEndpointError(self.address.clone());
+        let (host, port) = self.address.rsplit_once(':').ok_or_else(bad)?;
+        let host = match host.strip_prefix('[') {
+            Some(v6) => v6.strip_suffix(']').ok_or_else(bad)?,
+            None if host.contains(':') => return Err(bad()),
+            None => host,
+        };
+        let plain =
+            !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c.is_control() || "/@\"".contains(c));
+        let port = port.parse().ok().filter(|_| port.bytes().all(|b| b.is_ascii_digit()));
+        match port {
+            Some(port) if plain => Ok((host, port)),
+            _ => Err(bad()),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.identity {
+            Some(identity) => write!(f, "{identity}@{}", self.address),
+            None => f.write_str(&self.address),
+        }
+    }
+}
+
+impl Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = ParseEndpointError;
+
+    fn from_str(text: &str) -> Result<Self, ParseEndpointError> {
+        let (identity, address) = match text.split_once('@') {
+            None => (None, text),
+            Some((key, address)) => {
+                let mut bytes = [0; 32];
+                hex::decode_to_slice(key, &mut bytes).map_err(|_| ParseEndpointError(text.to_owned()))?;
+                (Some(PeerId(bytes)), address)
+            }
+        };
+        Ok(Self { identity, address: address.to_owned() })
+    }
+}
+
+/// The text is no address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no address: expected host:port, for example 192.0.2.7:9000")]
+pub struct ParseEndpointError(pub String);
+
+/// What went wrong on the way to a connection.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing} {endpoint}: {source}")]
+pub struct TransportError {
+    /// What callers may branch on.
+    pub kind: TransportErrorKind,
+    /// What was being done: "cannot listen on", "cannot reach".
+    pub doing: &'static str,
+    /// Where.
+    pub endpoint: Endpoint,
+    /// Why.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// Kinds of [`TransportError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransportErrorKind {
+    /// The endpoint is none that this transport can use.
+    BadEndpoint,
+    /// Somebody else listens there already.
+    AddressInUse,
+    /// Nobody answers, or the connection broke.
+    Unreachable,
+    /// It took too long.
+    TimedOut,
+    /// Whoever answers is not who was meant, or speaks something else.
+    Refused,
+    /// Anything else.
+    Other,
+}
+
+impl TransportError {
+    /// Whether another attempt may succeed without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.kind, TransportErrorKind::Unreachable | TransportErrorKind::TimedOut | TransportErrorKind::Other)
+    }
+}
+
+macro_rules! forward_transport {
+    ($pointer:ident) => {
+        #[async_trait]
+        #[deny(clippy::missing_trait_methods)]
+        impl<T: Transport + ?Sized> Transport for $pointer<T> {
+            fn name(&self) -> &'static str {
+                (**self).name()
+            }
+            async fn listen(&self, at: &Endpoint) -> Result<Box<dyn Listener>, TransportError> {
+                (**self).listen(at).await
+            }
+            async fn dial(&self, to: &Endpoint) -> Result<Connection, TransportError> {
+                (**self).dial(to).await
+            }
+        }
+    };
+}
+forward_transport!(Arc);
+forward_transport!(Box);

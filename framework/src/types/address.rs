@@ -1,0 +1,141 @@
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::ser::{Serialize, Serializer};
+
+/// An account or validator address: text, compared and hashed as received.
+///
+/// Addresses that keys give are bech32 of 20 bytes under `cpc` (accounts) or `cpcvalcons` (validators), and travel as
+/// those 20 bytes in binary formats. Under v1 rules any other text is an address too.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address(Arc<str>);
+
+/// How an address is written in binary formats: the prefixes that are worth a tag of their own.
+const PREFIXES: [(u8, &str); 2] = [(1, "cpc"), (2, "cpcvalcons")];
+
+impl Address {
+    /// Takes the text as it is.
+    pub fn new(text: impl AsRef<str>) -> Self {
+        Self(text.as_ref().into())
+    }
+
+    /// The bech32 address of 20 bytes under a prefix.
+    ///
+    /// # Errors
+    /// The prefix is none that bech32 allows (empty, not ASCII, mixed case, over 83 characters).
+    pub fn bech32(prefix: &str, bytes: &[u8; 20]) -> Result<Self, InvalidPrefix> {
+        let hrp = bech32::Hrp::parse(prefix).map_err(|_| InvalidPrefix(prefix.to_owned()))?;
+        let text = bech32::encode::<bech32::Bech32>(hrp, bytes).map_err(|_| InvalidPrefix(prefix.to_owned()))?;
+        Ok(Self(text.into()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The 20 bytes and the tag of the prefix, where the text is exactly what [`Address::bech32`] would write.
+    fn compact(&self) -> Option<(u8, [u8; 20])> {
+        let (tag, prefix) = PREFIXES
+            .into_iter()
+            .rev()
+            .find(|(_, prefix)| self.0.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('1')))?;
+        let (_, data) = bech32::decode(&self.0).ok()?;
+        let bytes: [u8; 20] = data.try_into().ok()?;
+        (Self::bech32(prefix, &bytes).ok()?.0 == self.0).then_some((tag, bytes))
+    }
+}
+
+/// Bech32 has no such prefix.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no bech32 prefix: it must be 1 to 83 printable ASCII characters of one case")]
+pub struct InvalidPrefix(String);
+
+impl From<&str> for Address {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<String> for Address {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
+}
+
+impl AsRef<str> for Address {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &self.0)
+    }
+}
+
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return serializer.serialize_str(&self.0);
+        }
+        match self.compact() {
+            Some((tag, bytes)) => {
+                let mut form = [0; 21];
+                form[0] = tag;
+                form[1..].copy_from_slice(&bytes);
+                serializer.serialize_bytes(&form)
+            }
+            None => {
+                let mut form = Vec::with_capacity(1 + self.0.len());
+                form.push(0);
+                form.extend_from_slice(self.0.as_bytes());
+                serializer.serialize_bytes(&form)
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Form;
+        impl Visitor<'_> for Form {
+            type Value = Address;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an address")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Address, E> {
+                Ok(Address::new(text))
+            }
+            fn visit_bytes<E: de::Error>(self, form: &[u8]) -> Result<Address, E> {
+                let (tag, rest) = form.split_first().ok_or_else(|| E::custom("an address has no form"))?;
+                if *tag == 0 {
+                    let address = Address::new(std::str::from_utf8(rest).map_err(E::custom)?);
+                    return match address.compact() {
+                        Some(_) => Err(E::custom("a bech32 address must be sent as bytes")),
+                        None => Ok(address),
+                    };
+                }
+                let (_, prefix) = PREFIXES
+                    .into_iter()
+                    .find(|(known, _)| known == tag)
+                    .ok_or_else(|| E::custom("an address has an unknown form"))?;
+                let bytes = rest.try_into().map_err(|_| E::custom("an address must have 20 bytes"))?;
+                Address::bech32(prefix, &bytes).map_err(E::custom)
+            }
+        }
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_str(Form)
+        } else {
+            deserializer.deserialize_bytes(Form)
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The framework's one binary encoding of blocks and transactions.
+//!
+//! A version byte, then the fields in order in the postcard format. Stores keep these bytes, and a binary codec sends
+//! them unchanged, so that serving a block costs a copy. Each value has exactly one encoding that decodes.
+
+use super::{Block, Transaction};
+
+/// The first byte of every encoding.
+const VERSION: u8 = 1;
+
+/// The bytes are no block or transaction in the framework's encoding.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BlockDecodeError {
+    /// The first byte is not the version that this release writes.
+    #[error("encoding version {found}, expected {VERSION}")]
+    Version {
+        /// The byte found.
+        found: u8,
+    },
+    /// There are no bytes.
+    #[error("no bytes to decode")]
+    Empty,
+    /// A field has a value that it cannot have, or the bytes end early.
+    #[error("malformed: {0}")]
+    Malformed(#[from] postcard::Error),
+    /// Bytes are left over after the last field.
+    #[error("{0} bytes left over after the last field")]
+    Trailing(usize),
+}
+
+/// Encodes a block.
+pub fn encode_block(block: &Block) -> Vec<u8> {
+    encode(block)
+}
+
+/// Decodes a block. Memory is bounded by a small multiple of `bytes.len()`.
+///
+/// # Errors
+/// See [`BlockDecodeError`].
+pub fn decode_block(bytes: &[u8]) -> Result<Block, BlockDecodeError> {
+    decode(bytes)
+}
+
+/// Encodes a transaction.
+pub fn encode_transaction(tx: &Transaction) -> Vec<u8> {
+    encode(tx)
+}
+
+/// Decodes a transaction.
+///
+/// # Errors
+/// See [`BlockDecodeError`].
+pub fn decode_transaction(bytes: &[u8]) -> Result<Transaction, BlockDecodeError> {
+    decode(bytes)
+}
+
+fn encode<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    // The only error is a sequence of unknown length, and none of our types has one.
+    postcard::to_extend(value, vec![VERSION]).expect("blocks and transactions have known lengths")
+}
+
+fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, BlockDecodeError> {
+    let (&version, body) = bytes.split_first().ok_or(BlockDecodeError::Empty)?;
+    if version != VERSION {
+        return Err(BlockDecodeError::Version { found: version });
+    }
+    let (value, rest) = postcard::take_from_bytes(body)?;
+    if rest.is_empty() { Ok(value) } else { Err(BlockDecodeError::Trailing(rest.len())) }
+}

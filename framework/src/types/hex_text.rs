@@ -1,0 +1,133 @@
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::ser::{Serialize, Serializer};
+
+/// Hexadecimal text whose spelling matters.
+///
+/// A v1 transaction hash covers `pub_key` as the text that was received, and Python reads either case and white space
+/// between bytes. So the text survives unchanged; where it is the canonical spelling (lower case, no white space, even
+/// length, at least one byte), only its bytes are kept, which halves it in memory and in binary formats.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct HexText(Repr);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Repr {
+    /// The bytes that the canonical text spells.
+    Bytes(Box<[u8]>),
+    /// Any other text, the empty one included.
+    Text(Box<str>),
+}
+
+impl HexText {
+    /// The canonical text of `bytes`.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        if bytes.is_empty() { Self::default() } else { Self(Repr::Bytes(bytes.into())) }
+    }
+
+    /// Keeps `text` as it is, whatever it says.
+    pub fn new(text: &str) -> Self {
+        let canonical = !text.is_empty()
+            && text.len().is_multiple_of(2)
+            && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if canonical && let Ok(bytes) = hex::decode(text) {
+            Self(Repr::Bytes(bytes.into()))
+        } else {
+            Self(Repr::Text(text.into()))
+        }
+    }
+
+    /// The text as received.
+    pub fn text(&self) -> Cow<'_, str> {
+        match &self.0 {
+            Repr::Bytes(bytes) => Cow::Owned(hex::encode(bytes)),
+            Repr::Text(text) => Cow::Borrowed(text),
+        }
+    }
+
+    /// The bytes, where the text is canonical; what another spelling means is a matter of the chain's rules.
+    pub fn canonical_bytes(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Repr::Bytes(bytes) => Some(bytes),
+            Repr::Text(_) => None,
+        }
+    }
+
+    /// Whether the text is empty, which stands for "absent".
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.0, Repr::Text(text) if text.is_empty())
+    }
+}
+
+impl Default for HexText {
+    fn default() -> Self {
+        Self(Repr::Text("".into()))
+    }
+}
+
+impl fmt::Display for HexText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
+impl fmt::Debug for HexText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.text())
+    }
+}
+
+impl Serialize for HexText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_str(&self.text())
+        } else {
+            match &self.0 {
+                Repr::Bytes(bytes) => (0u8, serde_bytes_view(bytes)).serialize(serializer),
+                Repr::Text(text) => (1u8, serde_bytes_view(text.as_bytes())).serialize(serializer),
+            }
+        }
+    }
+}
+
+/// A byte slice that serialises as bytes rather than as a sequence.
+fn serde_bytes_view(bytes: &[u8]) -> impl Serialize + '_ {
+    struct View<'a>(&'a [u8]);
+    impl Serialize for View<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_bytes(self.0)
+        }
+    }
+    View(bytes)
+}
+
+impl<'de> Deserialize<'de> for HexText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = HexText;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("hexadecimal text")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<HexText, E> {
+                Ok(HexText::new(text))
+            }
+        }
+        if deserializer.is_human_readable() {
+            return deserializer.deserialize_str(Text);
+        }
+        let (tag, bytes) = <(u8, bytes::Bytes)>::deserialize(deserializer)?;
+        match tag {
+            0 if !bytes.is_empty() => Ok(Self(Repr::Bytes(bytes.as_ref().into()))),
+            1 => {
+                let text = std::str::from_utf8(&bytes).map_err(de::Error::custom)?;
+                match Self::new(text) {
+                    Self(Repr::Bytes(_)) => Err(de::Error::custom("canonical hexadecimal text must be sent as bytes")),
+                    other => Ok(other),
+                }
+            }
+            _ => Err(de::Error::custom("hexadecimal text has an unknown form")),
+        }
+    }
+}

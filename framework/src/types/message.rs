@@ -1,0 +1,154 @@
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::encoding::{self, BlockDecodeError};
+use super::{Block, EncodedBlock, Hash32, Height, Transaction};
+
+/// One message of the protocol (protocol.md section 1).
+#[derive(Debug, Clone, PartialEq)]
+pub enum Message {
+    /// Who a node is and where its chain ends; repeated, it is a tip update.
+    Handshake(Handshake),
+    /// A block that was just produced.
+    NewBlock(WireBlock),
+    /// A transaction for the pool.
+    NewTx(Arc<Transaction>),
+    /// Asks for the blocks `from ..= to`.
+    GetBlocks {
+        /// The first height asked for.
+        from_height: Height,
+        /// The last height asked for.
+        to_height: Height,
+    },
+    /// Consecutive blocks, ascending; empty where there are none.
+    BlocksResponse {
+        /// The blocks, as far as they could be read.
+        blocks: Vec<WireBlock>,
+        /// Why the block after the last of `blocks` could not be read, if there was one. Never sent.
+        malformed: Option<String>,
+    },
+}
+
+/// The five message types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MessageKind {
+    /// [`Message::Handshake`]
+    Handshake,
+    /// [`Message::NewBlock`]
+    NewBlock,
+    /// [`Message::NewTx`]
+    NewTx,
+    /// [`Message::GetBlocks`]
+    GetBlocks,
+    /// [`Message::BlocksResponse`]
+    BlocksResponse,
+}
+
+impl MessageKind {
+    /// Every type.
+    pub const ALL: [Self; 5] = [Self::Handshake, Self::NewBlock, Self::NewTx, Self::GetBlocks, Self::BlocksResponse];
+
+    /// The name on the reference's wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Handshake => "handshake",
+            Self::NewBlock => "new_block",
+            Self::NewTx => "new_tx",
+            Self::GetBlocks => "get_blocks",
+            Self::BlocksResponse => "blocks_response",
+        }
+    }
+
+    /// The type with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+impl Message {
+    /// Which of the five types this is.
+    pub fn kind(&self) -> MessageKind {
+        match self {
+            Self::Handshake(_) => MessageKind::Handshake,
+            Self::NewBlock(_) => MessageKind::NewBlock,
+            Self::NewTx(_) => MessageKind::NewTx,
+            Self::GetBlocks { .. } => MessageKind::GetBlocks,
+            Self::BlocksResponse { .. } => MessageKind::BlocksResponse,
+        }
+    }
+}
+
+/// Who a node is and where its chain ends. All of it is a claim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handshake {
+    /// `host:port` with exactly one colon: the reference splits it. A label, never a key.
+    pub node_id: String,
+    /// Where the node listens.
+    pub p2p_port: u16,
+    /// 1; not checked by the reference.
+    pub protocol_version: u32,
+    /// Must be ours.
+    pub network: String,
+    /// The height of the tip; absent (-1 in JSON) on an empty chain.
+    pub best_height: Option<Height>,
+    /// The hash of the tip; absent (null or 64 zeros in JSON) on an empty chain.
+    pub best_hash: Option<Hash32>,
+    /// The hash of block 0, if there is one; must be ours where both have one.
+    pub genesis_hash: Option<Hash32>,
+    /// Extensions that this node speaks. A peer without this field is a legacy peer.
+    pub features: Option<Vec<String>>,
+    /// A random number of this node's run: who meets their own has dialled themselves.
+    pub nonce: Option<u64>,
+}
+
+impl Handshake {
+    /// Whether the sender shows no extension at all, as the nodes of the Python reference do.
+    pub fn is_legacy(&self) -> bool {
+        self.features.is_none()
+    }
+}
+
+/// A block in a message: decoded, or still in the framework's binary encoding.
+///
+/// A codec yields whichever it has at hand, and takes either; what is missing is worked out where it is needed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WireBlock {
+    /// Decoded.
+    Decoded(Arc<Block>),
+    /// The bytes of [`encoding::encode_block`], not yet looked at if they come from a peer.
+    Encoded(bytes::Bytes),
+}
+
+impl WireBlock {
+    /// The decoded block.
+    ///
+    /// # Errors
+    /// The bytes encode no block.
+    pub fn decode(&self) -> Result<Arc<Block>, BlockDecodeError> {
+        match self {
+            Self::Decoded(block) => Ok(Arc::clone(block)),
+            Self::Encoded(bytes) => encoding::decode_block(bytes).map(Arc::new),
+        }
+    }
+
+    /// The block in the framework's binary encoding.
+    pub fn encode(&self) -> bytes::Bytes {
+        match self {
+            Self::Decoded(block) => encoding::encode_block(block).into(),
+            Self::Encoded(bytes) => bytes.clone(),
+        }
+    }
+}
+
+impl From<Block> for WireBlock {
+    fn from(block: Block) -> Self {
+        Self::Decoded(Arc::new(block))
+    }
+}
+
+impl From<&EncodedBlock> for WireBlock {
+    fn from(block: &EncodedBlock) -> Self {
+        Self::Encoded(block.bytes.clone())
+    }
+}

@@ -1,0 +1,25 @@
+//! Plain data: what blocks, transactions, messages and genesis files are made of.
+//!
+//! Nothing here decides anything. The rules that give these values a meaning live in [`crate::rules`].
+//! Every type serialises to the JSON of the reference and, through any binary serde format, to a compact form.
+
+mod address;
+mod amount;
+mod block;
+pub mod encoding;
+mod genesis;
+mod hash;
+mod hex_text;
+mod message;
+mod payload;
+mod transaction;
+
+pub use address::Address;
+pub use amount::Quantity;
+pub use block::{Block, BlockLink, EncodedBlock, Header, Height, Tip};
+pub use genesis::{Checkpoint, Genesis, GenesisError, GenesisValidator, HashRules, Network, NetworkParams};
+pub use hash::{Hash32, ParseHashError};
+pub use hex_text::HexText;
+pub use message::{Handshake, Message, MessageKind, WireBlock};
+pub use payload::Payload;
+pub use transaction::{Transaction, TxType};
