@@ -180,12 +180,11 @@ impl Line<'_> {
     }
 
     fn text_or_null(&mut self, key: &str, text: Option<&str>) {
-        match text {
-            Some(text) => self.text(key, text),
-            None => {
-                self.raw(key);
-                self.raw("null");
-            }
+        if let Some(text) = text {
+            self.text(key, text);
+        } else {
+            self.raw(key);
+            self.raw("null");
         }
     }
 

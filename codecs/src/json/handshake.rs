@@ -92,7 +92,9 @@ impl<'de> Deserialize<'de> for Features {
                 while names.len() < MAX_FEATURES
                     && let Some(raw) = seq.next_element::<&'de RawValue>()?
                 {
-                    names.extend(serde_json::from_str::<String>(raw.get()).ok().filter(|name| name.len() <= MAX_FEATURE));
+                    names.extend(
+                        serde_json::from_str::<String>(raw.get()).ok().filter(|name| name.len() <= MAX_FEATURE),
+                    );
                 }
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
                 Ok(Features(names))
