@@ -3,6 +3,7 @@
 pub mod codec;
 pub mod executor;
 pub mod limits;
+pub mod mempool;
 pub mod peers;
 pub mod rules;
 pub mod store;
