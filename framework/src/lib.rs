@@ -2,6 +2,8 @@
 
 pub mod codec;
 pub mod executor;
+pub mod limits;
+pub mod peers;
 pub mod rules;
 pub mod store;
 pub mod sync;

@@ -28,15 +28,10 @@ impl fmt::Debug for CodecFixture {
     }
 }
 
-/// Makes a module with one test for each sentence of the [`Codec`] contract.
+/// Makes a module with one test for each sentence of the [`Codec`](crate::codec::Codec) contract.
 ///
-/// ```
-/// # mod example {
-/// # use cpc_framework::{codec::*, testkit::codec::CodecFixture, types::WireBlock};
-/// # fn fixture() -> CodecFixture { unimplemented!() }
-/// cpc_framework::codec_suite!(my_codec, fixture());
-/// # }
-/// ```
+/// `codec_suite!(my_codec, fixture())` makes the module `my_codec`; the expression gives a
+/// [`CodecFixture`](crate::testkit::codec::CodecFixture), once for each test.
 #[macro_export]
 macro_rules! codec_suite {
     ($module:ident, $fixture:expr) => {

@@ -154,7 +154,7 @@ pub async fn close_wakes_who_waits_and_is_seen_by_closed(fixture: &TransportFixt
     fill(&mut dialled.control).await;
     let Duplex { mut reader, mut writer } = dialled.control;
     let reading = tokio::spawn(async move { reader.read_u8().await.map(drop) });
-    let writing = tokio::spawn(async move { writer.write_all(&[0; 1024 * 1024]).await });
+    let writing = tokio::spawn(async move { writer.write_all(&vec![0; 1024 * 1024]).await });
     let watching = tokio::spawn(async move { handle.closed().await });
     // Long enough for all three to wait; it may come too late for none of them.
     assert!(timeout(STALLED / 5, accepted.handle.closed()).await.is_err(), "an open connection is not closed");
@@ -360,7 +360,8 @@ async fn soon<F: Future>(future: F) -> F::Output {
 /// Writes until nothing more is taken, and gives the number of bytes that were.
 async fn fill(stream: &mut Duplex) -> usize {
     let mut written = 0;
-    while let Ok(count) = timeout(STALLED, stream.writer.write(&[7; 64 * 1024])).await {
+    let piece = vec![7; 64 * 1024];
+    while let Ok(count) = timeout(STALLED, stream.writer.write(&piece)).await {
         written += count.expect("the stream is open");
         assert!(written < MORE_THAN_BUFFERS_HOLD, "{written} bytes were taken, and nobody reads");
     }
