@@ -237,6 +237,12 @@ impl Verifier {
         Rejection::new(height, Rule::BlockSignature, detail)
     }
 
+    /// The rejection of a block that cannot be decoded. Under v1 rules that may be one which the reference takes (a negative
+    /// amount, a number as text), so that nobody is at fault for it.
+    pub fn unreadable(&self, height: Height, error: &dyn fmt::Display) -> Rejection {
+        self.stricter(height, Rule::Encoding, error.to_string())
+    }
+
     fn tx_rejection(&self, height: Height, at: usize, fault: &TxFault) -> Rejection {
         let detail = format!("transaction {at}: {fault}");
         match fault {
