@@ -7,3 +7,6 @@ pub mod store;
 pub mod sync;
 pub mod transport;
 pub mod types;
+
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;

@@ -1,0 +1,3 @@
+//! For whoever writes a plug: conformance suites.
+
+pub mod store;
