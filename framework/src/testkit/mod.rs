@@ -1,3 +1,4 @@
-//! For whoever writes a plug: conformance suites.
+//! Conformance suites: one case for each sentence of a plug point's contract, for whoever writes a plug of their own.
 
+pub mod executor;
 pub mod store;
