@@ -109,7 +109,7 @@ impl Mempool {
             return Err(Refusal::NonceGap { nonce: tx.nonce, next: account.nonce, most });
         }
         if let Some(old) = replaced {
-            return self.check_replacement(tx, &old.tx);
+            return self.check_replacement(tx, &old.tx, account);
         }
         let ready = match self.senders.get(&tx.from_address) {
             Some(queue) => queue.would_be_ready(account, tx.nonce, cost(tx)),
@@ -162,7 +162,7 @@ impl Mempool {
                 continue;
             }
             if let Some(old) = self.replaced_by(&tx) {
-                if self.check_replacement(&tx, &old.tx).is_err() {
+                if self.check_replacement(&tx, &old.tx, account).is_err() {
                     continue;
                 }
                 let old = self.senders.get(&tx.from_address).and_then(|queue| queue.get(tx.nonce));
@@ -306,15 +306,25 @@ impl Mempool {
         }
     }
 
-    fn check_replacement(&self, new: &Transaction, old: &Transaction) -> Result<(), Refusal> {
+    /// Neither the fee that the sender signed nor what the gas pays may fall, one of them must rise by a tenth, and the
+    /// account must have the fee: so a transaction is replaced a few hundred times at most, whatever its sender holds.
+    fn check_replacement(&self, new: &Transaction, old: &Transaction, account: Account) -> Result<(), Refusal> {
+        let old_fee = old.fee.to_u128().unwrap_or(u128::MAX);
+        let needed = self.raised(old_fee);
+        let refused = Err(Refusal::Replacement { nonce: new.nonce, needed });
+        let (Some(fee), Some(pays)) = (new.fee.to_u128(), gas_cost(new)) else { return refused };
+        let old_pays = gas_cost(old).unwrap_or(u128::MAX);
+        let affordable = new.amount.checked_add(fee).is_some_and(|cost| cost <= account.balance);
+        let rises = fee >= needed || pays >= self.raised(old_pays);
+        if affordable && rises && fee >= old_fee && pays >= old_pays { Ok(()) } else { refused }
+    }
+
+    /// A price with what a replacement must pay more.
+    fn raised(&self, price: u128) -> u128 {
         let percent = self.limits.pool_replacement_percent;
-        let paid = gas_cost(old).unwrap_or(u128::MAX);
-        let more = (paid / 100).saturating_mul(percent).saturating_add((paid % 100 * percent).div_ceil(100)).max(1);
-        let needed = paid.saturating_add(more);
-        match gas_cost(new) {
-            Some(pays) if pays >= needed => Ok(()),
-            _ => Err(Refusal::Replacement { nonce: new.nonce, needed }),
-        }
+        let more =
+            (price / 100).saturating_mul(percent).saturating_add((price % 100).saturating_mul(percent).div_ceil(100));
+        price.saturating_add(more.max(1))
     }
 
     /// Drops the newest until there is room for a transaction; says whether there is.
