@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::rules::keys::{ACCOUNT_PREFIX, Scheme, SecretKey, VALIDATOR_PREFIX};
-use crate::types::{Genesis, Network, Payload, TxType};
+use crate::types::{Block, Genesis, HexText, Network, Payload, Quantity, TxType};
 
 const NOW: Duration = Duration::from_secs(1);
 
@@ -427,6 +427,35 @@ fn canonical_transactions_are_pooled_too() {
     assert_eq!(bench.ready(1), [(1, 0)]);
 }
 
+#[test]
+fn takes_the_transactions_of_the_reference_chain_block_by_block() {
+    let vectors = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/computechain-v1/fork");
+    let genesis = Genesis::from_json(&std::fs::read(vectors.join("genesis.json")).unwrap(), Network::Devnet).unwrap();
+    let mut bench = Bench::new(|_| {});
+    bench.pool = Mempool::new(Verifier::new(Arc::new(genesis)), &Limits::default());
+    let mut taken = 0;
+    for line in std::fs::read_to_string(vectors.join("blocks.jsonl")).unwrap().lines() {
+        let block: Block = serde_json::from_str(line).unwrap();
+        let mut hashes = Vec::new();
+        for tx in block.txs {
+            let account = Account { nonce: 0, balance: RICH * 1000 };
+            bench.accounts.borrow_mut().entry(tx.from_address.clone()).or_insert(account);
+            hashes.push(bench.admit(&Arc::new(tx)).unwrap());
+        }
+        assert_eq!(bench.pool.ready(100).len(), hashes.len(), "block {}", block.header.height);
+        let senders: Vec<Address> = bench.pool.iter().map(|(_, tx)| tx.from_address.clone()).collect();
+        for sender in &senders {
+            bench.accounts.borrow_mut().get_mut(sender).unwrap().nonce += 1;
+        }
+        bench.with_accounts(|pool, accounts| {
+            pool.remove_included(&hashes);
+            pool.revalidate(&senders, accounts);
+        });
+        taken += hashes.len();
+    }
+    assert!(bench.pool.is_empty() && taken > 100, "{taken}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -458,7 +487,7 @@ proptest! {
             let ready = bench.ready(100);
             prop_assert_eq!(ready.len(), bench.pool.len() - bench.pool.waiting());
             for (i, (who, nonce)) in ready.iter().enumerate() {
-                let earlier = ready[..i].iter().filter(|(other, _)| other == who).next_back();
+                let earlier = ready[..i].iter().rfind(|(other, _)| other == who);
                 prop_assert!(earlier.is_none_or(|(_, before)| before + 1 == *nonce));
             }
         }

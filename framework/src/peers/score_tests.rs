@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::rules::Rule;
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -102,6 +103,25 @@ fn what_a_sync_strategy_proves_is_an_offence() {
     assert!(board().record(&subject(1), &offence, secs(0)).ban.is_some());
 }
 
+#[test]
+fn a_refused_block_is_a_proof_only_where_its_sender_alone_can_be_at_fault() {
+    let rejection = |rule, stricter_than_v1| Rejection { height: 4, rule, detail: "x".into(), stricter_than_v1 };
+    let invalid = Offence::of_block(&rejection(Rule::StateRoot, false), None);
+    assert_eq!(invalid.unwrap().to_string(), "block 4 is invalid: state root: x");
+    assert_eq!(Offence::of_block(&rejection(Rule::StateRoot, true), None), None);
+    for rule in [Rule::Proposer, Rule::FutureTimestamp, Rule::PrevHash, Rule::TxRoot, Rule::Checkpoint] {
+        assert_eq!(Offence::of_block(&rejection(rule, false), None), None, "{rule}");
+    }
+}
+
+#[test]
+fn unknown_message_types_and_refusals_by_state_are_no_offence() {
+    assert_eq!(Offence::of_frame(&DecodeError::UnknownType("ping".into())), None);
+    assert_eq!(Offence::of_frame(&DecodeError::TooLarge { cap: 7 }), Some(Offence::OversizeFrame { cap: 7 }));
+    let used = mempool::Refusal::NonceUsed { nonce: 1, next: 2 };
+    assert_eq!(Offence::of_transaction(&used, Hash32::ZERO), None);
+}
+
 fn offence() -> impl Strategy<Value = Offence> {
     prop_oneof![
         Just(invalid_block()),
@@ -113,7 +133,6 @@ fn offence() -> impl Strategy<Value = Offence> {
         Just(Offence::BeforeHandshake { kind: None }),
         Just(Offence::BeforeHandshake { kind: Some(MessageKind::GetBlocks) }),
         Just(Offence::UnreadableStream { detail: "no frame".into() }),
-        Just(Offence::Flood { kind: MessageKind::NewTx }),
     ]
 }
 
