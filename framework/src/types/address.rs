@@ -35,6 +35,12 @@ impl Address {
         &self.0
     }
 
+    /// `cpc` or `cpcvalcons`, where the text is exactly the bech32 address of 20 bytes under that prefix.
+    pub fn known_prefix(&self) -> Option<&'static str> {
+        let (tag, _) = self.compact()?;
+        PREFIXES.into_iter().find(|(known, _)| *known == tag).map(|(_, prefix)| prefix)
+    }
+
     /// The 20 bytes and the tag of the prefix, where the text is exactly what [`Address::bech32`] would write.
     fn compact(&self) -> Option<(u8, [u8; 20])> {
         let (tag, prefix) = PREFIXES
