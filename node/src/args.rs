@@ -273,8 +273,7 @@ fn usage_line(error: &clap::Error) -> String {
 /// Names of networks, listed in the help.
 fn network() -> impl clap::builder::TypedValueParser<Value = Network> {
     use clap::builder::TypedValueParser as _;
-    clap::builder::PossibleValuesParser::new(Network::ALL.map(Network::name))
-        .try_map(|name| name.parse::<Network>())
+    clap::builder::PossibleValuesParser::new(Network::ALL.map(Network::name)).try_map(|name| name.parse::<Network>())
 }
 
 /// The address of a peer: what cannot be dialled is refused here, before anything starts.
@@ -301,9 +300,10 @@ fn listen_host(text: &str) -> Result<String, String> {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds).ok().filter(|time| !time.is_zero()).ok_or_else(|| {
-        "expected a number of seconds above 0".to_owned()
-    })
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| "expected a number of seconds above 0".to_owned())
 }
 
 /// Checks each part of a filter by itself: the filter's own parser takes a misspelt level for the name of a module.

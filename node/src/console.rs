@@ -18,7 +18,9 @@ static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 pub(crate) fn print(text: &str) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::caused("cannot write to stdout", &error)),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CliError::caused("cannot write to stdout", &error))
+        }
         _ => Ok(()),
     }
 }
@@ -90,7 +92,10 @@ impl Progress {
             let rate = rate(done, seconds);
             match total {
                 Some(total) => {
-                    tracing::info!("{doing}: {done} of {total} blocks, {rate:.0} blocks/s, {} left", eta(total.saturating_sub(done), rate));
+                    tracing::info!(
+                        "{doing}: {done} of {total} blocks, {rate:.0} blocks/s, {} left",
+                        eta(total.saturating_sub(done), rate)
+                    );
                 }
                 None => tracing::info!("{doing}: {done} blocks, {rate:.0} blocks/s"),
             }
@@ -130,7 +135,8 @@ fn style(total_known: bool) -> ProgressStyle {
     } else {
         "{prefix} {spinner} {human_pos} blocks, {per_sec}"
     };
-    ProgressStyle::with_template(template).map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("=> "))
+    ProgressStyle::with_template(template)
+        .map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("=> "))
 }
 
 #[cfg(test)]

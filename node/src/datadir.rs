@@ -192,9 +192,7 @@ pub(crate) struct GenesisFile {
 /// Reads a genesis file. `network` is what the command line or the datadir says.
 pub(crate) fn read_genesis(path: &Path, network: Option<Network>) -> Result<GenesisFile, CliError> {
     let bytes = files::read_capped(path, MAX_GENESIS_BYTES).map_err(|error| CliError::file("read", path, &error))?;
-    let read = |network| {
-        Genesis::from_json(&bytes, network).map_err(|error| CliError::file("use", path, &error))
-    };
+    let read = |network| Genesis::from_json(&bytes, network).map_err(|error| CliError::file("use", path, &error));
     let genesis = read(network.unwrap_or(DEFAULT_NETWORK))?;
     // A file that names its network says the same whatever the configuration is.
     let names_no_network = read(Network::Devnet)?.network != read(Network::Testnet)?.network;
@@ -219,9 +217,8 @@ fn read_key(path: &Path, scheme: Scheme) -> Result<Option<SecretKey>, CliError> 
         Err(error) => return Err(CliError::file("read", path, &error)),
     };
     // The text is secret: no message repeats it.
-    let text = std::str::from_utf8(&bytes).map_err(|_| {
-        CliError::failed(format!("{} holds no key: expected 64 hexadecimal digits", path.display()))
-    })?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| CliError::failed(format!("{} holds no key: expected 64 hexadecimal digits", path.display())))?;
     warn_of_readers(path);
     SecretKey::from_hex(scheme, text.trim()).map(Some).map_err(|error| CliError::file("use the key in", path, &error))
 }

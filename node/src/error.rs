@@ -1,5 +1,5 @@
 use std::error::Error;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 
 /// Why the program ends with an exit code other than 0. Its text is one line that says what is wrong with which value and what to do.
@@ -38,16 +38,24 @@ impl CliError {
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Whatever a cause may say, an error stays one line.
-        let mut words = self.message.split_whitespace();
-        if let Some(first) = words.next() {
-            f.write_str(first)?;
+        // Whatever a cause may say, an error stays one line and cannot steer the terminal.
+        let mut lines = self.message.lines().map(str::trim).filter(|line| !line.is_empty());
+        if let Some(first) = lines.next() {
+            write_plain(first, f)?;
         }
-        words.try_for_each(|word| write!(f, " {word}"))
+        lines.try_for_each(|line| {
+            f.write_str(" ")?;
+            write_plain(line, f)
+        })
     }
 }
 
 impl Error for CliError {}
+
+/// Writes text with a mark in place of each control character.
+fn write_plain(line: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    line.chars().try_for_each(|c| f.write_char(if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }))
+}
 
 /// An error with all its causes, joined by colons. A cause that the text before it says already is left out.
 pub fn one_line(error: &(dyn Error + 'static)) -> String {
@@ -85,6 +93,6 @@ mod tests {
 
     #[test]
     fn stays_one_line_whatever_the_cause_says() {
-        assert_eq!(CliError::failed("a\n  b\r\nc").to_string(), "a b c");
+        assert_eq!(CliError::failed("a  a\n  b\r\n\nc\u{1b}[2J").to_string(), "a  a b c\u{fffd}[2J");
     }
 }

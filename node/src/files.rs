@@ -34,7 +34,8 @@ pub(crate) fn create_all(files: &[NewFile]) -> Result<(), (PathBuf, io::Error)> 
         let draft = Draft::create(&file.path, file.access).map_err(|error| (file.path.clone(), error))?;
         drafts.push(draft);
         let draft = drafts.last_mut().map(|draft| &mut draft.file);
-        draft.map_or(Ok(()), |out| out.write_all(file.text.as_bytes()).and_then(|()| out.sync_all()))
+        draft
+            .map_or(Ok(()), |out| out.write_all(file.text.as_bytes()).and_then(|()| out.sync_all()))
             .map_err(|error| (file.path.clone(), error))?;
     }
     let mut placed: Vec<&Path> = Vec::new();
@@ -65,7 +66,8 @@ pub(crate) struct Draft {
 impl Draft {
     /// Begins a file that will stand at `target`.
     pub(crate) fn create(target: &Path, access: Access) -> io::Result<Self> {
-        let name = target.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "this names no file"))?;
+        let name =
+            target.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "this names no file"))?;
         // The process id keeps two processes apart; what a killed process left behind under ours is nobody's.
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(name);
@@ -169,8 +171,7 @@ mod tests {
     fn creates_none_where_one_exists() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("b"), "old").unwrap();
-        let files =
-            [new(dir.path().join("a"), "new", Access::Open), new(dir.path().join("b"), "new", Access::Open)];
+        let files = [new(dir.path().join("a"), "new", Access::Open), new(dir.path().join("b"), "new", Access::Open)];
         let (path, error) = create_all(&files).unwrap_err();
         assert_eq!((path, error.kind()), (dir.path().join("b"), io::ErrorKind::AlreadyExists));
         assert_eq!(names(dir.path()), ["b"]);
@@ -185,7 +186,10 @@ mod tests {
         let mut draft = Draft::create(&path, Access::Open).unwrap();
         draft.file.write_all(b"ne").unwrap();
         drop(draft);
-        assert_eq!((names(dir.path()).as_slice(), fs::read_to_string(&path).unwrap().as_str()), (["blocks".to_owned()].as_slice(), "old"));
+        assert_eq!(
+            (names(dir.path()).as_slice(), fs::read_to_string(&path).unwrap().as_str()),
+            (["blocks".to_owned()].as_slice(), "old")
+        );
     }
 
     #[test]

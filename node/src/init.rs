@@ -203,10 +203,7 @@ mod tests {
     #[test]
     fn two_networks_have_different_chain_ids() {
         let ((_a, a), (_b, b)) = (fresh(), fresh());
-        assert_ne!(
-            new_network(&a, None).unwrap().genesis.chain_id,
-            new_network(&b, None).unwrap().genesis.chain_id
-        );
+        assert_ne!(new_network(&a, None).unwrap().genesis.chain_id, new_network(&b, None).unwrap().genesis.chain_id);
     }
 
     #[test]
