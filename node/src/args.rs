@@ -27,15 +27,29 @@ pub const DEFAULT_P2P_PORT: u16 = 9000;
 )]
 pub struct Cli {
     /// Where the node keeps its chain, keys and peers.
-    #[arg(long, global = true, value_name = "DIR", env = "CPC_DATADIR", default_value = "./.computechain")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Options of every command",
+        value_name = "DIR",
+        env = "CPC_DATADIR",
+        default_value = "./.computechain"
+    )]
     pub datadir: PathBuf,
 
     /// What to log: off, error, warn, info, debug or trace, or a list such as "info,cpc_framework=debug".
-    #[arg(long, global = true, value_name = "LEVEL", env = "CPC_LOG", default_value = "info", value_parser = log_level)]
+    #[arg(long, global = true, help_heading = "Options of every command", value_name = "LEVEL", env = "CPC_LOG", default_value = "info", value_parser = log_level)]
     pub log_level: String,
 
     /// How log lines look.
-    #[arg(long, global = true, value_name = "FORMAT", env = "CPC_LOG_FORMAT", default_value = "text")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Options of every command",
+        value_name = "FORMAT",
+        env = "CPC_LOG_FORMAT",
+        default_value = "text"
+    )]
     pub log_format: LogFormat,
 
     /// What to do.
