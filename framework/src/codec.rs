@@ -16,6 +16,7 @@ use std::fmt::Debug;
 
 use bytes::BytesMut;
 
+use crate::types::encoding::BlockDecodeError;
 use crate::types::{Message, MessageKind};
 
 /// Turns messages into bytes and back. See the [module documentation](self) for the contract.
@@ -26,7 +27,7 @@ pub trait Codec: Debug + Send + Sync + 'static {
     /// Appends the frame of `message` to `out`; on an error `out` is as it was.
     ///
     /// # Errors
-    /// The frame would be longer than `cap` bytes.
+    /// The frame would be longer than `cap` bytes, or a block in it cannot be written.
     fn encode(&self, message: &Message, cap: usize, out: &mut BytesMut) -> Result<(), EncodeError>;
 
     /// A decoder for one stream.
@@ -59,12 +60,23 @@ pub enum Sniff {
 
 /// A message cannot be framed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a {} message of more than {cap} bytes cannot be sent", kind.name())]
-pub struct EncodeError {
-    /// The message's type.
-    pub kind: MessageKind,
-    /// The cap that it would exceed.
-    pub cap: usize,
+pub enum EncodeError {
+    /// The frame would be longer than the cap.
+    #[error("a {} message of more than {cap} bytes cannot be sent", kind.name())]
+    TooLarge {
+        /// The message's type.
+        kind: MessageKind,
+        /// The cap that it would exceed, in bytes.
+        cap: usize,
+    },
+    /// A block in the message is needed decoded, and its bytes are no block.
+    #[error("a {} message cannot be sent: {source}", kind.name())]
+    Block {
+        /// The message's type.
+        kind: MessageKind,
+        /// Why the block cannot be decoded.
+        source: BlockDecodeError,
+    },
 }
 
 /// A frame cannot be read.

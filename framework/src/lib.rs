@@ -2,8 +2,12 @@
 
 pub mod codec;
 pub mod executor;
+pub mod limits;
+pub mod peers;
 pub mod rules;
 pub mod store;
 pub mod sync;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
 pub mod transport;
 pub mod types;

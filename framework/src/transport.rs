@@ -23,7 +23,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+mod closable;
 pub mod memory;
+
+pub use closable::closable;
 
 /// Makes connections. See the [module documentation](self) for the contract.
 #[async_trait]
