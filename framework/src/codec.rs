@@ -6,9 +6,13 @@
 //! - Decoding what was encoded gives an equal message, however the bytes are cut into pieces.
 //! - Several messages in one piece come out one by one, in order.
 //! - A frame above the cap is refused at the byte after the cap, before its end has come.
+//! - A frame of exactly the cap is read.
+//! - Encoding a frame above the cap fails and leaves the output as it was.
 //! - No byte is scanned twice: cutting a frame into single bytes costs time linear in its length.
 //! - Memory never exceeds a small multiple of what has arrived.
-//! - A message that cannot be read, or whose type is not known, is an error that is not fatal; the next one is read.
+//! - A damaged frame is read or refused, and never panics.
+//! - A message that cannot be read is an error that is not fatal; the next one is read.
+//! - A message whose type is not known is an error that is not fatal; the next one is read.
 //! - A response with a block that cannot be read comes out with the blocks before it, and says why.
 //! - `sniff` never claims the bytes of another codec, and decides within 16 bytes.
 

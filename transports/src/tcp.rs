@@ -217,3 +217,6 @@ impl Failed<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

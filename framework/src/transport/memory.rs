@@ -152,3 +152,20 @@ impl Drop for MemoryListener {
         self.network.places().listeners.remove(&self.place);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::transport::TransportFixture;
+
+    fn fixture() -> TransportFixture {
+        let network = MemoryNetwork::new();
+        TransportFixture {
+            listener: Arc::new(network.member("listener")),
+            dialler: Arc::new(network.member("dialler")),
+            at: Endpoint::new("listener:0"),
+        }
+    }
+
+    crate::transport_suite!(memory, fixture());
+}
