@@ -13,7 +13,7 @@ use cpc_framework::rules::keys::Scheme;
 use cpc_framework::store::ChainStore;
 use cpc_framework::store::file::FileStore;
 use cpc_framework::store::memory::MemoryStore;
-use cpc_framework::transport::{Endpoint, Transport};
+use cpc_framework::transport::Transport;
 use cpc_framework::types::Genesis;
 use cpc_transports::TcpTransport;
 
@@ -26,14 +26,29 @@ use crate::datadir::Datadir;
 pub(crate) fn open_store(datadir: &Datadir, store: StoreName) -> Result<Arc<dyn ChainStore>, CliError> {
     Ok(match store {
         StoreName::Memory => Arc::new(MemoryStore::default()),
-        StoreName::File => Arc::new(FileStore::open(datadir.chain_dir()).map_err(|error| failed(datadir, &error))?),
+        StoreName::File => Arc::new(open_files(datadir)?),
     })
 }
 
-/// Checks that a store belongs to this genesis.
-pub(crate) async fn bind(datadir: &Datadir, genesis: &Genesis, store: &dyn ChainStore) -> Result<(), CliError> {
-    let state = executor().genesis_state(genesis).map_err(|error| failed(datadir, &error))?;
-    store.bind(genesis.id(), state).await.map_err(|error| failed(datadir, &error))
+/// Opens the store of a datadir that has one, and checks that it belongs to the datadir's genesis.
+pub(crate) fn open_existing(datadir: &Datadir, genesis: &Genesis) -> Result<Option<FileStore>, CliError> {
+    if !datadir.chain_dir().exists() {
+        return Ok(None);
+    }
+    let store = open_files(datadir)?;
+    match store.genesis_id() {
+        Some(id) if id != genesis.id() => Err(CliError::failed(format!(
+            "the chain in {} belongs to another genesis ({id}) than {} ({}): put the right genesis file back, or take another --datadir",
+            datadir.chain_dir().display(),
+            datadir.genesis_file().display(),
+            genesis.id()
+        ))),
+        _ => Ok(Some(store)),
+    }
+}
+
+fn open_files(datadir: &Datadir) -> Result<FileStore, CliError> {
+    FileStore::open(datadir.root()).map_err(|error| failed(datadir, &error))
 }
 
 /// Opens the chain of a store.
@@ -67,7 +82,7 @@ pub(crate) async fn rebuild_state(
 pub(crate) async fn start_node(
     datadir: &Datadir,
     args: &NodeArgs,
-    listen: Option<Endpoint>,
+    listen: Option<String>,
 ) -> Result<NodeHandle, CliError> {
     let genesis = datadir.genesis(args.network.network)?;
     // This release does not sign yet, but a damaged key is better found now than at the first block.

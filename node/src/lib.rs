@@ -10,11 +10,13 @@ pub mod args;
 mod commands;
 mod console;
 pub mod datadir;
+mod engine_glue;
 mod error;
 mod files;
 pub mod init;
 pub mod lines;
 mod logging;
+mod signals;
 
 pub use error::{CliError, one_line};
 

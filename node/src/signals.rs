@@ -37,6 +37,12 @@ impl Stop {
         Ok(Self(stop))
     }
 
+    /// Nobody will ask to stop.
+    #[cfg(test)]
+    pub(crate) fn never() -> Self {
+        Self(watch::channel(false).1)
+    }
+
     /// Whether it is time to stop.
     pub(crate) fn is_wanted(&self) -> bool {
         *self.0.borrow()

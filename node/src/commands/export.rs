@@ -6,13 +6,12 @@ use cpc_framework::types::{Height, encoding};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::open_to_read;
 use crate::args::ExportArgs;
 use crate::console::Progress;
 use crate::datadir::Datadir;
 use crate::files::{Access, Draft};
 use crate::signals::Stop;
-use crate::{CliError, console};
+use crate::{CliError, console, engine_glue};
 
 /// How many bytes of blocks are read at a time.
 const READ_BYTES: usize = 4 << 20;
@@ -20,7 +19,8 @@ const READ_BYTES: usize = 4 << 20;
 /// `cpc-node export`
 pub(super) async fn export(datadir: &Datadir, args: ExportArgs) -> Result<(), CliError> {
     let stop = Stop::listen()?;
-    let (_genesis, store) = open_to_read(datadir, args.network.network).await?;
+    let genesis = datadir.genesis(args.network.network)?;
+    let store = engine_glue::open_existing(datadir, &genesis)?;
     let tip = match &store {
         Some(store) => store.tip().await.map_err(|error| CliError::caused("cannot read the chain", &error))?,
         None => None,
@@ -37,7 +37,7 @@ pub(super) async fn export(datadir: &Datadir, args: ExportArgs) -> Result<(), Cl
     }
     if args.file == Path::new("-") {
         let mut out = BufWriter::new(io::stdout());
-        let written = write_blocks(store.as_ref(), from, to, &mut out, &stop).await;
+        let written = write_blocks(&store, from, to, &mut out, &stop).await;
         return match written.and_then(|()| out.flush().map_err(Failure::Write)) {
             // Whoever reads has seen enough.
             Err(Failure::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -49,13 +49,13 @@ pub(super) async fn export(datadir: &Datadir, args: ExportArgs) -> Result<(), Cl
     let out = BufWriter::new(&draft.file);
     let written = if args.file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz")) {
         let mut out = GzEncoder::new(out, Compression::default());
-        match write_blocks(store.as_ref(), from, to, &mut out, &stop).await {
+        match write_blocks(&store, from, to, &mut out, &stop).await {
             Ok(()) => out.finish().map_err(Failure::Write).map(|_| ()),
             Err(failure) => Err(failure),
         }
     } else {
         let mut out = out;
-        match write_blocks(store.as_ref(), from, to, &mut out, &stop).await {
+        match write_blocks(&store, from, to, &mut out, &stop).await {
             Ok(()) => out.flush().map_err(Failure::Write),
             Err(failure) => Err(failure),
         }

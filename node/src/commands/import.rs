@@ -28,9 +28,10 @@ pub(super) async fn import(datadir: &Datadir, args: ImportArgs) -> Result<(), Cl
     let chain = engine_glue::open_chain(datadir, genesis, store).await?;
     let mut import = Import { chain, imported: 0, skipped: 0 };
     let outcome = import.all(lines, &stop).await;
-    let at = import.chain.tip().map_or_else(|| "the chain is empty".to_owned(), |tip| {
-        format!("the chain is at {} ({})", tip.height, tip.hash)
-    });
+    let at = import.chain.tip().map_or_else(
+        || "the chain is empty".to_owned(),
+        |tip| format!("the chain is at {} ({})", tip.height, tip.hash),
+    );
     let Import { imported, skipped, .. } = import;
     match outcome {
         Ok(()) => console::print(&format!("imported {imported} blocks, skipped {skipped} known ones: {at}\n")),
@@ -151,10 +152,7 @@ impl Import {
                 let rejection = Rejection {
                     height,
                     rule: Rule::Height,
-                    detail: format!(
-                        "the chain is at {} and has another block at this height, not {hash}",
-                        tip.height
-                    ),
+                    detail: format!("the chain is at {} and has another block at this height, not {hash}", tip.height),
                     stricter_than_v1: false,
                 };
                 Err(format!("line {}: {rejection}", line.line))
@@ -177,5 +175,78 @@ impl Import {
             }
             other => one_line(other),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use cpc_framework::store::memory::MemoryStore;
+    use cpc_framework::types::{Genesis, Network};
+
+    use super::*;
+
+    const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/computechain-v1/fork");
+
+    async fn empty() -> Import {
+        let genesis = std::fs::read(Path::new(VECTORS).join("genesis.json")).unwrap();
+        let genesis = Arc::new(Genesis::from_json(&genesis, Network::Devnet).unwrap());
+        let datadir = Datadir::new("unused");
+        let chain = engine_glue::open_chain(&datadir, genesis, Arc::new(MemoryStore::default())).await.unwrap();
+        Import { chain, imported: 0, skipped: 0 }
+    }
+
+    /// The lines of one of the vector files.
+    fn file(name: &str) -> Vec<String> {
+        let lines = BlockLines::open(&Path::new(VECTORS).join(name)).unwrap();
+        lines.map(|line| serde_json::to_string(&line.unwrap().block).unwrap()).collect()
+    }
+
+    async fn import(import: &mut Import, lines: &[String]) -> Result<(), String> {
+        let lines = BlockLines::new(Cursor::new(lines.join("\n"))).unwrap();
+        import.all(lines, &Stop::never()).await
+    }
+
+    fn height(import: &Import) -> Option<Height> {
+        import.chain.tip().map(|tip| tip.height)
+    }
+
+    #[tokio::test]
+    async fn blocks_that_are_there_are_skipped_also_where_the_file_has_them_twice() {
+        let mut chain = empty().await;
+        let lines = file("blocks.jsonl.gz");
+        let twice = [&lines[..60], &lines[..]].concat();
+        import(&mut chain, &twice).await.unwrap();
+        assert_eq!((chain.imported, chain.skipped, height(&chain)), (121, 60, Some(120)));
+        import(&mut chain, &lines).await.unwrap();
+        assert_eq!((chain.imported, chain.skipped), (121, 181));
+    }
+
+    #[tokio::test]
+    async fn stops_at_the_first_bad_block_with_its_line_height_and_rule() {
+        let good = file("blocks.jsonl.gz");
+        for (bad, words) in [
+            (good[50].replacen("\"gas_used\":", "\"gas_used\":1", 1), "block 50 is invalid: gas_used"),
+            (good[50].replacen("\"amount\":", "\"amount\":-", 1), "block 50 is invalid: encoding"),
+            (good[51].clone(), "block 51 is invalid: height"),
+            ("{".to_owned(), "block 50 is invalid: encoding"),
+        ] {
+            let mut chain = empty().await;
+            let mut lines = good.clone();
+            lines[50] = bad;
+            let why = import(&mut chain, &lines).await.unwrap_err();
+            assert!(why.starts_with("line 51: ") && why.contains(words), "{why}");
+            assert_eq!((chain.imported, height(&chain)), (50, Some(49)));
+        }
+    }
+
+    #[tokio::test]
+    async fn another_branch_is_refused_where_it_leaves_ours() {
+        let mut chain = empty().await;
+        import(&mut chain, &file("blocks.jsonl.gz")).await.unwrap();
+        let why = import(&mut chain, &file("branch.jsonl.gz")).await.unwrap_err();
+        assert!(why.contains("block 101 is invalid: height: the chain is at 120"), "{why}");
+        assert_eq!(height(&chain), Some(120));
     }
 }

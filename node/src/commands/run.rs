@@ -1,6 +1,5 @@
 use cpc_framework::node::NodeStatus;
 use cpc_framework::sync::Mode;
-use cpc_framework::transport::Endpoint;
 
 use crate::args::{DEFAULT_P2P_PORT, NodeArgs};
 use crate::console::Progress;
@@ -14,7 +13,7 @@ pub(super) async fn run(datadir: &Datadir, args: NodeArgs) -> Result<(), CliErro
     if !datadir.has_genesis() {
         make_network(datadir, &args)?;
     }
-    let listen = Endpoint::new(format!("{}:{}", args.p2p_host, args.p2p_port.unwrap_or(DEFAULT_P2P_PORT)));
+    let listen = format!("{}:{}", args.p2p_host, args.p2p_port.unwrap_or(DEFAULT_P2P_PORT));
     let node = engine_glue::start_node(datadir, &args, Some(listen)).await?;
     let mut watch = node.watch();
     let mut shown = Shown::default();

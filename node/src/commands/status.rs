@@ -2,10 +2,9 @@ use cpc_framework::store::{ByteBudget, ChainStore};
 use cpc_framework::types::{Genesis, Hash32, Height};
 use serde::Serialize;
 
-use super::open_to_read;
 use crate::args::StatusArgs;
 use crate::datadir::Datadir;
-use crate::{CliError, console};
+use crate::{CliError, console, engine_glue};
 
 /// What `status --json` prints.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -21,13 +20,14 @@ struct Status {
 
 /// `cpc-node status`
 pub(super) async fn status(datadir: &Datadir, args: StatusArgs) -> Result<(), CliError> {
-    let (genesis, store) = open_to_read(datadir, args.network.network).await?;
+    let genesis = datadir.genesis(args.network.network)?;
+    let store = engine_glue::open_existing(datadir, &genesis)?;
     let peers_known = datadir.peers_known().unwrap_or_else(|error| {
         // A node sets such a file aside and starts without it; here nothing is moved.
         tracing::warn!("{error}");
         0
     });
-    let status = read(&genesis, store.as_deref(), peers_known).await?;
+    let status = read(&genesis, store.as_ref(), peers_known).await?;
     if args.json {
         let line = serde_json::to_string(&status).map_err(|error| CliError::caused("cannot write JSON", &error))?;
         console::print(&format!("{line}\n"))
@@ -36,7 +36,7 @@ pub(super) async fn status(datadir: &Datadir, args: StatusArgs) -> Result<(), Cl
     }
 }
 
-async fn read(genesis: &Genesis, store: Option<&dyn ChainStore>, peers_known: usize) -> Result<Status, CliError> {
+async fn read(genesis: &Genesis, store: Option<&impl ChainStore>, peers_known: usize) -> Result<Status, CliError> {
     let mut status =
         Status { height: None, tip_hash: None, genesis_hash: None, network: genesis.network.clone(), peers_known };
     if let Some(store) = store {

@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use cpc_framework::node::{NodeHandle, NodeStatus};
 use cpc_framework::sync::Mode;
-use cpc_framework::transport::Endpoint;
 use cpc_framework::types::{Hash32, Height};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -31,13 +30,8 @@ struct Figures {
 /// `cpc-node sync`
 pub(super) async fn sync(datadir: &Datadir, args: SyncArgs) -> Result<(), CliError> {
     let stop = Stop::listen()?;
-    // A damaged file is set aside by the node with a warning of its own.
-    let known = args.node.peers.len() + datadir.peers_known().unwrap_or(0);
-    if datadir.has_genesis() && known == 0 {
-        return Err(CliError::failed("no peer is known: give at least one with --peers HOST:PORT"));
-    }
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
-    let listen = args.node.p2p_port.map(|port| Endpoint::new(format!("{}:{port}", args.node.p2p_host)));
+    let listen = args.node.p2p_port.map(|port| format!("{}:{port}", args.node.p2p_host));
     let node = engine_glue::start_node(datadir, &args.node, listen).await?;
     let outcome = until_synced(&node, args.timeout, deadline, stop).await;
     node.shutdown().await;
@@ -60,6 +54,9 @@ async fn until_synced(
             shown.show(&status);
             if let Some(why) = &status.fatal {
                 return Err(CliError::failed(why));
+            }
+            if !status.knows_peers {
+                return Err(CliError::failed("no peer is known: give at least one with --peers HOST:PORT"));
             }
             if status.mode == Mode::Synced {
                 return if status.reached_anyone { Ok(figures(&status)) } else { Err(nobody_reached(&status)) };
@@ -86,29 +83,29 @@ async fn at(deadline: Option<Instant>) {
 }
 
 fn figures(status: &NodeStatus) -> Figures {
-    let seconds = match (status.sync.first_request, status.sync.last_commit) {
-        (Some(from), Some(to)) => to.saturating_sub(from).as_secs_f64(),
-        _ => 0.0,
-    };
+    let seconds = status.sync_time().unwrap_or_default().as_secs_f64();
     Figures {
         height: status.tip.map(|tip| tip.height),
         tip_hash: status.tip.map(|tip| tip.hash),
-        blocks: status.sync.blocks,
-        txs: status.sync.txs,
+        blocks: status.figures.blocks,
+        txs: status.figures.txs,
         seconds,
-        blocks_per_second: rate(status.sync.blocks, seconds),
+        blocks_per_second: rate(status.figures.blocks, seconds),
         rolled_back: status.rolled_back,
     }
 }
 
+/// Who was tried, and why in vain.
 fn nobody_reached(status: &NodeStatus) -> CliError {
-    let _ = status;
-    CliError::failed("no peer could be reached")
+    let reasons: Vec<&str> = status.failed_dials.values().map(String::as_str).collect();
+    let reasons = if reasons.is_empty() { "no address was dialled".to_owned() } else { reasons.join("; ") };
+    CliError::failed(format!("no peer could be reached: {reasons}"))
 }
 
 /// Where an unfinished sync stands.
 fn so_far(status: &NodeStatus) -> String {
-    let tip = status.tip.map_or_else(|| "the chain is empty".to_owned(), |tip| format!("the chain is at {}", tip.height));
+    let tip =
+        status.tip.map_or_else(|| "the chain is empty".to_owned(), |tip| format!("the chain is at {}", tip.height));
     match status.target {
         Some(target) => format!("{tip}, the best peer claims {target}; what came is kept"),
         None => format!("{tip}, {} peers are connected", status.peers),
