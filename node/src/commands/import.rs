@@ -227,7 +227,7 @@ mod tests {
     async fn stops_at_the_first_bad_block_with_its_line_height_and_rule() {
         let good = file("blocks.jsonl.gz");
         for (bad, words) in [
-            (good[50].replacen("\"gas_used\":", "\"gas_used\":1", 1), "block 50 is invalid: gas_used"),
+            (good[50].replacen("\"gas_used\":", "\"gas_used\":1", 1), "block 50 is invalid: gas used"),
             (good[50].replacen("\"amount\":", "\"amount\":-", 1), "block 50 is invalid: encoding"),
             (good[51].clone(), "block 51 is invalid: height"),
             ("{".to_owned(), "block 50 is invalid: encoding"),
