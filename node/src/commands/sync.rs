@@ -32,8 +32,14 @@ pub(super) async fn sync(datadir: &Datadir, args: SyncArgs) -> Result<(), CliErr
     let stop = Stop::listen()?;
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
     let listen = args.node.p2p_port.map(|port| format!("{}:{port}", args.node.p2p_host));
+    // Counted before the node sets a damaged file aside, with a warning of its own.
+    let known = args.node.peers.len() + datadir.peers_known().unwrap_or(0);
     let node = engine_glue::start_node(datadir, &args.node, listen).await?;
-    let outcome = until_synced(&node, args.timeout, deadline, stop).await;
+    let outcome = if known == 0 {
+        Err(CliError::failed("no peer is known: give at least one with --peers HOST:PORT"))
+    } else {
+        until_synced(&node, args.timeout, deadline, stop).await
+    };
     node.shutdown().await;
     let line = serde_json::to_string(&outcome?).map_err(|error| CliError::caused("cannot write JSON", &error))?;
     console::print(&format!("{line}\n"))
@@ -54,9 +60,6 @@ async fn until_synced(
             shown.show(&status);
             if let Some(why) = &status.fatal {
                 return Err(CliError::failed(why));
-            }
-            if !status.knows_peers {
-                return Err(CliError::failed("no peer is known: give at least one with --peers HOST:PORT"));
             }
             if status.mode == Mode::Synced {
                 return if status.reached_anyone { Ok(figures(&status)) } else { Err(nobody_reached(&status)) };
@@ -97,17 +100,23 @@ fn figures(status: &NodeStatus) -> Figures {
 
 /// Who was tried, and why in vain.
 fn nobody_reached(status: &NodeStatus) -> CliError {
+    CliError::failed(format!("no peer could be reached: {}", failed_dials(status)))
+}
+
+fn failed_dials(status: &NodeStatus) -> String {
     let reasons: Vec<&str> = status.failed_dials.values().map(String::as_str).collect();
-    let reasons = if reasons.is_empty() { "no address was dialled".to_owned() } else { reasons.join("; ") };
-    CliError::failed(format!("no peer could be reached: {reasons}"))
+    if reasons.is_empty() { "no dial has ended yet".to_owned() } else { reasons.join("; ") }
 }
 
 /// Where an unfinished sync stands.
 fn so_far(status: &NodeStatus) -> String {
     let tip =
         status.tip.map_or_else(|| "the chain is empty".to_owned(), |tip| format!("the chain is at {}", tip.height));
-    match status.target {
-        Some(target) => format!("{tip}, the best peer claims {target}; what came is kept"),
-        None => format!("{tip}, {} peers are connected", status.peers),
-    }
+    let why = match (status.target, &status.last_error) {
+        _ if !status.reached_anyone => format!("no peer was reached: {}", failed_dials(status)),
+        (_, Some(error)) => format!("the last trouble was: {error}"),
+        (Some(target), None) => format!("the best peer claims {target}"),
+        (None, None) => format!("{} peers are connected", status.peers),
+    };
+    format!("{tip}, what came is kept; {why}")
 }
