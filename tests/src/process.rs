@@ -57,6 +57,14 @@ impl Call {
         Self::new(binary).arg("--datadir").arg(datadir)
     }
 
+    /// `sync` with these peers, listening on a free port of 127.0.0.1.
+    pub fn sync<S: AsRef<str>>(binary: &str, datadir: &Path, peers: &[S]) -> Self {
+        let peers: Vec<&str> = peers.iter().map(AsRef::as_ref).collect();
+        let call = Self::at(binary, datadir).args(["sync", "--p2p-host", "127.0.0.1", "--p2p-port"]);
+        let call = call.arg(free_port().to_string());
+        if peers.is_empty() { call } else { call.arg("--peers").arg(peers.join(",")) }
+    }
+
     /// One more argument.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.args.push(arg.as_ref().to_owned());
@@ -188,6 +196,12 @@ impl Process {
         node.p2p_port = Some(port);
         node.listening(port).await;
         node
+    }
+
+    /// Starts [`Process::run`] with these peers.
+    pub async fn run_with_peers<S: AsRef<str>>(binary: &str, datadir: &Path, peers: &[S]) -> Self {
+        let peers: Vec<&str> = peers.iter().map(AsRef::as_ref).collect();
+        Self::run(binary, datadir, &["--peers", &peers.join(",")]).await
     }
 
     /// The port that [`Process::run`] chose.
