@@ -68,6 +68,8 @@ pub trait StateMachine: Debug + Send {
     ) -> Result<Vec<StateChange>, ExecuteError>;
 
     /// Takes back the last executed block, given the changes that it made. `view` already shows the state before it.
+    /// To put a block back without executing it again, the chain hands in its changes with `old` and `new` swapped
+    /// ([`Moved`](crate::store::Moved)): the machine only has to follow the values to `old`.
     ///
     /// # Errors
     /// The state cannot be read.

@@ -1,1 +1,162 @@
+//! What reference v1 takes although nobody meant it to (protocol.md section 4, "What any user can get into a v1 chain").
+//!
+//! All of it stands in v1 chains for ever, so a follower reads it as the reference does. Canonical rules use nothing of this file.
 
+use crate::types::HexText;
+
+/// The longest integer text that pydantic reads, in bytes, a minus sign included.
+const MAX_INTEGER_TEXT: usize = 4300;
+
+/// The bytes of hexadecimal text as Python's `bytes.fromhex` reads it: either case, ASCII white space between bytes.
+pub(super) fn bytes_from_hex(hex_text: &HexText) -> Option<Vec<u8>> {
+    if let Some(bytes) = hex_text.canonical_bytes() {
+        return Some(bytes.to_vec());
+    }
+    let text = hex_text.text();
+    let mut rest = text.as_bytes();
+    let mut bytes = Vec::with_capacity(rest.len() / 2);
+    loop {
+        rest = rest.trim_ascii_start();
+        // Python counts the vertical tab as white space, Rust does not.
+        if let Some(after_tab) = rest.strip_prefix(b"\x0b") {
+            rest = after_tab;
+            continue;
+        }
+        let Some((pair, after)) = rest.split_at_checked(2) else {
+            return rest.is_empty().then_some(bytes);
+        };
+        let mut byte = [0];
+        hex::decode_to_slice(pair, &mut byte).ok()?;
+        bytes.push(byte[0]);
+        rest = after;
+    }
+}
+
+/// Bech32 (BIP-173) of 20 bytes under any text as prefix: nothing about the prefix is checked, and the code points of
+/// characters beyond ASCII enter the checksum as they are, more than five bits wide.
+pub(super) fn bech32(prefix: &str, bytes: &[u8; 20]) -> String {
+    const CHARSET: &[u8; 32] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
+    let mut checksum = Bech32Checksum(1);
+    prefix.chars().for_each(|c| checksum.input(u32::from(c) >> 5));
+    checksum.input(0);
+    prefix.chars().for_each(|c| checksum.input(u32::from(c) & 31));
+
+    let mut text = String::with_capacity(prefix.len() + 1 + 32 + 6);
+    text.push_str(prefix);
+    text.push('1');
+    // 20 bytes are 4 groups of 5 bytes, and 5 bytes are 8 characters of 5 bits.
+    for group in bytes.chunks_exact(5) {
+        let bits = group.iter().fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
+        for i in (0..8).rev() {
+            let value = (bits >> (5 * i) & 31) as u8;
+            checksum.input(value.into());
+            text.push(CHARSET[usize::from(value)].into());
+        }
+    }
+    let sum = checksum.finish();
+    (0..6).rev().for_each(|i| text.push(CHARSET[(sum >> (5 * i) & 31) as usize].into()));
+    text
+}
+
+struct Bech32Checksum(u32);
+
+impl Bech32Checksum {
+    fn input(&mut self, value: u32) {
+        const GENERATOR: [u32; 5] = [0x3b6a_57b2, 0x2650_8e6d, 0x1ea1_19fa, 0x3d42_33dd, 0x2a14_62b3];
+        let top = self.0 >> 25;
+        self.0 = (self.0 & 0x1ff_ffff) << 5 ^ value;
+        for (i, term) in GENERATOR.into_iter().enumerate() {
+            if top >> i & 1 == 1 {
+                self.0 ^= term;
+            }
+        }
+    }
+
+    fn finish(mut self) -> u32 {
+        (0..6).for_each(|_| self.input(0));
+        self.0 ^ 1
+    }
+}
+
+/// The 64 bytes r‖s of a v1 signature: r is the first 32 bytes, s *all* the rest as a number; `None` where s has more
+/// than 32 bytes after its leading zeros, or r is incomplete.
+pub(super) fn signature_numbers(bytes: &[u8]) -> Option<[u8; 64]> {
+    let (r, s) = bytes.split_at_checked(32)?;
+    let zeros = s.iter().take_while(|byte| **byte == 0).count();
+    let s = &s[zeros..];
+    let start = 64usize.checked_sub(s.len()).filter(|start| *start >= 32)?;
+    let mut numbers = [0; 64];
+    numbers[..32].copy_from_slice(r);
+    numbers[start..].copy_from_slice(s);
+    Some(numbers)
+}
+
+/// The integer that pydantic (lax mode) makes of a JSON value that Python's `json` has read, as Python writes it; `None`
+/// where it makes none. Numbers, text that spells one, floats without a fraction below 2^63, `true` and `false`.
+pub(super) fn lax_integer(json: &str) -> Option<String> {
+    match json.as_bytes().first()? {
+        b't' => Some("1".into()),
+        b'f' => Some("0".into()),
+        b'"' => integer_from_text(&serde_json::from_str::<String>(json).ok()?),
+        b'-' | b'0'..=b'9' if json.contains(['.', 'e', 'E']) => integer_from_float(json.parse().ok()?),
+        b'-' | b'0'..=b'9' => {
+            let digits = json.strip_prefix('-').unwrap_or(json);
+            (digits.len() <= MAX_INTEGER_TEXT).then(|| without_negative_zero(json))
+        }
+        _ => None,
+    }
+}
+
+/// A float counts as an integer if it has no fraction and lies strictly between −2^63 and 2^63.
+fn integer_from_float(float: f64) -> Option<String> {
+    const BOUND: f64 = 9_223_372_036_854_775_808.0;
+    #[expect(clippy::cast_possible_truncation, reason = "an integer within 64 bits")]
+    (float.fract() == 0.0 && float.abs() < BOUND).then(|| (float as i64).to_string())
+}
+
+/// pydantic's reading of an integer in text: white space around it, one sign, leading zeros (with underscores, any
+/// number, and even a minus sign after them), single underscores between digits, a fraction of zeros.
+fn integer_from_text(text: &str) -> Option<String> {
+    let text = text.trim();
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if unsigned.starts_with(['+', '-']) {
+        return None;
+    }
+    let negative = text.starts_with('-');
+    let number = without_leading_zeros(unsigned)?;
+    let number = match number.split_once('.') {
+        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|b| b == b'0') => whole,
+        _ => number,
+    };
+    let well_separated = !number.starts_with('_') && !number.ends_with('_') && !number.contains("__");
+    let digits = if well_separated { number.replace('_', "") } else { number.to_owned() };
+    let integer = if negative { format!("-{digits}") } else { digits };
+    let is_integer = integer.len() <= MAX_INTEGER_TEXT && is_json_integer(&integer);
+    is_integer.then(|| without_negative_zero(&integer))
+}
+
+fn without_leading_zeros(number: &str) -> Option<&str> {
+    match number.bytes().next()? {
+        b'1'..=b'9' => return Some(number),
+        b'0' => {}
+        _ => return None,
+    }
+    let Some(end) = number.bytes().position(|b| !matches!(b, b'0' | b'_')) else {
+        return Some(&number[number.len() - 1..]);
+    };
+    match number.as_bytes()[end] {
+        b'1'..=b'9' | b'-' => Some(&number[end..]),
+        // The zero before a fraction stays.
+        b'.' => Some(&number[end - 1..]),
+        _ => None,
+    }
+}
+
+fn is_json_integer(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) && (digits.len() == 1 || !digits.starts_with('0'))
+}
+
+fn without_negative_zero(integer: &str) -> String {
+    if integer == "-0" { "0".into() } else { integer.into() }
+}

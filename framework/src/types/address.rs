@@ -35,6 +35,12 @@ impl Address {
         &self.0
     }
 
+    /// `cpc` or `cpcvalcons`, where the text is exactly the bech32 address of 20 bytes under that prefix.
+    pub fn known_prefix(&self) -> Option<&'static str> {
+        let (tag, _) = self.compact()?;
+        PREFIXES.into_iter().find(|(known, _)| *known == tag).map(|(_, prefix)| prefix)
+    }
+
     /// The 20 bytes and the tag of the prefix, where the text is exactly what [`Address::bech32`] would write.
     fn compact(&self) -> Option<(u8, [u8; 20])> {
         let (tag, prefix) = PREFIXES
@@ -87,20 +93,16 @@ impl Serialize for Address {
         if serializer.is_human_readable() {
             return serializer.serialize_str(&self.0);
         }
-        match self.compact() {
-            Some((tag, bytes)) => {
-                let mut form = [0; 21];
-                form[0] = tag;
-                form[1..].copy_from_slice(&bytes);
-                serializer.serialize_bytes(&form)
-            }
-            None => {
-                let mut form = Vec::with_capacity(1 + self.0.len());
-                form.push(0);
-                form.extend_from_slice(self.0.as_bytes());
-                serializer.serialize_bytes(&form)
-            }
+        if let Some((tag, bytes)) = self.compact() {
+            let mut form = [0; 21];
+            form[0] = tag;
+            form[1..].copy_from_slice(&bytes);
+            return serializer.serialize_bytes(&form);
         }
+        let mut form = Vec::with_capacity(1 + self.0.len());
+        form.push(0);
+        form.extend_from_slice(self.0.as_bytes());
+        serializer.serialize_bytes(&form)
     }
 }
 
