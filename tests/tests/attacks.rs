@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use cpc_tests::datadir::Datadir;
 use cpc_tests::deadline::within;
+use cpc_tests::generate::extend;
 use cpc_tests::peer::{Answer, MAX_BLOCKS, Peer, Request, Script, cut};
 use cpc_tests::process::{Call, Process, free_port};
 use cpc_tests::raw::{self, PROMPT, Socket};
@@ -430,6 +431,34 @@ async fn row_8_a_branch_without_the_proposers_signatures_rolls_nothing_back() {
         }
     };
     let _ = tokio::time::timeout(Duration::from_secs(5), watch).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_8_a_fork_is_followed_down_to_100_blocks_and_no_deeper() {
+    const DEEPEST: usize = 100;
+    let common = Chain::fork().up_to(20);
+    let ours = extend(&common, DEEPEST + 1, 1, 1000);
+    let theirs = extend(&common, DEEPEST + 30, 1, 2000);
+    for (depth, followed) in [(DEEPEST, true), (DEEPEST + 1, false)] {
+        let ours = ours.up_to(20 + depth);
+        let dir = Datadir::holding(NODE, &ours).await;
+        let node = Process::run(NODE, dir.path(), &[]).await;
+        let peer = Peer::dial(node.port(), Script::modern(&theirs)).await;
+        if followed {
+            assert_eq!(raw::reaches(&node, 150, SYNC).await, theirs.tip_hash());
+        } else {
+            node.line_where("that the fork is too deep", Duration::from_secs(30), |line| {
+                let line = line.to_lowercase();
+                line.contains("fork") && line.contains("deep")
+            })
+            .await;
+            let tip = i64::try_from(ours.height()).unwrap();
+            assert_eq!(raw::reaches(&node, tip, SYNC).await, ours.tip_hash(), "put back as it was");
+            let asked = peer.requests().len();
+            assert!(asked <= 120, "{asked} requests");
+        }
+        node.stop().await;
+    }
 }
 
 // ---- Row 9 ----
