@@ -81,7 +81,11 @@ impl Core {
                     let link = block.hashed.link;
                     self.parent = Some(Parent { tip: link.tip(), timestamp: block.hashed.block.header.timestamp });
                     executed.commits.push(Commit { block: EncodedBlock { link, bytes: block.bytes }, changes });
-                    executed.applied.push(Applied { link, tx_hashes: block.hashed.tx_hashes, block: block.hashed.block });
+                    executed.applied.push(Applied {
+                        link,
+                        tx_hashes: block.hashed.tx_hashes,
+                        block: block.hashed.block,
+                    });
                 }
                 Err(error) => {
                     executed.stop = Some(Stop::from(error));

@@ -11,6 +11,7 @@ mod verify;
 
 use std::sync::Arc;
 
+pub(crate) use pipeline::genesis_hash_in;
 pub use pipeline::{ChainCommand, ChainEvent, ChainHandle, ChainOutcome};
 pub(crate) use verify::{KeyBook, proposer_signed};
 
@@ -167,7 +168,8 @@ impl Chain {
             .env
             .pool
             .blocking(move || {
-                let hashed: Vec<HashedBlock> = pool.map(&blocks, |block| verifier.hasher().hash_block(Arc::clone(block)));
+                let hashed: Vec<HashedBlock> =
+                    pool.map(&blocks, |block| verifier.hasher().hash_block(Arc::clone(block)));
                 verify::verify_batch(&verifier, &keys, &pool, hashed)
             })
             .await;

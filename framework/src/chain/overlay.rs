@@ -120,7 +120,11 @@ mod tests {
     }
 
     fn change(key: &'static str, new: Option<&'static str>) -> StateChange {
-        StateChange { key: Bytes::from_static(key.as_bytes()), old: None, new: new.map(|v| Bytes::from_static(v.as_bytes())) }
+        StateChange {
+            key: Bytes::from_static(key.as_bytes()),
+            old: None,
+            new: new.map(|v| Bytes::from_static(v.as_bytes())),
+        }
     }
 
     fn seen(overlay: &Overlay, most: usize) -> Vec<String> {

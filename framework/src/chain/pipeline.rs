@@ -368,9 +368,9 @@ impl Committer {
         let all_failed = failure.is_some();
         for import in group {
             let outcome = if import.generation <= failed || all_failed {
-                let error = failure.take().unwrap_or_else(|| {
-                    StoreError::new(StoreErrorKind::Io, "blocks below these could not be stored")
-                });
+                let error = failure
+                    .take()
+                    .unwrap_or_else(|| StoreError::new(StoreErrorKind::Io, "blocks below these could not be stored"));
                 ChainOutcome { applied: Vec::new(), stop: Some(Stop::Local(error.into())), tip: self.tip }
             } else {
                 let tip = import.applied.last().map(|last| last.link.tip()).or(self.tip);

@@ -100,7 +100,11 @@ pub(crate) fn verify_batch(
 }
 
 /// Whether a block's own signature is by the key of its proposer; `None` where no key is known for it.
-pub(crate) fn proposer_signed(verifier: &Verifier, keys: &KeyBook, block: &HashedBlock) -> Option<Result<(), Rejection>> {
+pub(crate) fn proposer_signed(
+    verifier: &Verifier,
+    keys: &KeyBook,
+    block: &HashedBlock,
+) -> Option<Result<(), Rejection>> {
     let key = keys.get(&block.block.header.proposer_address)?;
     Some(check_signature(verifier, block, &key))
 }

@@ -14,7 +14,7 @@ use crate::limits::Limits;
 use crate::rules::{HashedBlock, Hasher};
 use crate::sync::ConnId;
 use crate::transport::{Connection, ConnectionHandle, Duplex};
-use crate::types::{Hash32, Handshake, Height, Message, MessageKind, Transaction, WireBlock};
+use crate::types::{Handshake, Hash32, Height, Message, MessageKind, Transaction, WireBlock};
 
 /// How much is asked of a socket at a time.
 const READ_CHUNK: usize = 64 * 1024;
@@ -68,10 +68,19 @@ pub(crate) enum Inbound {
     Handshake(Handshake),
     NewBlock(HashedBlock),
     NewTx(Arc<Transaction>, Hash32),
-    GetBlocks { from: Height, to: Height },
-    Blocks { blocks: Vec<HashedBlock>, malformed: Option<String>, bytes: usize },
+    GetBlocks {
+        from: Height,
+        to: Height,
+    },
+    Blocks {
+        blocks: Vec<HashedBlock>,
+        malformed: Option<String>,
+        bytes: usize,
+    },
     /// A frame that is no message; the stream goes on.
-    Unreadable { error: DecodeError },
+    Unreadable {
+        error: DecodeError,
+    },
 }
 
 /// Something that happened on a connection. Holds its share of the inbound budget until it is dropped.

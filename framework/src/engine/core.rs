@@ -7,16 +7,16 @@ use super::outbox::Class;
 use super::outgoing::Outgoing;
 use super::peer::{Outstanding, Peer, Way};
 use crate::chain::{Applied, ChainCommand, ChainEvent, ChainOutcome, KeyBook, Stop, genesis_hash_in};
+use crate::codec::DecodeError;
 use crate::limits::Limits;
 use crate::mempool::Mempool;
 use crate::node::NodeEvent;
 use crate::peers::{Dialer, Host, InboundGuard, LogLimiter, Offence, Origin, ScoreBoard, SeenCache, Subject};
-use crate::codec::DecodeError;
 use crate::rules::{HashedBlock, Rejection, Verifier};
 use crate::store::ChainStore;
 use crate::sync::{BatchId, ConnId, Mode, RejectKind, SyncAction, SyncEvent, SyncOffence, SyncReport, SyncStrategy};
 use crate::transport::{Endpoint, PeerId};
-use crate::types::{Hash32, Handshake, Height, Message, Tip};
+use crate::types::{BlockLink, Handshake, Hash32, Height, Message, Tip, Transaction};
 
 /// What everything else in the engine is decided by.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ pub(crate) enum Action {
     Dial { endpoint: Endpoint, feeler: bool },
     /// Answer a `get_blocks`, and say so.
     Serve { conn: ConnId, from: Height, to: Height, after: Duration },
+    /// Read the places of our own blocks, and say them.
+    LookUp { from: Height, to: Height },
     /// Change the chain.
     Chain(ChainCommand),
     /// Write `peers.json`.
@@ -93,6 +95,8 @@ pub(crate) struct Core {
     pub(super) last_rejection: Option<Rejection>,
     pub(super) failed_dials: BTreeMap<String, String>,
     pub(super) tip_update_due: Option<Duration>,
+    /// Transactions of blocks rolled back in the reorganisation under way: back to the pool once it is over.
+    removed: Vec<Arc<Transaction>>,
     next_batch: u64,
     rng: u64,
     actions: VecDeque<Action>,
@@ -105,8 +109,6 @@ pub(super) enum ImportOrigin {
     Sync,
     /// A `new_block` of this peer.
     Gossip(ConnId),
-    /// This node made them.
-    Own,
 }
 
 /// What operators like to count.
@@ -136,7 +138,7 @@ impl Core {
             guard: InboundGuard::new(&limits),
             scores: ScoreBoard::new(&limits),
             log: LogLimiter::new(&limits),
-            pool: Mempool::new(&config.verifier, &limits),
+            pool: Mempool::new(config.verifier.clone(), &limits),
             seen_blocks: SeenCache::new(limits.seen_cache),
             seen_txs: SeenCache::new(limits.seen_cache),
             tip: config.tip,
@@ -154,6 +156,7 @@ impl Core {
             last_rejection: None,
             failed_dials: BTreeMap::new(),
             tip_update_due: None,
+            removed: Vec::new(),
             next_batch: 0,
             rng: config.seed,
             actions: VecDeque::new(),
@@ -261,6 +264,9 @@ impl Core {
             }
             self.sync_event(now, SyncEvent::PeerGone { peer: conn });
             self.save_peers();
+        } else if !told && matches!(why, CloseReason::Ended(_)) {
+            // Nodes look like this that only check whether our address is good.
+            tracing::debug!(peer = %peer.label(), "gone before the handshake: {why}");
         } else if !told && let Some(more) = self.log.allow(&peer.host, "no handshake", now) {
             tracing::info!(peer = %peer.label(), more, "gone before the handshake: {why}");
         }
@@ -293,7 +299,14 @@ impl Core {
             let silence = peer.last_sent + limits.legacy_handshake_repeat;
             Some(peer.outstanding.map_or(silence, |asked| asked.deadline.min(silence)))
         });
-        peers.chain([self.sync.next_deadline(), self.dialer.next_deadline(), self.tip_update_due].into_iter().flatten()).min()
+        peers
+            .chain([self.sync.next_deadline(), self.dialer.next_deadline(), self.tip_update_due].into_iter().flatten())
+            .min()
+    }
+
+    /// The places of our own blocks, as far as they could be read.
+    pub(crate) fn own_links(&mut self, now: Duration, links: Vec<BlockLink>) {
+        self.sync_event(now, SyncEvent::OwnLinks { links });
     }
 
     /// What became of a command to the chain.
@@ -303,7 +316,8 @@ impl Core {
             ChainEvent::RolledBack { tip, removed } => {
                 self.moved(now, tip);
                 self.push(Action::Publish(NodeEvent::RolledBack { tip }));
-                self.pool.return_txs(removed, now);
+                self.removed.extend(removed);
+                self.removed.truncate(self.config.limits.pool_txs);
                 self.sync_event(now, SyncEvent::RolledBack { tip });
             }
             ChainEvent::RollbackFailed { tip, why } => {
@@ -314,6 +328,10 @@ impl Core {
             ChainEvent::ReorgFinished { tip } => {
                 self.reorganising = false;
                 self.moved(now, tip);
+                let accounts = self.accounts();
+                let removed = std::mem::take(&mut self.removed);
+                self.pool.return_txs(removed, &accounts, now);
+                self.pool.revalidate_all(&accounts);
                 self.sync_event(now, SyncEvent::ReorgFinished { tip });
             }
             ChainEvent::Failed(error) => {
@@ -347,7 +365,7 @@ impl Core {
                 self.gossip_imported(now, conn, stop.as_ref());
                 self.sync_event(now, SyncEvent::LocalTip(tip));
             }
-            Some(ImportOrigin::Own) | None => self.sync_event(now, SyncEvent::LocalTip(tip)),
+            None => self.sync_event(now, SyncEvent::LocalTip(tip)),
         }
         let relay = origin != Some(ImportOrigin::Sync) || (self.mode == Mode::Synced && !self.reorganising);
         if relay && applied.len() <= RELAYED_BLOCKS {
@@ -368,11 +386,16 @@ impl Core {
         if let Some(hash) = genesis_hash_in(applied) {
             self.genesis_hash = Some(hash);
         }
+        if !self.pool.is_empty() {
+            let senders = applied.iter().flat_map(|block| &block.block.txs).map(|tx| &tx.from_address);
+            let accounts = self.accounts();
+            applied.iter().for_each(|block| self.pool.remove_included(&block.tx_hashes));
+            self.pool.revalidate(senders, &accounts);
+        }
         for block in applied {
             self.figures.blocks += 1;
             self.figures.txs += block.tx_hashes.len() as u64;
             self.seen_blocks.insert(block.link.hash);
-            self.pool.remove_included(&block.tx_hashes);
             self.push(Action::Publish(NodeEvent::BlockApplied { link: block.link, txs: block.tx_hashes.len() }));
         }
         self.figures.last_commit = Some(now);
@@ -446,6 +469,7 @@ impl Core {
             SyncAction::Discard { batch } => {
                 self.delivered.remove(&batch);
             }
+            SyncAction::LookUp { from, to } => self.push(Action::LookUp { from, to }),
             SyncAction::Rollback { keep } => {
                 self.reorganising = true;
                 self.push(Action::Chain(ChainCommand::Rollback { keep }));

@@ -20,7 +20,7 @@ use crate::peers::{PeerInfo, peers_file};
 use crate::store::ChainStore;
 use crate::sync::ConnId;
 use crate::transport::{Connection, Endpoint, Incoming, Listener, Transport, TransportError};
-use crate::types::{Hash32, Height, Transaction};
+use crate::types::{BlockLink, Hash32, Height, Transaction};
 
 /// What accept loops, dials, upgrades and answers may leave waiting for the engine; they wait when it is full.
 const INTERNAL_EVENTS: usize = 256;
@@ -71,7 +71,21 @@ enum Internal {
     Upgraded { conn: ConnId, link: usize, remote: Endpoint, result: Result<Connection, TransportError> },
     Dialled { endpoint: Endpoint, feeler: bool, result: Result<Connection, TransportError> },
     Served { conn: ConnId },
+    OwnLinks { links: Vec<BlockLink> },
     ListenerFailed { error: TransportError },
+}
+
+/// What the driver wakes up for.
+enum Next {
+    Chain(ChainEvent),
+    ChainHasRoom,
+    Command(Command),
+    Internal(Internal),
+    Conn(ConnEvent),
+    Time,
+    PeersSaved,
+    Nothing,
+    End,
 }
 
 /// The one task that feeds the core and carries out its actions.
@@ -142,37 +156,49 @@ impl Driver {
         let reply = loop {
             self.carry_out();
             self.publish();
-            let wait = self.core.next_deadline().map(|at| at.saturating_sub(self.now()));
-            // The chain first: what it has done makes room for what peers send.
-            tokio::select! {
-                biased;
-                event = self.chain.events.recv() => match event {
-                    Some(event) => self.chain_event(event),
-                    None => break None,
-                },
-                place = self.chain.commands.reserve(), if !self.chain_backlog.is_empty() => {
-                    if let (Ok(place), Some(command)) = (place, self.chain_backlog.pop_front()) {
-                        place.send(command);
+            match self.next().await {
+                Next::Chain(event) => self.chain_event(event),
+                Next::ChainHasRoom => {
+                    if let Some(command) = self.chain_backlog.pop_front() {
+                        self.chain_command_first(command);
                     }
                 }
-                command = self.commands.recv() => match command {
-                    Some(Command::Shutdown { reply }) => break Some(reply),
-                    Some(command) => self.command(command),
-                    None => break None,
-                },
-                Some(event) = self.internal.recv() => self.internal_event(event),
-                Some(event) = self.inbound.recv() => self.conn_event(event),
-                () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => {
+                Next::Command(Command::Shutdown { reply }) => break Some(reply),
+                Next::Command(command) => self.command(command),
+                Next::Internal(event) => self.internal_event(event),
+                Next::Conn(event) => self.conn_event(event),
+                Next::Time => {
                     let now = self.now();
                     self.core.tick(now);
                 }
-                Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => {}
-                () = finished(&mut self.saving) => self.save_peers(),
+                Next::PeersSaved => {
+                    self.saving = None;
+                    self.save_peers();
+                }
+                Next::Nothing => {}
+                Next::End => break None,
             }
         };
         self.shutdown().await;
         if let Some(reply) = reply {
             let _ = reply.send(());
+        }
+    }
+
+    /// Waits for whatever comes next. Cancel-safe.
+    async fn next(&mut self) -> Next {
+        let wait = self.core.next_deadline().map(|at| at.saturating_sub(self.now()));
+        // The chain first: what it has done makes room for what peers send.
+        tokio::select! {
+            biased;
+            event = self.chain.events.recv() => event.map_or(Next::End, Next::Chain),
+            _ = self.chain.commands.reserve(), if !self.chain_backlog.is_empty() => Next::ChainHasRoom,
+            command = self.commands.recv() => command.map_or(Next::End, Next::Command),
+            Some(event) = self.internal.recv() => Next::Internal(event),
+            Some(event) = self.inbound.recv() => Next::Conn(event),
+            () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => Next::Time,
+            Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => Next::Nothing,
+            () = finished(&mut self.saving) => Next::PeersSaved,
         }
     }
 
@@ -249,6 +275,7 @@ impl Driver {
                 }
                 Err(error) => self.core.dial_failed(now, &endpoint, &error.to_string()),
             },
+            Internal::OwnLinks { links } => self.core.own_links(now, links),
             Internal::Served { conn } => self.core.served(now, conn),
             Internal::ListenerFailed { error } => {
                 tracing::error!("no more connections are accepted: {error}");
@@ -320,6 +347,7 @@ impl Driver {
                 }
                 Action::Dial { endpoint, feeler } => self.dial(endpoint, feeler),
                 Action::Serve { conn, from, to, after } => self.serve(conn, from, to, after),
+                Action::LookUp { from, to } => self.look_up(from, to),
                 Action::Chain(command) => self.chain_command(command),
                 Action::SavePeers(peers) => {
                     self.unsaved = Some(peers);
@@ -340,8 +368,13 @@ impl Driver {
             self.chain_backlog.push_back(command);
             return;
         }
+        self.chain_command_first(command);
+    }
+
+    /// Sends a command that is older than the whole backlog.
+    fn chain_command_first(&mut self, command: ChainCommand) {
         if let Err(mpsc::error::TrySendError::Full(command)) = self.chain.commands.try_send(command) {
-            self.chain_backlog.push_back(command);
+            self.chain_backlog.push_front(command);
         }
     }
 
@@ -371,6 +404,17 @@ impl Driver {
                 Err(error) => tracing::error!("get_blocks {from}..={to} cannot be answered: {error}"),
             }
             let _ = events.send(Internal::Served { conn }).await;
+        });
+    }
+
+    fn look_up(&mut self, from: Height, to: Height) {
+        let (store, events) = (Arc::clone(&self.store), self.to_internal.clone());
+        self.tasks.spawn(async move {
+            let links = serve::own_links(store.as_ref(), from, to).await.unwrap_or_else(|error| {
+                tracing::error!("our own blocks {from}..={to} cannot be read: {error}");
+                Vec::new()
+            });
+            let _ = events.send(Internal::OwnLinks { links }).await;
         });
     }
 
@@ -433,7 +477,6 @@ async fn finished(saving: &mut Option<JoinHandle<()>>) {
     match saving {
         Some(handle) => {
             let _ = handle.await;
-            *saving = None;
         }
         None => std::future::pending().await,
     }

@@ -6,8 +6,8 @@ use super::core::{Action, Core, ImportOrigin};
 use super::outbox::Class;
 use super::outgoing::Outgoing;
 use crate::chain::{Applied, ChainCommand, Stop, proposer_signed};
-use crate::executor::accounts;
-use crate::mempool::Refusal;
+use crate::executor::accounts::state;
+use crate::mempool::{self, Refusal};
 use crate::peers::Offence;
 use crate::rules::{HashedBlock, Rejection};
 use crate::sync::{ConnId, RejectKind, SyncEvent};
@@ -43,8 +43,7 @@ impl Core {
 
     /// A transaction of our own user. Gives its hash, or why the pool refuses it.
     pub(crate) fn submit(&mut self, now: Duration, tx: Arc<Transaction>) -> Result<Hash32, Refusal> {
-        let hash = self.config.verifier.hasher().transaction_hash(&tx);
-        self.admit_transaction(now, &tx, hash)?;
+        let hash = self.admit_transaction(now, &tx)?;
         self.relay_transaction(now, &tx, hash);
         Ok(hash)
     }
@@ -144,8 +143,8 @@ impl Core {
         if !self.seen_txs.insert(hash) {
             return;
         }
-        match self.admit_transaction(now, tx, hash) {
-            Ok(()) => self.relay_transaction(now, tx, hash),
+        match self.admit_transaction(now, tx) {
+            Ok(_) => self.relay_transaction(now, tx, hash),
             Err(refusal) => {
                 tracing::debug!(%hash, "transaction refused: {refusal}");
                 if refusal.is_proof() {
@@ -155,14 +154,15 @@ impl Core {
         }
     }
 
-    fn admit_transaction(&mut self, now: Duration, tx: &Arc<Transaction>, hash: Hash32) -> Result<(), Refusal> {
-        self.pool.add(Arc::clone(tx), hash, now)
+    fn admit_transaction(&mut self, now: Duration, tx: &Arc<Transaction>) -> Result<Hash32, Refusal> {
+        let accounts = self.accounts();
+        self.pool.admit(Arc::clone(tx), &accounts, now)
     }
 
     fn relay_transaction(&mut self, now: Duration, tx: &Arc<Transaction>, hash: Hash32) {
         self.seen_txs.insert(hash);
         // v1's proposer stops for ever at a transaction that it cannot execute.
-        let fit_for_legacy = self.pool.is_executable_next(&hash, &|address| self.next_nonce(address));
+        let fit_for_legacy = self.pool.is_executable_next(&hash, &self.accounts());
         let receivers: Vec<ConnId> = self
             .peers
             .iter_mut()
@@ -175,10 +175,16 @@ impl Core {
         }
     }
 
-    /// How many transactions an account has made, as far as the chain knows.
-    fn next_nonce(&self, address: &Address) -> u64 {
-        let nonce = self.config.store.state().and_then(|view| accounts::account(view.as_ref(), address));
-        nonce.ok().flatten().map_or(0, |account| account.nonce)
+    /// Accounts as of our tip. One that cannot be read counts as empty: the pool then refuses what it would send.
+    pub(super) fn accounts(&self) -> impl Fn(&Address) -> mempool::Account + use<> {
+        let view = self.config.store.state().ok();
+        move |address| {
+            let account = view.as_ref().and_then(|view| state::account(view.as_ref(), address).ok().flatten());
+            account.map_or_else(Default::default, |account| mempool::Account {
+                nonce: account.nonce,
+                balance: account.balance,
+            })
+        }
     }
 }
 

@@ -96,8 +96,9 @@ impl Core {
             self.send_handshake(now, conn);
         }
         self.save_peers();
-        self.after_peers_changed(now);
+        // The claim first: a node is not SYNCED for a moment only because nothing is claimed yet.
         self.sync_event(now, SyncEvent::PeerTip { peer: conn, height, legacy });
+        self.after_peers_changed(now);
     }
 
     /// Why a peer is none of ours (protocol.md section 1, handshake checks).

@@ -128,6 +128,7 @@ impl Outbox {
     }
 
     /// How many frames were dropped for want of room.
+    #[cfg(test)]
     pub(crate) fn dropped(&self) -> u64 {
         self.lock().dropped
     }

@@ -3,7 +3,7 @@ use bytes::{Bytes, BytesMut};
 use super::connection::Link;
 use crate::limits::Limits;
 use crate::store::{ByteBudget, ChainStore, StoreError};
-use crate::types::{Height, Message, WireBlock};
+use crate::types::{BlockLink, Height, Message, WireBlock};
 
 /// The answer to a `get_blocks`, as a frame: as many blocks as there are, up to the protocol's number, and as fit the byte
 /// budget *on the wire*; the first one always.
@@ -14,7 +14,8 @@ pub(super) async fn answer(
     to: Height,
     limits: &Limits,
 ) -> Result<Bytes, AnswerError> {
-    let mut blocks = if from > to { Vec::new() } else { store.blocks(from..=to, ByteBudget(limits.get_blocks_bytes)).await? };
+    let mut blocks =
+        if from > to { Vec::new() } else { store.blocks(from..=to, ByteBudget(limits.get_blocks_bytes)).await? };
     // A text codec needs more bytes than the store does; how many more the last answer has shown.
     let mut count = link.answer_sizes.fitting(blocks.iter().map(|block| block.bytes.len()), limits.get_blocks_bytes);
     loop {
@@ -29,6 +30,22 @@ pub(super) async fn answer(
         }
         count = (count * limits.get_blocks_bytes / frame.len()).clamp(1, count - 1);
     }
+}
+
+/// How much of our own chain is read at a time to look up links.
+const LOOK_UP: ByteBudget = ByteBudget(1 << 20);
+
+/// The places of our own blocks of these heights, as far as they exist.
+pub(super) async fn own_links(store: &dyn ChainStore, from: Height, to: Height) -> Result<Vec<BlockLink>, StoreError> {
+    let mut links: Vec<BlockLink> = Vec::new();
+    let mut next = from;
+    while next <= to {
+        let blocks = store.blocks(next..=to, LOOK_UP).await?;
+        let Some(last) = blocks.last() else { break };
+        next = last.link.height + 1;
+        links.extend(blocks.iter().map(|block| block.link));
+    }
+    Ok(links)
 }
 
 /// An answer cannot be made.

@@ -4,6 +4,7 @@ mod builder;
 mod handle;
 mod status;
 
+pub use crate::engine::Figures;
 pub use builder::{NodeBuilder, StartError};
 pub use handle::{NodeEvent, NodeHandle, NodeStopped, SubmitError};
 pub use status::NodeStatus;
