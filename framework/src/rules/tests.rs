@@ -233,7 +233,9 @@ fn the_pool_gets_the_reasons_of_the_reference_in_its_order() {
     let valid = blocks("fork", "blocks.jsonl.gz").swap_remove(61).txs.swap_remove(0);
     let reason = |changes: &[fn(&mut Transaction)]| {
         let mut tx = valid.clone();
-        changes.iter().for_each(|change| change(&mut tx));
+        for change in changes {
+            change(&mut tx);
+        }
         let hash = verifier.hasher().transaction_hash(&tx);
         verifier
             .check_transaction(&tx)
@@ -241,7 +243,8 @@ fn the_pool_gets_the_reasons_of_the_reference_in_its_order() {
             .map_err(|fault| fault.reason())
     };
     assert_eq!(reason(&[]), Ok(()));
-    let faults: [(fn(&mut Transaction), &str); 8] = [
+    type Fault = (fn(&mut Transaction), &'static str);
+    let faults: [Fault; 8] = [
         (|t| t.gas_price = 999, "gas_price 999 < min 1000"),
         (|t| t.tx_type = TxType::Unstake, "unknown_tx_type"),
         (|t| t.gas_limit = 1u64.into(), "gas_limit 1 < base_gas 21000"),
