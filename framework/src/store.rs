@@ -32,10 +32,15 @@ use bytes::Bytes;
 use crate::types::{BlockLink, EncodedBlock, Hash32, Height, Tip};
 
 pub mod file;
+mod fold;
 pub mod memory;
+mod versions;
 
 /// How many blocks below the tip can be rolled back.
 pub const UNDO_DEPTH: u64 = 1024;
+
+/// The longest key of the state, in bytes. Every engine can take so much; what is longer the executor hashes.
+pub const MAX_STATE_KEY: usize = 1024;
 
 /// Keeps a chain and its state. See the [module documentation](self) for the contract.
 ///
@@ -112,7 +117,7 @@ pub trait ChainStore: Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteBudget(pub usize);
 
-/// A key of the state. At most 1 KiB; what is longer the executor hashes.
+/// A key of the state, of at most [`MAX_STATE_KEY`] bytes.
 pub type StateKey = Bytes;
 
 /// A value of the state.
@@ -201,6 +206,8 @@ pub enum StoreErrorKind {
     NotLinked,
     /// A rollback reaches too far.
     NoUndo,
+    /// What was given breaks the contract; the store is as it was.
+    Invalid,
     /// The disk is full.
     Full,
     /// It cannot be read or written for another reason.
