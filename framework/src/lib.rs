@@ -5,5 +5,7 @@ pub mod executor;
 pub mod rules;
 pub mod store;
 pub mod sync;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
 pub mod transport;
 pub mod types;

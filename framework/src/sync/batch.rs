@@ -486,11 +486,12 @@ impl<F: ForkRule> BatchSync<F> {
     }
 
     fn update_mode(&mut self) {
+        // `Connected` alone says nothing yet: the handshake's claim may be a moment behind it.
         let ready = !self.peers.is_empty()
             || match self.network {
-                Connectivity::NoPeersKnown | Connectivity::Connected => true,
+                Connectivity::NoPeersKnown => true,
                 Connectivity::AllDialsFailed => self.network_since.saturating_add(self.limits.alone) <= self.now,
-                Connectivity::Dialling => false,
+                Connectivity::Dialling | Connectivity::Connected => false,
             };
         if ready && self.progress.is_none() {
             self.progress = Some(self.now);
@@ -564,3 +565,6 @@ impl<F: ForkRule> BatchSync<F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! Conformance suites: one case for each sentence of a plug point's contract, for whoever writes a plug of their own.
+
+pub mod sync;
