@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::sync::RejectKind;
 use crate::types::{BlockLink, Hash32, Height, Tip};
 
-/// Numbers from a seed: SplitMix64.
+/// Numbers from a seed, by the algorithm `SplitMix64`.
 #[derive(Debug, Clone)]
 pub struct Dice(u64);
 
@@ -34,6 +34,7 @@ impl Dice {
 
 /// A chain of blocks without bodies.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::rc_buffer, reason = "many peers share a chain, and it grows in place")]
 pub struct Chain(Arc<Vec<BlockLink>>);
 
 impl Chain {
