@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::sync::SyncReport;
-use crate::sync::SyncReport;
 use crate::testkit::sync::{Chain, Peer as Scripted, Rule, World};
 
 crate::sync_suite!(conforms, BatchSync::default());
