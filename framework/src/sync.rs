@@ -3,6 +3,12 @@
 //! A strategy is a state machine without IO: the engine hands it events with the time, and carries out its actions.
 //! Bodies of blocks stay in the engine; a strategy sees their links and names them by batch.
 //!
+//! # What the engine owes a strategy
+//! - Imports, rollbacks, look-ups and ends of reorganisations are carried out in the order in which they were asked for, and each is answered by its event.
+//! - Where a batch is rejected, those handed over after it are rejected too, as [`RejectKind::NotLinked`], unless they link all the same.
+//! - Every request ends with [`SyncEvent::Blocks`], [`SyncEvent::RequestFailed`] or [`SyncEvent::PeerGone`], unless the strategy cancels it.
+//! - [`SyncEvent::PeerTip`] is the first event of a peer and [`SyncEvent::PeerGone`] the last.
+//!
 //! # Contract
 //! Each sentence is one case of the conformance suite in [`crate::testkit`].
 //!
@@ -26,6 +32,7 @@ use crate::types::{BlockLink, Height, Tip};
 
 pub mod batch;
 mod claim;
+mod delivery;
 pub mod fork;
 pub mod limits;
 mod ranges;

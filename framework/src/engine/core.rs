@@ -252,8 +252,7 @@ impl Core {
                 let endpoint = endpoint.clone();
                 self.note_failed_dial(now, &endpoint, &format!("connected, but no handshake came: {why}"));
             }
-            (Way::Out(_), false) => {}
-            (Way::In, _) => {}
+            (Way::Out(_), false) | (Way::In, _) => {}
         }
         if let Some(endpoint) = &peer.dial_back {
             self.dialer.inbound_gone(endpoint);
@@ -292,12 +291,12 @@ impl Core {
     /// When to call [`tick`](Self::tick) again, at the latest.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let limits = &self.config.limits;
-        let peers = self.peers.values().filter(|peer| !peer.closing).filter_map(|peer| {
+        let peers = self.peers.values().filter(|peer| !peer.closing).map(|peer| {
             if peer.handshake.is_none() {
-                return Some(peer.since + limits.handshake_timeout);
+                return peer.since + limits.handshake_timeout;
             }
             let silence = peer.last_sent + limits.legacy_handshake_repeat;
-            Some(peer.outstanding.map_or(silence, |asked| asked.deadline.min(silence)))
+            peer.outstanding.map_or(silence, |asked| asked.deadline.min(silence))
         });
         peers
             .chain([self.sync.next_deadline(), self.dialer.next_deadline(), self.tip_update_due].into_iter().flatten())
@@ -389,7 +388,9 @@ impl Core {
         if !self.pool.is_empty() {
             let senders = applied.iter().flat_map(|block| &block.block.txs).map(|tx| &tx.from_address);
             let accounts = self.accounts();
-            applied.iter().for_each(|block| self.pool.remove_included(&block.tx_hashes));
+            for block in applied {
+                self.pool.remove_included(&block.tx_hashes);
+            }
             self.pool.revalidate(senders, &accounts);
         }
         for block in applied {
@@ -628,7 +629,7 @@ impl Core {
         BatchId(self.next_batch)
     }
 
-    /// SplitMix64: good enough for jitter and nonces, and the same for the same seed.
+    /// `SplitMix64`: good enough for jitter and nonces, and the same for the same seed.
     pub(super) fn random(&mut self) -> u64 {
         self.rng = self.rng.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.rng;

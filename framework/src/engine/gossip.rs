@@ -37,14 +37,16 @@ impl Core {
             Inbound::NewBlock(block) => self.block_announced(now, conn, block),
             Inbound::NewTx(tx, hash) => self.transaction_received(now, conn, &tx, hash),
             Inbound::GetBlocks { from, to } => self.blocks_asked(now, conn, from, to),
-            Inbound::Blocks { blocks, malformed, bytes } => self.blocks_received(now, conn, blocks, malformed, bytes),
+            Inbound::Blocks { blocks, malformed, bytes } => {
+                self.blocks_received(now, conn, blocks, malformed.as_deref(), bytes)
+            }
         }
     }
 
     /// A transaction of our own user. Gives its hash, or why the pool refuses it.
-    pub(crate) fn submit(&mut self, now: Duration, tx: Arc<Transaction>) -> Result<Hash32, Refusal> {
-        let hash = self.admit_transaction(now, &tx)?;
-        self.relay_transaction(now, &tx, hash);
+    pub(crate) fn submit(&mut self, now: Duration, tx: &Arc<Transaction>) -> Result<Hash32, Refusal> {
+        let hash = self.admit_transaction(now, tx)?;
+        self.relay_transaction(now, tx, hash);
         Ok(hash)
     }
 
@@ -76,13 +78,12 @@ impl Core {
                 self.penalise(now, conn, &invalid(Some(link.hash), &rejection));
                 return;
             }
-            Some(Ok(())) => {}
             // Whose block this is cannot be told before execution: only the very next one is worth that.
             None if !link.extends(self.tip.as_ref()) => {
                 self.sync_event(now, SyncEvent::PeerTip { peer: conn, height: Some(link.height), legacy });
                 return;
             }
-            None => {}
+            Some(Ok(())) | None => {}
         }
         let gossip = self.imports.values().filter(|origin| matches!(origin, ImportOrigin::Gossip(_))).count();
         let sync_is_importing = self.imports.values().any(|origin| *origin == ImportOrigin::Sync);

@@ -3,4 +3,6 @@
 pub mod codec;
 pub mod executor;
 pub mod messages;
+pub mod store;
+pub mod sync;
 pub mod transport;
