@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use crate::types::{Block, BlockLink, Genesis, Hash32, HashRules, Header, Transaction};
+use super::payload::{self, TaskResult};
+use super::{hash_canonical, hash_v1, merkle};
+use crate::types::{Block, BlockLink, Genesis, Hash32, HashRules, Header, Transaction, TxType};
 
 /// Computes hashes and roots under one chain's hash rules. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -37,26 +39,54 @@ impl Hasher {
     }
 
     /// A header's hash: what its proposer signs and the next block names as its parent.
-    pub fn header_hash(&self, _header: &Header) -> Hash32 {
-        todo!()
+    pub fn header_hash(&self, header: &Header) -> Hash32 {
+        match self.rules {
+            HashRules::ComputechainV1 => hash_v1::header(header),
+            HashRules::Canonical => hash_canonical::header(header),
+        }
     }
 
     /// A transaction's hash: what its sender signs.
-    pub fn transaction_hash(&self, _tx: &Transaction) -> Hash32 {
-        todo!()
+    pub fn transaction_hash(&self, tx: &Transaction) -> Hash32 {
+        match self.rules {
+            HashRules::ComputechainV1 => hash_v1::transaction(tx),
+            HashRules::Canonical => hash_canonical::transaction(&self.chain_id, tx),
+        }
     }
 
     /// The root over transaction hashes, in order.
-    pub fn tx_root(&self, _tx_hashes: &[Hash32]) -> Hash32 {
-        todo!()
+    pub fn tx_root(&self, tx_hashes: &[Hash32]) -> Hash32 {
+        self.root(tx_hashes)
     }
 
-    /// The root over the results of a block's SUBMIT_RESULT transactions, in order; `None` where there are none.
+    /// The root over the results of a block's `SUBMIT_RESULT` transactions, in order; `None` where there are none.
     ///
     /// # Errors
     /// The index of the first such transaction whose payload is no result, and why.
-    pub fn compute_root(&self, _txs: &[Transaction]) -> Result<Option<Hash32>, (usize, String)> {
-        todo!()
+    pub fn compute_root(&self, txs: &[Transaction]) -> Result<Option<Hash32>, (usize, String)> {
+        let leaves = txs
+            .iter()
+            .enumerate()
+            .filter(|(_, tx)| tx.tx_type == TxType::SubmitResult)
+            .map(
+                |(i, tx)| Ok(self.result_hash(&payload::task_result(self.rules, &tx.payload).map_err(|why| (i, why))?)),
+            )
+            .collect::<Result<Vec<_>, (usize, String)>>()?;
+        Ok((!leaves.is_empty()).then(|| self.root(&leaves)))
+    }
+
+    fn result_hash(&self, result: &TaskResult) -> Hash32 {
+        match self.rules {
+            HashRules::ComputechainV1 => hash_v1::result(result),
+            HashRules::Canonical => hash_canonical::result(result),
+        }
+    }
+
+    fn root(&self, leaves: &[Hash32]) -> Hash32 {
+        match self.rules {
+            HashRules::ComputechainV1 => merkle::v1_root(leaves),
+            HashRules::Canonical => merkle::rfc6962_root(leaves),
+        }
     }
 
     /// Hashes a block and its transactions.

@@ -1,6 +1,12 @@
 //! Keys, signatures and the addresses that keys give.
 
-use crate::types::{Address, Hash32, HashRules, HexText};
+use ed25519_dalek::Signer as _;
+use ripemd::Ripemd160;
+use sha2::{Digest, Sha256};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::quirks;
+use crate::types::{Address, Hash32, HashRules, HexText, bech32};
 
 /// The bech32 prefix of account addresses.
 pub const ACCOUNT_PREFIX: &str = "cpc";
@@ -52,18 +58,46 @@ impl std::fmt::Debug for SecretKey {
 #[error("{0}")]
 pub struct KeyError(pub String);
 
+impl Drop for SecretKey {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+    }
+}
+
 impl SecretKey {
     /// A new key from the operating system's randomness.
-    pub fn generate(_scheme: Scheme) -> Self {
-        todo!()
+    ///
+    /// # Panics
+    /// The operating system has no randomness to give; no safe key can be made then.
+    pub fn generate(scheme: Scheme) -> Self {
+        let mut bytes = Zeroizing::new([0; 32]);
+        loop {
+            getrandom::fill(bytes.as_mut()).expect("the operating system must give randomness");
+            // One secp256k1 candidate in 2^128 is no key.
+            if let Ok(key) = Self::from_bytes(scheme, &bytes) {
+                return key;
+            }
+        }
     }
 
-    /// Reads 64 hexadecimal digits, as in `validator_key.hex`.
+    /// Reads 64 hexadecimal digits, as in `validator_key.hex`; white space around them is ignored.
     ///
     /// # Errors
-    /// The text is no key of this scheme.
-    pub fn from_hex(_scheme: Scheme, _text: &str) -> Result<Self, KeyError> {
-        todo!()
+    /// The text is no key of this scheme. The message does not repeat it.
+    pub fn from_hex(scheme: Scheme, text: &str) -> Result<Self, KeyError> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        hex::decode_to_slice(text.trim(), bytes.as_mut())
+            .map_err(|_| KeyError("a secret key must be 64 hexadecimal digits".into()))?;
+        Self::from_bytes(scheme, &bytes)
+    }
+
+    fn from_bytes(scheme: Scheme, bytes: &[u8; 32]) -> Result<Self, KeyError> {
+        if scheme == Scheme::Secp256k1 {
+            secp256k1::SecretKey::from_secret_bytes(*bytes)
+                .map_err(|_| KeyError("a secp256k1 secret key must lie between 0 and the group order".into()))?
+                .non_secure_erase();
+        }
+        Ok(Self { scheme, bytes: *bytes })
     }
 
     /// 64 hexadecimal digits. Keep them secret.
@@ -76,26 +110,139 @@ impl SecretKey {
         self.scheme
     }
 
-    /// The public key, as canonical text.
+    /// The public key, as canonical text: 33 bytes (compressed) of secp256k1, 32 of Ed25519.
     pub fn public_key(&self) -> HexText {
-        todo!()
+        match self.scheme {
+            Scheme::Secp256k1 => self.with_secp256k1(|key| HexText::from_bytes(&key.public_key().serialize())),
+            Scheme::Ed25519 => HexText::from_bytes(self.ed25519().verifying_key().as_bytes()),
+        }
     }
 
     /// The address of the public key under a prefix.
-    pub fn address(&self, _prefix: &str) -> Address {
-        todo!()
+    pub fn address(&self, prefix: &str) -> Address {
+        match self.public_key().canonical_bytes() {
+            Some(key) => address_of_bytes(key, prefix),
+            None => unreachable!("the text of our own public key is canonical"),
+        }
     }
 
-    /// Signs a hash.
-    pub fn sign(&self, _hash: &Hash32) -> HexText {
-        todo!()
+    /// Signs a hash. The same key and hash give the same signature of 64 bytes.
+    pub fn sign(&self, hash: &Hash32) -> HexText {
+        match self.scheme {
+            Scheme::Secp256k1 => self.with_secp256k1(|key| {
+                let message = secp256k1::Message::from_digest(hash.0);
+                HexText::from_bytes(&key.sign_ecdsa(message).serialize_compact())
+            }),
+            Scheme::Ed25519 => HexText::from_bytes(&self.ed25519().sign(&hash.0).to_bytes()),
+        }
+    }
+
+    fn with_secp256k1<T>(&self, act: impl FnOnce(&secp256k1::SecretKey) -> T) -> T {
+        let mut key = secp256k1::SecretKey::from_secret_bytes(self.bytes).expect("checked when it was made");
+        let result = act(&key);
+        key.non_secure_erase();
+        result
+    }
+
+    fn ed25519(&self) -> ed25519_dalek::SigningKey {
+        ed25519_dalek::SigningKey::from_bytes(&self.bytes)
     }
 }
 
 /// The address of a public key, given as text, under a prefix.
 ///
+/// Under v1 rules the address is of whatever bytes the text spells, a key or not; under canonical rules the text must be
+/// the canonical spelling of an Ed25519 key.
+///
 /// # Errors
-/// The text spells no bytes, or no public key of this family's scheme, or the prefix is none.
-pub fn address_of(_rules: HashRules, _pub_key: &HexText, _prefix: &str) -> Result<Address, KeyError> {
-    todo!()
+/// The text spells no bytes, or no key under canonical rules.
+pub fn address_of(rules: HashRules, pub_key: &HexText, prefix: &str) -> Result<Address, KeyError> {
+    match rules {
+        HashRules::ComputechainV1 => Ok(address_of_bytes(&v1_bytes(pub_key, "public key")?, prefix)),
+        HashRules::Canonical => Ok(address_of_bytes(ed25519_bytes(pub_key)?, prefix)),
+    }
 }
+
+fn address_of_bytes(key: &[u8], prefix: &str) -> Address {
+    let hash: [u8; 20] = Ripemd160::digest(Sha256::digest(key)).into();
+    bech32::encode(prefix, &hash).into()
+}
+
+/// A secp256k1 public key in a form that the library parses. Parsing finds a square root, which is work worth leaving to
+/// where signatures are verified.
+#[derive(Debug, Clone)]
+pub(super) struct Secp256k1Key {
+    bytes: [u8; 65],
+    len: usize,
+}
+
+impl Secp256k1Key {
+    /// Takes 33, 65 or 64 bytes, spelled as Python reads them.
+    pub(super) fn read(pub_key: &HexText) -> Result<Self, KeyError> {
+        let read = v1_bytes(pub_key, "public key")?;
+        let mut bytes = [0; 65];
+        match read.len() {
+            33 | 65 => bytes[..read.len()].copy_from_slice(&read),
+            // x‖y, without the byte that says so.
+            64 => {
+                bytes[0] = 4;
+                bytes[1..].copy_from_slice(&read);
+            }
+            other => return Err(KeyError(format!("{other} bytes that are no secp256k1 public key"))),
+        }
+        Ok(Self { bytes, len: if read.len() == 33 { 33 } else { 65 } })
+    }
+
+    /// The point, if it is one of the curve.
+    pub(super) fn parse(&self) -> Result<secp256k1::PublicKey, KeyError> {
+        let bytes = &self.bytes[..self.len];
+        secp256k1::PublicKey::from_slice(bytes)
+            .map_err(|_| KeyError(format!("{} is no secp256k1 public key", hex::encode(bytes))))
+    }
+}
+
+/// An ECDSA signature, its s brought into the lower half of the order: libsecp256k1 takes no other, the reference takes
+/// both, and r‖s is valid if and only if r‖(n−s) is.
+pub(super) fn secp256k1_signature(signature: &HexText) -> Result<secp256k1::ecdsa::Signature, KeyError> {
+    let bytes = v1_bytes(signature, "signature")?;
+    let mut signature = quirks::signature_numbers(&bytes)
+        .and_then(|numbers| secp256k1::ecdsa::Signature::from_compact(&numbers).ok())
+        .ok_or_else(|| KeyError(format!("{} bytes that are no ECDSA signature", bytes.len())))?;
+    signature.normalize_s();
+    Ok(signature)
+}
+
+/// An Ed25519 public key by the rule of ZIP 215, spelled canonically.
+pub(super) fn ed25519_key(pub_key: &HexText) -> Result<[u8; 32], KeyError> {
+    let bytes = *ed25519_bytes(pub_key)?;
+    match ed25519_zebra::VerificationKey::try_from(bytes) {
+        Ok(_) => Ok(bytes),
+        Err(_) => Err(KeyError("32 bytes that are no Ed25519 public key".into())),
+    }
+}
+
+/// The bytes of an Ed25519 public key; whether they are a point of the curve shows when a signature is verified.
+pub(super) fn ed25519_bytes(pub_key: &HexText) -> Result<&[u8; 32], KeyError> {
+    pub_key
+        .canonical_bytes()
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| KeyError("a public key must be 64 lower-case hexadecimal digits".into()))
+}
+
+/// The bytes of an Ed25519 signature.
+pub(super) fn ed25519_signature(signature: &HexText) -> Result<&[u8; 64], KeyError> {
+    signature
+        .canonical_bytes()
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| KeyError("a signature must be 128 lower-case hexadecimal digits".into()))
+}
+
+fn v1_bytes(hex_text: &HexText, what: &str) -> Result<Vec<u8>, KeyError> {
+    quirks::bytes_from_hex(hex_text).ok_or_else(|| {
+        let shown: String = hex_text.text().chars().take(40).collect();
+        KeyError(format!("the {what} {shown:?} is not hexadecimal"))
+    })
+}
+
+#[cfg(test)]
+mod tests;

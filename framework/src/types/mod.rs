@@ -5,6 +5,7 @@
 
 mod address;
 mod amount;
+pub(crate) mod bech32;
 mod block;
 pub mod encoding;
 mod genesis;
@@ -13,6 +14,9 @@ mod hex_text;
 mod message;
 mod payload;
 mod transaction;
+
+#[cfg(test)]
+mod tests;
 
 pub use address::Address;
 pub use amount::Quantity;

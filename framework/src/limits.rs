@@ -1,0 +1,349 @@
+//! Every bound that keeps a node upright among hostile or broken peers, in one value.
+//!
+//! The row is that of `attacks.md`, where the bound's purpose stands. All values can be changed; the defaults are:
+//!
+//! | limit | default | row |
+//! |---|---|---|
+//! | `frame_before_handshake` | 2 KiB | 1 |
+//! | `frame_max` | 4 MiB | 1 |
+//! | `frame_response_max` | 32 MiB | 1 |
+//! | `response_frames_at_once` | 1 | 1 |
+//! | `handshake_timeout` | 5 s | 2 |
+//! | `frame_timeout` | 20 s | 2 |
+//! | `idle_timeout` | 60 s | 2 |
+//! | `pending_inbound` | 64 | 2 |
+//! | `pending_per_address` | 5 | 2 |
+//! | `get_blocks_count` | 500 | 9 |
+//! | `get_blocks_bytes` | 1 MiB | 9 |
+//! | `get_blocks_queue` | 4 | 9 |
+//! | `served_range_memory` | 10 s | 9 |
+//! | `new_block_queue_per_peer` | 64 | 11 |
+//! | `new_block_queue` | 256 | 11 |
+//! | `new_block_ahead` | 1024 | 11 |
+//! | `seen_cache` | 100000 | 12 |
+//! | `known_blocks_per_peer` | 1024 | 12 |
+//! | `known_txs_per_peer` | 4096 | 12 |
+//! | `pool_txs` | 10000 | 13 |
+//! | `pool_bytes` | 64 MiB | 13 |
+//! | `pool_tx_bytes` | 128 KiB | 13 |
+//! | `pool_per_sender` | 64 | 13 |
+//! | `pool_nonce_gap` | 64 | 14 |
+//! | `pool_wait` | 1 h | 14 |
+//! | `pool_waiting_percent` | 25 | 14 |
+//! | `pool_replacement_percent` | 10 | 15 |
+//! | `addresses` | 1024 | 16 |
+//! | `addresses_per_source` | 32 | 16 |
+//! | `address_forgotten_after` | 168 h | 16 |
+//! | `dial_interval` | 100 ms | 17 |
+//! | `dial_backoff_configured` | 1 s to 60 s | 17 |
+//! | `dial_backoff` | 30 s to 1 h | 17 |
+//! | `outbound` | 8 | 18 |
+//! | `inbound` | 64 | 18 |
+//! | `anchors` | 2 | 18 |
+//! | `inbound_per_address` | 1 | 18 |
+//! | `exempt_loopback` | true | 18 |
+//! | `accept_interval` | 1 s | 21 |
+//! | `accept_burst` | 8 | 21 |
+//! | `addresses_tracked` | 4096 | 21 |
+//! | `outbox_bytes` | 8 MiB | 22 |
+//! | `outbox_messages` | 4096 | 22 |
+//! | `outbox_stall` | 10 s | 22 |
+//! | `ban_threshold` | 100 | 23 |
+//! | `score_half_life` | 10 min | 23 |
+//! | `ban_time` | 1 h | 23 |
+//! | `ban_time_max` | 24 h | 23 |
+//! | `clock_ahead` | 15 s | 25 |
+//! | `clock_warning` | 10 s | 25 |
+//! | `log_interval` | 1 min | 26 |
+//! | `legacy_timeout` | 60 s | legacy |
+//! | `legacy_handshake_repeat` | 20 s | legacy |
+//! | `legacy_frames_skipped` | 8 | legacy |
+//! | `network_memory` | 64 MiB | all |
+//!
+//! `inbound_per_address` is 8 on devnet ([`Limits::for_network`]).
+
+use std::time::Duration;
+
+/// The bounds of a node. See the [module documentation](self) for the table of defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a frame before the handshake is done: a handshake needs a few hundred, and nothing else is taken.
+    pub frame_before_handshake: usize,
+    /// Bytes of a frame after the handshake: the largest block that gossip carries.
+    pub frame_max: usize,
+    /// Bytes of a frame while our own `get_blocks` is outstanding: legacy peers answer with 500 blocks, however large.
+    pub frame_response_max: usize,
+    /// How many connections may hold a frame above [`frame_max`](Self::frame_max) at a time: what bounds their memory.
+    pub response_frames_at_once: usize,
+    /// Time for the whole handshake: it is one small frame each way.
+    pub handshake_timeout: Duration,
+    /// Time from a frame's first byte to its last: whoever drips bytes holds a buffer no longer.
+    pub frame_timeout: Duration,
+    /// Silence after which a connection is closed (not a legacy peer's: those are silent by nature).
+    pub idle_timeout: Duration,
+    /// Inbound connections whose handshake is not done, in all.
+    pub pending_inbound: usize,
+    /// Inbound connections whose handshake is not done, of one address.
+    pub pending_per_address: usize,
+
+    /// Blocks in an answer to `get_blocks`: the protocol's own bound.
+    pub get_blocks_count: u64,
+    /// Bytes of blocks in an answer to `get_blocks` (but always one block): a small request must not cost a large answer.
+    pub get_blocks_bytes: usize,
+    /// `get_blocks` that wait for their answer, of one peer; reading from it stops at this many.
+    pub get_blocks_queue: usize,
+    /// How long a range served to a peer is remembered: asked again within this time, it waits.
+    pub served_range_memory: Duration,
+
+    /// `new_block` that wait for their check, of one peer.
+    pub new_block_queue_per_peer: usize,
+    /// `new_block` that wait for their check, in all.
+    pub new_block_queue: usize,
+    /// Blocks above our tip: of a `new_block` further up only the claim is noted.
+    pub new_block_ahead: u64,
+    /// Ids of blocks and transactions that are remembered as seen.
+    pub seen_cache: usize,
+    /// Blocks that a peer is remembered to know.
+    pub known_blocks_per_peer: usize,
+    /// Transactions that a peer is remembered to know.
+    pub known_txs_per_peer: usize,
+
+    /// Transactions in the pool.
+    pub pool_txs: usize,
+    /// Bytes of the transactions in the pool, their bookkeeping included.
+    pub pool_bytes: usize,
+    /// Bytes of one transaction in the pool: a few large ones must not fill it.
+    pub pool_tx_bytes: usize,
+    /// Transactions of one sender in the pool: the reference's bound.
+    pub pool_per_sender: usize,
+    /// How far above the account's nonce a pooled transaction's may be.
+    pub pool_nonce_gap: u64,
+    /// How long a transaction waits in the pool for a lower nonce.
+    pub pool_wait: Duration,
+    /// The part of the pool, in percent of [`pool_txs`](Self::pool_txs), that may wait for lower nonces.
+    pub pool_waiting_percent: usize,
+    /// How much more a transaction must pay, in percent, to replace one of the same sender and nonce.
+    pub pool_replacement_percent: u128,
+
+    /// Addresses in the address book and in `peers.json`.
+    pub addresses: usize,
+    /// Addresses learnt from one source: no single peer can fill the book.
+    pub addresses_per_source: usize,
+    /// How long an address that nobody configured may fail before it is forgotten.
+    pub address_forgotten_after: Duration,
+    /// Time between two dials: nobody can make us flood others.
+    pub dial_interval: Duration,
+    /// First and longest pause before a configured address is dialled again.
+    pub dial_backoff_configured: Backoff,
+    /// First and longest pause before any other address is dialled again.
+    pub dial_backoff: Backoff,
+    /// Connections that we dialled. Nobody else can take these.
+    pub outbound: usize,
+    /// Connections that others dialled.
+    pub inbound: usize,
+    /// Outbound peers that are dialled first after a restart: whoever waits for a restart to surround us meets them.
+    pub anchors: usize,
+    /// Connections that one address dialled.
+    pub inbound_per_address: usize,
+    /// Whether bounds per address and bans leave loopback alone: many nodes on one machine share it.
+    pub exempt_loopback: bool,
+    /// Time after which an address may connect once more.
+    pub accept_interval: Duration,
+    /// How many connections an address may make at once before [`accept_interval`](Self::accept_interval) holds.
+    pub accept_burst: u32,
+    /// Addresses that accepts, scores, bans and log lines are counted for, in each of these tables.
+    pub addresses_tracked: usize,
+
+    /// Bytes that wait to be sent to one peer.
+    pub outbox_bytes: usize,
+    /// Messages that wait to be sent to one peer.
+    pub outbox_messages: usize,
+    /// How long a peer may take nothing of what waits for it before it is closed.
+    pub outbox_stall: Duration,
+
+    /// Points at which a peer is banned.
+    pub ban_threshold: u32,
+    /// Time in which a peer's points halve: faults of long ago do not add up.
+    pub score_half_life: Duration,
+    /// The length of a first ban; each further one is twice as long.
+    pub ban_time: Duration,
+    /// The length of the longest ban.
+    pub ban_time_max: Duration,
+
+    /// How far ahead of our clock a block's time may be: a rule of the chain (protocol.md section 4).
+    pub clock_ahead: Duration,
+    /// Difference between our clock and our peers' that operators are warned of: well before blocks are held back.
+    pub clock_warning: Duration,
+    /// Time between two log lines of one kind about one peer.
+    pub log_interval: Duration,
+
+    /// Deadline for what a legacy peer is asked: applying 500 blocks keeps it busy for half a minute.
+    pub legacy_timeout: Duration,
+    /// Silence of ours after which our handshake is repeated to a legacy peer: later versions drop us after 45 s.
+    pub legacy_handshake_repeat: Duration,
+    /// Frames up to [`frame_max`](Self::frame_max) that a dialler skips before an acceptor's handshake: v1 broadcasts to every socket.
+    pub legacy_frames_skipped: usize,
+
+    /// Bytes that all queues of all connections may hold together.
+    pub network_memory: usize,
+}
+
+/// A pause that doubles from the first to the longest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// The first pause.
+    pub first: Duration,
+    /// The longest pause.
+    pub longest: Duration,
+}
+
+impl Backoff {
+    /// The pause after this many earlier ones, shortened at random by up to a quarter, so that many who failed
+    /// together do not try again together.
+    pub fn pause(&self, earlier: u32, rng: &mut dyn FnMut() -> u64) -> Duration {
+        // 2^20 of the shortest sensible pause (1 ms) is beyond any longest one.
+        let full = self.first.saturating_mul(1 << earlier.min(20)).min(self.longest);
+        let quarter = u64::try_from(full.as_millis() / 4).unwrap_or(u64::MAX);
+        full.saturating_sub(Duration::from_millis(rng() % quarter.saturating_add(1)))
+    }
+}
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame_before_handshake: 2 * KIB,
+            frame_max: 4 * MIB,
+            frame_response_max: 32 * MIB,
+            response_frames_at_once: 1,
+            handshake_timeout: Duration::from_secs(5),
+            frame_timeout: Duration::from_secs(20),
+            idle_timeout: MINUTE,
+            pending_inbound: 64,
+            pending_per_address: 5,
+            get_blocks_count: 500,
+            get_blocks_bytes: MIB,
+            get_blocks_queue: 4,
+            served_range_memory: Duration::from_secs(10),
+            new_block_queue_per_peer: 64,
+            new_block_queue: 256,
+            new_block_ahead: 1024,
+            seen_cache: 100_000,
+            known_blocks_per_peer: 1024,
+            known_txs_per_peer: 4096,
+            pool_txs: 10_000,
+            pool_bytes: 64 * MIB,
+            pool_tx_bytes: 128 * KIB,
+            pool_per_sender: 64,
+            pool_nonce_gap: 64,
+            pool_wait: HOUR,
+            pool_waiting_percent: 25,
+            pool_replacement_percent: 10,
+            addresses: 1024,
+            addresses_per_source: 32,
+            address_forgotten_after: 7 * 24 * HOUR,
+            dial_interval: Duration::from_millis(100),
+            dial_backoff_configured: Backoff { first: Duration::from_secs(1), longest: MINUTE },
+            dial_backoff: Backoff { first: Duration::from_secs(30), longest: HOUR },
+            outbound: 8,
+            inbound: 64,
+            anchors: 2,
+            inbound_per_address: 1,
+            exempt_loopback: true,
+            accept_interval: Duration::from_secs(1),
+            accept_burst: 8,
+            addresses_tracked: 4096,
+            outbox_bytes: 8 * MIB,
+            outbox_messages: 4096,
+            outbox_stall: Duration::from_secs(10),
+            ban_threshold: 100,
+            score_half_life: 10 * MINUTE,
+            ban_time: HOUR,
+            ban_time_max: 24 * HOUR,
+            clock_ahead: Duration::from_secs(15),
+            clock_warning: Duration::from_secs(10),
+            log_interval: MINUTE,
+            legacy_timeout: MINUTE,
+            legacy_handshake_repeat: Duration::from_secs(20),
+            legacy_frames_skipped: 8,
+            network_memory: 64 * MIB,
+        }
+    }
+}
+
+/// Inbound connections per address on devnet, where several nodes often share a machine.
+const DEVNET_INBOUND_PER_ADDRESS: usize = 8;
+
+impl Limits {
+    /// The defaults of a network.
+    pub fn for_network(network: &str) -> Self {
+        let mut limits = Self::default();
+        if network == crate::types::Network::Devnet.name() {
+            limits.inbound_per_address = DEVNET_INBOUND_PER_ADDRESS;
+        }
+        limits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_table_names_every_limit_with_its_default() {
+        let documented: Vec<String> = include_str!("limits.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("//! | `"))
+            .map(|row| {
+                let (name, rest) = row.split_once("` | ").unwrap();
+                let value = rest.split_once(" | ").unwrap().0;
+                format!("{name}: {}", as_debugged(value))
+            })
+            .collect();
+        let debugged = format!("{:?}", Limits::default());
+        let actual = debugged.strip_prefix("Limits { ").unwrap().strip_suffix(" }").unwrap();
+        assert_eq!(documented.join(", "), actual);
+    }
+
+    /// How `Debug` writes a value of the table.
+    fn as_debugged(value: &str) -> String {
+        if let Some((first, longest)) = value.split_once(" to ") {
+            return format!("Backoff {{ first: {}, longest: {} }}", as_debugged(first), as_debugged(longest));
+        }
+        let Some((number, unit)) = value.split_once(' ') else { return value.to_owned() };
+        let number: u64 = number.parse().unwrap();
+        match unit {
+            "KiB" => (number << 10).to_string(),
+            "MiB" => (number << 20).to_string(),
+            "ms" => format!("{:?}", Duration::from_millis(number)),
+            "s" => format!("{:?}", Duration::from_secs(number)),
+            "min" => format!("{:?}", Duration::from_secs(60 * number)),
+            "h" => format!("{:?}", Duration::from_secs(3600 * number)),
+            _ => panic!("{unit} is no unit of the table"),
+        }
+    }
+
+    #[test]
+    fn devnet_takes_eight_connections_of_one_address_and_others_one() {
+        assert_eq!(Limits::for_network("devnet").inbound_per_address, 8);
+        assert_eq!(Limits::for_network("mainnet").inbound_per_address, 1);
+        assert_eq!(Limits::for_network("local").inbound_per_address, 1);
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_are_shortened_by_at_most_a_quarter() {
+        let backoff = Limits::default().dial_backoff_configured;
+        for (earlier, full) in [(0, 1), (1, 2), (5, 32), (6, 60), (7, 60), (u32::MAX, 60)] {
+            let full = Duration::from_secs(full);
+            assert_eq!(backoff.pause(earlier, &mut || 0), full);
+            for random in [1, 7, 1 << 40, u64::MAX] {
+                let pause = backoff.pause(earlier, &mut || random);
+                assert!(pause <= full && pause >= full * 3 / 4, "{pause:?} of {full:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+use ed25519_zebra::{Signature, VerificationKey, VerificationKeyBytes, batch};
+use rand_core::{TryCryptoRng, TryRng};
+use sha2::{Digest, Sha256};
+
+use super::keys::{self, KeyError, Scheme, Secp256k1Key};
+use crate::types::{Hash32, HashRules, HexText};
+
+/// A signature that remains to be checked, with everything read; what costs more than reading is left to the check.
+#[derive(Debug, Clone)]
+pub struct SignatureCheck {
+    /// What is signed: `None` the header, `Some(i)` transaction i.
+    pub tx: Option<usize>,
+    signed: Signed,
+}
+
+#[derive(Debug, Clone)]
+enum Signed {
+    Secp256k1 { key: Secp256k1Key, signature: secp256k1::ecdsa::Signature, hash: Hash32 },
+    Ed25519(Ed25519Signed),
+}
+
+#[derive(Debug, Clone)]
+struct Ed25519Signed {
+    key: [u8; 32],
+    signature: Signature,
+    hash: Hash32,
+}
+
+impl SignatureCheck {
+    /// Reads key and signature by the scheme of a family of rules.
+    ///
+    /// # Errors
+    /// One of them cannot be read.
+    pub fn new(
+        rules: HashRules,
+        tx: Option<usize>,
+        pub_key: &HexText,
+        signature: &HexText,
+        hash: Hash32,
+    ) -> Result<Self, KeyError> {
+        let signed = match Scheme::of(rules) {
+            Scheme::Secp256k1 => Signed::Secp256k1 {
+                key: Secp256k1Key::read(pub_key)?,
+                signature: keys::secp256k1_signature(signature)?,
+                hash,
+            },
+            Scheme::Ed25519 => Signed::Ed25519(Ed25519Signed {
+                key: *keys::ed25519_bytes(pub_key)?,
+                signature: Signature::from_bytes(keys::ed25519_signature(signature)?),
+                hash,
+            }),
+        };
+        Ok(Self { tx, signed })
+    }
+
+    /// Whether the signature is valid.
+    pub fn is_valid(&self) -> bool {
+        self.verify().is_ok()
+    }
+
+    /// Verifies the signature.
+    ///
+    /// # Errors
+    /// The key is no point of the curve, or the signature is not one of this key.
+    pub fn verify(&self) -> Result<(), SignatureFault> {
+        match &self.signed {
+            Signed::Secp256k1 { key, signature, hash } => signature
+                .verify(secp256k1::Message::from_digest(hash.0), &key.parse()?)
+                .map_err(|_| SignatureFault::Invalid),
+            Signed::Ed25519(signed) => signed.verify(),
+        }
+    }
+}
+
+/// A signature does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureFault {
+    /// The key is no point of the curve.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The signature is not one of this key over this hash.
+    #[error("the signature is not one of this key")]
+    Invalid,
+}
+
+/// More in a batch than this gains little: the cost of a signature falls with the logarithm of their number.
+const MAX_BATCH: usize = 256;
+
+/// Runs checks; gives the index of the first that fails. Ed25519 runs in batches, which give the verdicts of single
+/// checks by the construction of ZIP 215.
+pub(super) fn verify(checks: &[SignatureCheck]) -> Result<(), usize> {
+    for (n, chunk) in checks.chunks(MAX_BATCH).enumerate() {
+        if !batch_is_valid(chunk)
+            && let Some(i) = chunk.iter().position(|check| !check.is_valid())
+        {
+            return Err(n * MAX_BATCH + i);
+        }
+    }
+    Ok(())
+}
+
+/// Whether all of these are Ed25519 signatures and valid as a batch. `false` decides nothing.
+fn batch_is_valid(checks: &[SignatureCheck]) -> bool {
+    // A single check is cheaper than a batch of one.
+    if checks.len() < 2 {
+        return false;
+    }
+    let mut batch = batch::Verifier::new();
+    let mut transcript = Sha256::new();
+    for check in checks {
+        let Signed::Ed25519(signed) = &check.signed else {
+            return false;
+        };
+        transcript.update(signed.key);
+        transcript.update(signed.signature.to_bytes());
+        transcript.update(signed.hash.0);
+        batch.queue((VerificationKeyBytes::from(signed.key), signed.signature, &signed.hash.0));
+    }
+    batch.verify(Coefficients { seed: transcript.finalize().into(), counter: 0 }).is_ok()
+}
+
+impl Ed25519Signed {
+    fn verify(&self) -> Result<(), SignatureFault> {
+        VerificationKey::try_from(self.key)
+            .map_err(|_| KeyError(format!("{} is no Ed25519 public key", hex::encode(self.key))))?
+            .verify(&self.signature, &self.hash.0)
+            .map_err(|_| SignatureFault::Invalid)
+    }
+}
+
+/// The random coefficients of a batch, drawn from a hash of everything in it: nobody can choose signatures after seeing
+/// them, and the same batch always takes the same course.
+struct Coefficients {
+    seed: [u8; 32],
+    counter: u64,
+}
+
+impl TryRng for Coefficients {
+    type Error = std::convert::Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn try_fill_bytes(&mut self, target: &mut [u8]) -> Result<(), Self::Error> {
+        for chunk in target.chunks_mut(32) {
+            let block = Sha256::new_with_prefix(self.seed).chain_update(self.counter.to_le_bytes()).finalize();
+            chunk.copy_from_slice(&block[..chunk.len()]);
+            self.counter += 1;
+        }
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Coefficients {}
