@@ -20,7 +20,7 @@
 //! - A peer that is gone is asked for nothing, and what was asked of it is asked of another.
 //! - An announced tip alone changes neither mode to SYNCING nor memory by more than a constant per peer.
 //! - With one honest peer among any number of silent or lying ones, the tip of the honest one is reached.
-//! - A strategy that is SYNCED with all claims closed has no outstanding request and asks for a deadline no earlier than its next probe.
+//! - A strategy that is SYNCED with all claims closed has, once its last requests were answered or ran out, no outstanding request, and asks for a deadline no earlier than its next probe.
 //! - Blocks are rolled back only towards blocks that were delivered and link to ours.
 //! - After a rollback that leads to nothing better, `FinishReorg { keep: false }` follows.
 //! - An honest peer is never penalised, whatever the others do.

@@ -14,8 +14,7 @@ use super::ranges::{Buffer, Delivered};
 use super::reorg::Session;
 use super::sizing::Sizing;
 use super::{
-    BatchId, ConnId, Connectivity, Mode, RejectKind, RequestFailure, RequestId, SyncAction, SyncEvent, SyncOffence,
-    SyncStatus, SyncStrategy,
+    BatchId, ConnId, Connectivity, Mode, RejectKind, RequestId, SyncAction, SyncEvent, SyncStatus, SyncStrategy,
 };
 use crate::types::{BlockLink, Height, Tip};
 
@@ -44,6 +43,8 @@ pub struct BatchSync<F = RollbackOne> {
     network_since: Duration,
     /// The last import, or when SYNCED first depended on claims alone.
     pub(super) progress: Option<Duration>,
+    /// How long there had been no progress when the last peer left.
+    stalled: Duration,
     pub(super) paused_until: Duration,
     pub(super) next_probe: Duration,
     pub(super) last_probed: Option<ConnId>,
@@ -111,6 +112,7 @@ impl<F: ForkRule> BatchSync<F> {
             network: Connectivity::Dialling,
             network_since: Duration::ZERO,
             progress: None,
+            stalled: Duration::ZERO,
             paused_until: Duration::ZERO,
             next_probe: Duration::ZERO,
             last_probed: None,
@@ -177,6 +179,7 @@ impl<F: ForkRule> BatchSync<F> {
         if self.now >= self.paused_until && !self.reorganising() {
             self.schedule();
             self.probe();
+            self.clear_buffer();
         }
         self.update_mode();
     }
@@ -211,19 +214,13 @@ impl<F: ForkRule> BatchSync<F> {
         self.session_peer_gone(id);
     }
 
-    /// Closes a claim that was not kept. The peer stays in use: what it delivers later is taken.
+    /// Closes a claim that was not kept. Nothing is cancelled: what the peer delivers before its deadline, or later, is taken.
     pub(super) fn give_up_on(&mut self, id: ConnId) {
         let (limits, now) = (&self.limits, self.now);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.close();
         peer.distrusted = true;
         peer.not_before = now.saturating_add(limits.distrust_pause);
-        // A legacy peer's answer may be long in coming, and is welcome then.
-        let request = if peer.legacy { None } else { peer.request.take() };
-        if let Some(request) = request {
-            self.requests.remove(&request);
-            self.actions.push_back(SyncAction::Cancel { request });
-        }
     }
 
     /// Closes the claims that were delivered, and those with which the patience is at an end.
@@ -274,6 +271,15 @@ impl<F: ForkRule> BatchSync<F> {
         }
     }
 
+    /// Drops what waits for blocks that nobody will deliver.
+    fn clear_buffer(&mut self) {
+        let idle = self.requests.is_empty() && self.importing.is_empty() && self.session.is_none();
+        if idle && !self.peers.values().any(Peer::is_open) {
+            let waiting = self.buffer.drop_if(|_| true);
+            self.discard_all(waiting);
+        }
+    }
+
     pub(super) fn import(&mut self, delivered: Delivered) {
         self.actions.push_back(SyncAction::Import { batch: delivered.batch });
         self.importing.push_back(Importing { delivered, doomed: false });
@@ -296,8 +302,11 @@ impl<F: ForkRule> BatchSync<F> {
                 Connectivity::AllDialsFailed => self.network_since.saturating_add(self.limits.alone) <= self.now,
                 Connectivity::Dialling | Connectivity::Connected => false,
             };
-        if ready && self.progress.is_none() {
-            self.progress = Some(self.now);
+        // The clock of `no_progress` stands still while nobody is connected, and goes on where it stood: to come and go does not reset it.
+        match (ready, self.progress) {
+            (true, None) => self.progress = Some(self.now.saturating_sub(self.stalled)),
+            (false, Some(last)) => (self.stalled, self.progress) = (self.now.saturating_sub(last), None),
+            _ => {}
         }
         let behind = self.reorganising() || self.peers.values().any(Peer::counts);
         let mode = match self.mode {

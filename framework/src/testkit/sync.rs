@@ -11,6 +11,7 @@
 
 mod cases;
 mod model;
+mod record;
 mod world;
 
 pub use cases::*;

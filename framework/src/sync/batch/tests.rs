@@ -11,7 +11,7 @@ mod synced;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::sync::SyncReport;
+use crate::sync::{RequestFailure, SyncOffence, SyncReport};
 use crate::testkit::sync::{Chain, Peer as Scripted, Rule, World};
 
 crate::sync_suite!(conforms, BatchSync::default());

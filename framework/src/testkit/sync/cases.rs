@@ -150,7 +150,7 @@ pub fn blocks_are_rolled_back_only_towards_delivered_blocks_that_link(make: Make
 pub fn a_rollback_that_leads_to_nothing_better_is_put_back(make: Make<'_>) {
     in_random_networks(make, |world| {
         world.assert_kept(Rule::ReorgEnds);
-        assert!(!world.is_reorganising(), "a reorganisation without an end");
+        assert!(!world.is_reorganising(), "a reorganisation without an end in {}", world.name);
     });
     let ours = Chain::to(120);
     let theirs = ours.fork(100, 1, 135);
@@ -170,20 +170,7 @@ pub fn an_honest_peer_is_never_penalised(make: Make<'_>) {
 
 fn in_random_networks(make: Make<'_>, check: impl Fn(&World)) {
     for seed in 0..NETWORKS {
-        let world = random_network(make, seed);
-        let context = Context(seed);
-        check(&world);
-        std::mem::forget(context);
-    }
-}
-
-/// Says in which network a check failed.
-struct Context(u64);
-
-impl Drop for Context {
-    #[expect(clippy::print_stderr, reason = "the seed of a failed case")]
-    fn drop(&mut self) {
-        eprintln!("in the random network of seed {}", self.0);
+        check(&random_network(make, seed));
     }
 }
 
@@ -195,6 +182,7 @@ pub fn random_network(make: Make<'_>, seed: u64) -> World {
     let ours = trunk.grow(0, common + dice.below(130));
     let mut theirs = [ours.grow(0, common + 150 + dice.below(900)), trunk.grow(7, common + dice.below(400))];
     let mut world = World::new(make(), &ours).importing_at(Duration::from_micros(dice.below(3000)));
+    world.name = format!("the random network of seed {seed}");
     let mut ids = vec![];
     for _ in 0..60 {
         match dice.below(12) {

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use super::model::{Chain, Peer};
 use crate::sync::{
-    BatchId, ConnId, Connectivity, Mode, RejectKind, RequestFailure, RequestId, SyncAction, SyncEvent, SyncOffence,
-    SyncReport, SyncStrategy,
+    BatchId, ConnId, Connectivity, Mode, RejectKind, RequestFailure, RequestId, SyncAction, SyncEvent, SyncStrategy,
 };
 use crate::types::{BlockLink, Height, Tip};
 
@@ -39,20 +38,22 @@ pub enum Rule {
 /// A simulated node and its network.
 #[derive(Debug)]
 pub struct World {
-    strategy: Box<dyn SyncStrategy>,
-    now: Duration,
+    pub(super) strategy: Box<dyn SyncStrategy>,
+    pub(super) now: Duration,
     agenda: BTreeMap<(Duration, u64), Happening>,
     serial: u64,
     peers: BTreeMap<ConnId, Peer>,
     gone: BTreeSet<ConnId>,
     guilty: BTreeSet<ConnId>,
-    outstanding: BTreeMap<RequestId, (ConnId, Height, Height)>,
+    pub(super) outstanding: BTreeMap<RequestId, (ConnId, Height, Height)>,
     used: BTreeSet<RequestId>,
-    held: BTreeMap<BatchId, Batch>,
-    chain: Chain,
-    journal: Option<(Option<Tip>, Vec<BlockLink>)>,
+    pub(super) held: BTreeMap<BatchId, Batch>,
+    pub(super) chain: Chain,
+    pub(super) journal: Option<(Option<Tip>, Vec<BlockLink>)>,
     jobs: VecDeque<SyncAction>,
     import_per_block: Duration,
+    /// What messages call it.
+    pub name: String,
     /// Every action, with its time.
     pub log: Vec<(Duration, SyncAction)>,
     /// Every change of mode, with its time.
@@ -62,7 +63,7 @@ pub struct World {
 }
 
 #[derive(Debug)]
-struct Batch {
+pub(super) struct Batch {
     peer: ConnId,
     links: Vec<BlockLink>,
     faults: BTreeMap<Height, RejectKind>,
@@ -96,6 +97,7 @@ impl World {
             journal: None,
             jobs: VecDeque::new(),
             import_per_block: Duration::from_micros(100),
+            name: "the simulated network".to_owned(),
             log: Vec::new(),
             modes: Vec::new(),
             breaches: Vec::new(),
@@ -174,6 +176,16 @@ impl World {
         }
     }
 
+    /// Tells the strategy something later.
+    pub fn tell_at(&mut self, at: Duration, event: SyncEvent) {
+        self.schedule(at.saturating_sub(self.now), Happening::Event(event));
+    }
+
+    /// Ends a connection later.
+    pub fn disconnect_at(&mut self, at: Duration, id: ConnId) {
+        self.schedule(at.saturating_sub(self.now), Happening::Leave(id));
+    }
+
     /// Lets time pass until `end`.
     pub fn run_until(&mut self, end: Duration) {
         self.run(end, |_| false);
@@ -200,85 +212,6 @@ impl World {
                 None => self.tell(SyncEvent::Tick),
             }
         }
-    }
-
-    /// The time.
-    pub fn now(&self) -> Duration {
-        self.now
-    }
-
-    /// The node's tip.
-    pub fn tip(&self) -> Option<Tip> {
-        self.chain.tip()
-    }
-
-    /// The node's height.
-    pub fn height(&self) -> Option<Height> {
-        self.chain.height()
-    }
-
-    /// The strategy's mode.
-    pub fn mode(&self) -> Mode {
-        self.strategy.status().mode
-    }
-
-    /// The strategy.
-    pub fn strategy(&self) -> &dyn SyncStrategy {
-        &*self.strategy
-    }
-
-    /// How many batches were delivered and neither imported nor discarded.
-    pub fn held(&self) -> usize {
-        self.held.len()
-    }
-
-    /// Outstanding requests.
-    pub fn outstanding(&self) -> usize {
-        self.outstanding.len()
-    }
-
-    /// What operators were told.
-    pub fn reports(&self) -> Vec<&SyncReport> {
-        self.log
-            .iter()
-            .filter_map(|(_, action)| if let SyncAction::Report(report) = action { Some(report) } else { None })
-            .collect()
-    }
-
-    /// Who was penalised.
-    pub fn penalised(&self) -> Vec<(ConnId, SyncOffence)> {
-        let penalty = |action: &SyncAction| match action {
-            SyncAction::Penalise { peer, offence } => Some((*peer, *offence)),
-            _ => None,
-        };
-        self.log.iter().filter_map(|(_, action)| penalty(action)).collect()
-    }
-
-    /// The requests to a peer: from, to.
-    pub fn requests_to(&self, id: ConnId) -> Vec<(Height, Height)> {
-        let request = |action: &SyncAction| match action {
-            SyncAction::Request { peer, from, to, .. } if *peer == id => Some((*from, *to)),
-            _ => None,
-        };
-        self.log.iter().filter_map(|(_, action)| request(action)).collect()
-    }
-
-    /// The heights that rollbacks kept.
-    pub fn rollbacks(&self) -> Vec<Option<Height>> {
-        let rollback =
-            |action: &SyncAction| if let SyncAction::Rollback { keep } = action { Some(*keep) } else { None };
-        self.log.iter().filter_map(|(_, action)| rollback(action)).collect()
-    }
-
-    /// Panics with the breaches of a rule, if there are any.
-    pub fn assert_kept(&self, rule: Rule) {
-        let breaches: Vec<_> = self.breaches.iter().filter(|(broken, _)| *broken == rule).collect();
-        assert!(breaches.is_empty(), "{breaches:#?}");
-    }
-
-    /// Panics with all breaches, if there are any.
-    pub fn assert_all_kept(&self) {
-        assert!(self.breaches.is_empty(), "{:#?}", self.breaches);
     }
 
     fn breach(&mut self, rule: Rule, what: String) {
@@ -483,20 +416,5 @@ impl World {
             }
         }
         SyncEvent::ReorgFinished { tip: self.tip() }
-    }
-
-    /// Whether a reorganisation is under way.
-    pub fn is_reorganising(&self) -> bool {
-        self.journal.is_some()
-    }
-
-    /// Tells the strategy something later.
-    pub fn tell_at(&mut self, at: Duration, event: SyncEvent) {
-        self.schedule(at.saturating_sub(self.now), Happening::Event(event));
-    }
-
-    /// Ends a connection later.
-    pub fn disconnect_at(&mut self, at: Duration, id: ConnId) {
-        self.schedule(at.saturating_sub(self.now), Happening::Leave(id));
     }
 }

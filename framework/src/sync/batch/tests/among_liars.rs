@@ -43,6 +43,7 @@ fn liar(dice: &mut Dice, chain: &Chain) -> Scripted {
 fn network(seed: u64, ours: &Chain, honest: &Chain, others: &[Chain]) -> World {
     let mut dice = Dice::new(seed);
     let mut world = world(ours);
+    world.name = format!("the network of seed {seed}");
     let liars = dice.below(12);
     let place = dice.below(liars + 1);
     for i in 0..=liars {

@@ -158,7 +158,7 @@ impl Driver {
         for count in 0.. {
             prop_assert!(count < 1000, "runs in circles");
             let Some(action) = self.strategy.poll_action() else { break };
-            self.note(action)?;
+            self.note(&action)?;
         }
         prop_assert!(self.strategy.next_deadline().is_none_or(|at| at > self.now));
         prop_assert_eq!(self.strategy.status().outstanding, self.outstanding.len());
@@ -167,8 +167,8 @@ impl Driver {
         Ok(())
     }
 
-    fn note(&mut self, action: SyncAction) -> Result<(), TestCaseError> {
-        match action {
+    fn note(&mut self, action: &SyncAction) -> Result<(), TestCaseError> {
+        match *action {
             SyncAction::Request { peer, request, from, to, .. } => {
                 prop_assert!(from <= to && to - from < 500, "{from}..={to}");
                 prop_assert!(self.used.insert(request), "{request:?} twice");

@@ -104,3 +104,27 @@ fn goes_on_when_the_only_peer_comes_back() {
     assert!(world.run_until_synced(secs(60)));
     assert_eq!(world.tip(), chain.tip());
 }
+
+#[test]
+fn an_outage_in_the_middle_is_not_taken_for_the_end() {
+    let chain = Chain::to(2_000);
+    let mut world = world(&Chain::default());
+    world.connect(Scripted { leaves_at: Some(700), ..Scripted::honest(&chain) });
+    world.run_until(secs(2));
+    world.tell(SyncEvent::Connectivity(Connectivity::Dialling));
+    world.run_until(secs(90));
+    world.connect(Scripted { latency: secs(2), ..Scripted::honest(&chain) });
+    assert_eq!(world.mode(), Mode::Syncing);
+    assert!(world.run_until_synced(secs(200)));
+    assert_eq!(world.tip(), chain.tip());
+}
+
+#[test]
+fn an_answer_within_its_deadline_is_taken_after_the_claim_closed() {
+    let chain = Chain::to(60);
+    let mut world = world(&Chain::default());
+    let peer = world.connect(Scripted { latency: secs(15), ..Scripted::honest(&chain) });
+    assert!(world.run_until_synced(secs(11)));
+    world.run_until(secs(16));
+    assert_eq!((world.tip(), world.requests_to(peer).len()), (chain.tip(), 1));
+}

@@ -136,3 +136,20 @@ fn a_liar_that_relays_real_blocks_does_not_keep_the_node_syncing() {
     }
     assert!(syncing < 20, "SYNCING for {} ms of 300 s", syncing * 500);
 }
+
+#[test]
+fn is_delayed_by_liars_who_come_and_go_for_thirty_seconds_in_all() {
+    let mut world = world(&Chain::to(5));
+    let mut waited = Duration::ZERO;
+    for _ in 0..200 {
+        let liar = world.connect(Scripted::silent(u64::MAX));
+        if world.run_until_synced(world.now() + secs(1)) {
+            break;
+        }
+        waited += secs(1);
+        world.disconnect(liar);
+        world.tell(SyncEvent::Connectivity(Connectivity::Dialling));
+        world.run_until(world.now() + secs(1));
+    }
+    assert!(waited <= secs(30), "{waited:?} with a liar");
+}
