@@ -6,9 +6,13 @@
 //! - Decoding what was encoded gives an equal message, however the bytes are cut into pieces.
 //! - Several messages in one piece come out one by one, in order.
 //! - A frame above the cap is refused at the byte after the cap, before its end has come.
+//! - A frame of exactly the cap is read.
+//! - Encoding a frame above the cap fails and leaves the output as it was.
 //! - No byte is scanned twice: cutting a frame into single bytes costs time linear in its length.
 //! - Memory never exceeds a small multiple of what has arrived.
-//! - A message that cannot be read, or whose type is not known, is an error that is not fatal; the next one is read.
+//! - A damaged frame is read or refused, and never panics.
+//! - A message that cannot be read is an error that is not fatal; the next one is read.
+//! - A message whose type is not known is an error that is not fatal; the next one is read.
 //! - A response with a block that cannot be read comes out with the blocks before it, and says why.
 //! - `sniff` never claims the bytes of another codec, and decides within 16 bytes.
 
@@ -16,6 +20,7 @@ use std::fmt::Debug;
 
 use bytes::BytesMut;
 
+use crate::types::encoding::BlockDecodeError;
 use crate::types::{Message, MessageKind};
 
 /// Turns messages into bytes and back. See the [module documentation](self) for the contract.
@@ -26,7 +31,7 @@ pub trait Codec: Debug + Send + Sync + 'static {
     /// Appends the frame of `message` to `out`; on an error `out` is as it was.
     ///
     /// # Errors
-    /// The frame would be longer than `cap` bytes.
+    /// The frame would be longer than `cap` bytes, or a block in it cannot be written.
     fn encode(&self, message: &Message, cap: usize, out: &mut BytesMut) -> Result<(), EncodeError>;
 
     /// A decoder for one stream.
@@ -59,12 +64,23 @@ pub enum Sniff {
 
 /// A message cannot be framed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a {} message of more than {cap} bytes cannot be sent", kind.name())]
-pub struct EncodeError {
-    /// The message's type.
-    pub kind: MessageKind,
-    /// The cap that it would exceed.
-    pub cap: usize,
+pub enum EncodeError {
+    /// The frame would be longer than the cap.
+    #[error("a {} message of more than {cap} bytes cannot be sent", kind.name())]
+    TooLarge {
+        /// The message's type.
+        kind: MessageKind,
+        /// The cap that it would exceed, in bytes.
+        cap: usize,
+    },
+    /// A block in the message is needed decoded, and its bytes are no block.
+    #[error("a {} message cannot be sent: {source}", kind.name())]
+    Block {
+        /// The message's type.
+        kind: MessageKind,
+        /// Why the block cannot be decoded.
+        source: BlockDecodeError,
+    },
 }
 
 /// A frame cannot be read.

@@ -44,7 +44,7 @@ pub trait Executor: Debug + Send + Sync + 'static {
 }
 
 /// A state machine at one block.
-pub trait StateMachine: Debug + Send {
+pub trait StateMachine: Debug + Send + Sync {
     /// The validator whose turn it is at a height and round, with the key that it must sign with; `None` where nobody is active.
     /// Depends on the blocks executed so far.
     fn proposer(&self, height: u64, round: u64) -> Option<Proposer>;
@@ -68,6 +68,8 @@ pub trait StateMachine: Debug + Send {
     ) -> Result<Vec<StateChange>, ExecuteError>;
 
     /// Takes back the last executed block, given the changes that it made. `view` already shows the state before it.
+    /// To put a block back without executing it again, the chain hands in its changes with `old` and `new` swapped
+    /// ([`Moved`](crate::store::Moved)): the machine only has to follow the values to `old`.
     ///
     /// # Errors
     /// The state cannot be read.

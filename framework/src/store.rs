@@ -13,9 +13,9 @@
 //! - `blocks` gives consecutive blocks from the first height asked for, as long as they exist and fit the budget, and at least one if it exists.
 //! - Blocks come back with the very bytes that were committed.
 //! - `height_of` finds exactly the hashes of the blocks on the chain.
-//! - `rollback` puts the state back to what it was at that height, and keeps the removed blocks.
+//! - `rollback` puts the state back to what it was at that height, keeps the removed blocks, and reports each step.
 //! - `rollback` deeper than the undo records reach, or above the tip, fails and changes nothing.
-//! - `finish_reorg(PutBack)` restores chain and state to what they were before the first rollback.
+//! - `finish_reorg(PutBack)` restores chain and state to what they were before the first rollback, and reports each step.
 //! - `finish_reorg(KeepNew)` forgets the removed blocks.
 //! - A store that is opened in the middle of a reorganisation puts the removed blocks back.
 //! - A state view is a snapshot: it never shows a half of a commit, and does not change under its reader.
@@ -32,10 +32,15 @@ use bytes::Bytes;
 use crate::types::{BlockLink, EncodedBlock, Hash32, Height, Tip};
 
 pub mod file;
+mod fold;
 pub mod memory;
+mod versions;
 
 /// How many blocks below the tip can be rolled back.
 pub const UNDO_DEPTH: u64 = 1024;
+
+/// The longest key of the state, in bytes. Every engine can take so much; what is longer the executor hashes.
+pub const MAX_STATE_KEY: usize = 1024;
 
 /// Keeps a chain and its state. See the [module documentation](self) for the contract.
 ///
@@ -83,13 +88,13 @@ pub trait ChainStore: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreErrorKind::NoUndo`]: `keep` is above the tip, or further below it than undo records reach.
-    async fn rollback(&self, keep: Option<Height>) -> Result<Option<Tip>, StoreError>;
+    async fn rollback(&self, keep: Option<Height>) -> Result<Moved, StoreError>;
 
     /// Ends the reorganisation under way; does nothing where there is none.
     ///
     /// # Errors
     /// The store cannot be written.
-    async fn finish_reorg(&self, outcome: ReorgOutcome) -> Result<Option<Tip>, StoreError>;
+    async fn finish_reorg(&self, outcome: ReorgOutcome) -> Result<Moved, StoreError>;
 
     /// The state as of the tip: a snapshot, which later commits do not change.
     ///
@@ -112,7 +117,7 @@ pub trait ChainStore: Debug + Send + Sync + 'static {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteBudget(pub usize);
 
-/// A key of the state. At most 1 KiB; what is longer the executor hashes.
+/// A key of the state, of at most [`MAX_STATE_KEY`] bytes.
 pub type StateKey = Bytes;
 
 /// A value of the state.
@@ -136,6 +141,17 @@ pub struct Commit {
     pub block: EncodedBlock,
     /// What it changes in the state; each key once, in order of the keys' bytes.
     pub changes: Vec<StateChange>,
+}
+
+/// Where a rollback or the end of a reorganisation led, and how the state got there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// The tip now.
+    pub tip: Option<Tip>,
+    /// One entry for each block that was taken off or put back, in the order in which that was done. In each change `old` is what
+    /// the key has after the step and `new` what it had before it: the entry of a block taken off is the block's own changes,
+    /// that of a block put back has the two swapped.
+    pub steps: Vec<Vec<StateChange>>,
 }
 
 /// How a reorganisation ends.
@@ -190,6 +206,8 @@ pub enum StoreErrorKind {
     NotLinked,
     /// A rollback reaches too far.
     NoUndo,
+    /// What was given breaks the contract; the store is as it was.
+    Invalid,
     /// The disk is full.
     Full,
     /// It cannot be read or written for another reason.
@@ -261,10 +279,10 @@ macro_rules! forward_store {
             async fn commit(&self, batch: Vec<Commit>) -> Result<Tip, StoreError> {
                 (**self).commit(batch).await
             }
-            async fn rollback(&self, keep: Option<Height>) -> Result<Option<Tip>, StoreError> {
+            async fn rollback(&self, keep: Option<Height>) -> Result<Moved, StoreError> {
                 (**self).rollback(keep).await
             }
-            async fn finish_reorg(&self, outcome: ReorgOutcome) -> Result<Option<Tip>, StoreError> {
+            async fn finish_reorg(&self, outcome: ReorgOutcome) -> Result<Moved, StoreError> {
                 (**self).finish_reorg(outcome).await
             }
             fn state(&self) -> Result<Arc<dyn StateView>, StoreError> {

@@ -6,10 +6,16 @@
 //! - What one side writes the other reads, in order and whole.
 //! - Both directions flow at once; a full one never stalls the other.
 //! - A reader that does not read makes the writer wait; nothing grows without bound.
-//! - The end of the writer is the end of the reader's stream, after all that was written.
-//! - `close` ends both directions on both sides promptly, and is seen by `closed`.
+//! - The end of the writer is the end of the reader's stream, after all that was written; the other direction goes on.
+//! - A writer that is dropped ends its direction as `shutdown` does.
+//! - `close` ends both directions on both sides promptly.
+//! - `close` wakes whoever waits in a read or a write, and is seen by `closed`: here at once, on the other side once both
+//!   its directions have ended.
 //! - `listen` on port 0 reports the real port; on a taken port it fails and names the address.
 //! - `dial` to a place where nobody listens fails within ten seconds with an error that names the address.
+//! - An address that is none of this transport's is refused at once, with an error that names it.
+//! - An endpoint that pins a key reaches whoever proves it and nobody else; where no key is proved, it reaches nobody.
+//! - A dial that is dropped leaves no connection behind.
 //! - `accept` is cancel-safe: a dropped call loses no connection.
 //! - A remote that does nothing delays neither `accept` nor anybody's `upgrade`.
 //! - Dropping the listener frees its address.
@@ -23,7 +29,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+mod closable;
 pub mod memory;
+
+pub use closable::closable;
 
 /// Makes connections. See the [module documentation](self) for the contract.
 #[async_trait]
@@ -235,6 +244,11 @@ pub enum TransportErrorKind {
 }
 
 impl TransportError {
+    /// It took too long.
+    pub fn timed_out(doing: &'static str, endpoint: Endpoint, why: &str) -> Self {
+        Self { kind: TransportErrorKind::TimedOut, doing, endpoint, source: why.into() }
+    }
+
     /// Whether another attempt may succeed without anybody changing anything.
     pub fn is_transient(&self) -> bool {
         matches!(self.kind, TransportErrorKind::Unreachable | TransportErrorKind::TimedOut | TransportErrorKind::Other)

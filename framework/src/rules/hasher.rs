@@ -59,7 +59,7 @@ impl Hasher {
         self.root(tx_hashes)
     }
 
-    /// The root over the results of a block's SUBMIT_RESULT transactions, in order; `None` where there are none.
+    /// The root over the results of a block's `SUBMIT_RESULT` transactions, in order; `None` where there are none.
     ///
     /// # Errors
     /// The index of the first such transaction whose payload is no result, and why.

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::{keys, quirks};
 use crate::types::{HashRules, HexText, Payload};
 
-/// The payload of a SUBMIT_RESULT transaction. Other fields of the payload mean nothing.
+/// The payload of a `SUBMIT_RESULT` transaction. Other fields of the payload mean nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskResult {
     /// Which task was computed.
@@ -25,7 +25,7 @@ pub struct TaskResult {
     pub signature: String,
 }
 
-/// Reads the payload of a SUBMIT_RESULT transaction.
+/// Reads the payload of a `SUBMIT_RESULT` transaction.
 ///
 /// # Errors
 /// Which field is missing or is not what it must be.

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ impl Verifier {
     }
 
     /// Everything about a block that depends on itself alone, but for signatures: chain id, scheme, roots over the body,
-    /// gas sums and limits, block 0's parent, and for each transaction its type, limits, fee, payload and sender.
+    /// gas sums and limits, block 0's parent, repeated transactions, and for each transaction its type, limits, fee, payload and sender.
     ///
     /// # Errors
     /// The first rule that the block breaks.
@@ -47,6 +48,7 @@ impl Verifier {
             let detail = format!("expected {tx_root}, found {}", header.tx_root);
             return Err(self.stricter(header.height, Rule::TxRoot, detail));
         }
+        check_repeats(header.height, &block.block.txs, &block.tx_hashes)?;
         let mut gas_used = 0u64;
         for (i, tx) in block.block.txs.iter().enumerate() {
             let base_gas = self.check_transaction(tx).map_err(|fault| self.tx_rejection(header.height, i, &fault))?;
@@ -225,13 +227,11 @@ impl Verifier {
     /// The rejection that stands for a failed check of this block.
     pub fn signature_rejection(&self, block: &HashedBlock, check: &SignatureCheck) -> Rejection {
         let height = block.link.height;
-        match check.tx.and_then(|i| Some((i, block.block.txs.get(i)?))) {
-            Some((i, tx)) => self.tx_rejection(height, i, &TxFault::Signature(tx.from_address.clone())),
-            None => {
-                let detail = format!("not a signature of {}", block.block.header.proposer_address);
-                Rejection::new(height, Rule::BlockSignature, detail)
-            }
+        if let Some((i, tx)) = check.tx.and_then(|i| Some((i, block.block.txs.get(i)?))) {
+            return self.tx_rejection(height, i, &TxFault::Signature(tx.from_address.clone()));
         }
+        let detail = format!("not a signature of {}", block.block.header.proposer_address);
+        Rejection::new(height, Rule::BlockSignature, detail)
     }
 
     fn tx_rejection(&self, height: Height, at: usize, fault: &TxFault) -> Rejection {
@@ -246,6 +246,18 @@ impl Verifier {
     fn stricter(&self, height: Height, rule: Rule, detail: String) -> Rejection {
         let stricter_than_v1 = self.hasher.rules() == HashRules::ComputechainV1;
         Rejection { stricter_than_v1, ..Rejection::new(height, rule, detail) }
+    }
+}
+
+/// A transaction that stands twice breaks the rule of nonces, whatever the state.
+fn check_repeats(height: Height, txs: &[Transaction], hashes: &[Hash32]) -> Result<(), Rejection> {
+    let mut seen = HashSet::with_capacity(hashes.len());
+    match hashes.iter().position(|hash| !seen.insert(hash)) {
+        None => Ok(()),
+        Some(i) => {
+            let detail = format!("transaction {i} repeats an earlier one, which has used its nonce {}", txs[i].nonce);
+            Err(Rejection::new(height, Rule::TxNonce, detail))
+        }
     }
 }
 

@@ -93,20 +93,16 @@ impl Serialize for Address {
         if serializer.is_human_readable() {
             return serializer.serialize_str(&self.0);
         }
-        match self.compact() {
-            Some((tag, bytes)) => {
-                let mut form = [0; 21];
-                form[0] = tag;
-                form[1..].copy_from_slice(&bytes);
-                serializer.serialize_bytes(&form)
-            }
-            None => {
-                let mut form = Vec::with_capacity(1 + self.0.len());
-                form.push(0);
-                form.extend_from_slice(self.0.as_bytes());
-                serializer.serialize_bytes(&form)
-            }
+        if let Some((tag, bytes)) = self.compact() {
+            let mut form = [0; 21];
+            form[0] = tag;
+            form[1..].copy_from_slice(&bytes);
+            return serializer.serialize_bytes(&form);
         }
+        let mut form = Vec::with_capacity(1 + self.0.len());
+        form.push(0);
+        form.extend_from_slice(self.0.as_bytes());
+        serializer.serialize_bytes(&form)
     }
 }
 

@@ -1,0 +1,98 @@
+//! Newline-delimited JSON, as on the wire of the reference nodes (protocol.md sections 1 to 3).
+
+mod decode;
+mod encode;
+mod handshake;
+
+use bytes::{Buf, BytesMut};
+use cpc_framework::codec::{Codec, DecodeError, Decoder, EncodeError, Sniff};
+use cpc_framework::types::Message;
+
+use crate::POSTCARD_MAGIC;
+
+/// One line of JSON for each message: `{"type": "...", "payload": {...}}` and a line feed.
+///
+/// Reading is as lenient as the reference where that costs nothing: fields may come in any order, unknown ones are
+/// skipped, blank lines mean nothing, and a line may end in `\r\n`. Nothing is read by recursion over what a peer nests.
+/// A frame is a line with its line feed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct JsonCodec;
+
+/// So many bytes of leading white space say that a stream is not ours.
+const SNIFF_LIMIT: usize = 16;
+
+impl Codec for JsonCodec {
+    fn name(&self) -> &'static str {
+        "json"
+    }
+
+    fn encode(&self, message: &Message, cap: usize, out: &mut BytesMut) -> Result<(), EncodeError> {
+        let start = out.len();
+        let written = encode::write_line(message, cap, out);
+        if written.is_err() {
+            out.truncate(start);
+        }
+        written
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(JsonDecoder { scanned: 0, started: false })
+    }
+
+    fn sniff(&self, prefix: &[u8]) -> Sniff {
+        match prefix.trim_ascii_start().first() {
+            Some(b'{') => Sniff::Mine,
+            None if prefix.len() < SNIFF_LIMIT => Sniff::NeedMore,
+            _ => Sniff::NotMine,
+        }
+    }
+}
+
+/// Finds lines, and looks at each byte once on the way.
+#[derive(Debug)]
+struct JsonDecoder {
+    /// This many bytes at the front of the buffer hold no line feed.
+    scanned: usize,
+    /// Whether the stream was found to be text.
+    started: bool,
+}
+
+impl Decoder for JsonDecoder {
+    fn decode(&mut self, buffer: &mut BytesMut, cap: usize) -> Result<Option<Message>, DecodeError> {
+        if !self.started
+            && let Some(&first) = buffer.first()
+        {
+            if !(first.is_ascii_graphic() || first.is_ascii_whitespace()) {
+                return Err(DecodeError::Desync(foreign(buffer)));
+            }
+            self.started = true;
+        }
+        loop {
+            let window = &buffer[..buffer.len().min(cap)];
+            let unseen = self.scanned.min(window.len());
+            let Some(length) = memchr::memchr(b'\n', &window[unseen..]) else {
+                self.scanned = window.len();
+                return if buffer.len() > cap { Err(DecodeError::TooLarge { cap }) } else { Ok(None) };
+            };
+            let line = unseen + length;
+            self.scanned = 0;
+            if buffer[..line].trim_ascii().is_empty() {
+                buffer.advance(line + 1);
+                continue;
+            }
+            let line = buffer.split_to(line + 1);
+            return decode::read_line(&line).map(Some);
+        }
+    }
+}
+
+/// Says what a stream that is no text may be.
+fn foreign(prefix: &[u8]) -> String {
+    match prefix[0] {
+        first if first == POSTCARD_MAGIC[0] => "the peer speaks postcard, this link speaks json".to_owned(),
+        first => format!("this link speaks json, the peer does not: its first byte is {first:#04x}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

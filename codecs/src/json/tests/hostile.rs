@@ -1,0 +1,187 @@
+//! What other implementations send, and what nobody should.
+
+use cpc_framework::types::{Handshake, Hash32};
+
+use super::*;
+
+fn handshake(fields: &str) -> Result<Handshake, DecodeError> {
+    match decode(format!(
+        "{{\"type\":\"handshake\",\"payload\":{{\"node_id\":\"a:1\",\"network\":\"devnet\"{fields}}}}}\n"
+    ))? {
+        Message::Handshake(handshake) => Ok(handshake),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn range(from: &str, to: &str) -> Result<Message, DecodeError> {
+    decode(format!("{{\"type\":\"get_blocks\",\"payload\":{{\"from_height\":{from},\"to_height\":{to}}}}}\n"))
+}
+
+fn is_malformed(result: &Result<Message, DecodeError>) -> bool {
+    matches!(result, Err(DecodeError::Malformed(_)))
+}
+
+#[test]
+fn reads_the_spacing_of_python_and_fields_in_any_order() {
+    let expected = Ok(Message::GetBlocks { from_height: 1, to_height: 2 });
+    assert_eq!(decode("{\"type\": \"get_blocks\", \"payload\": {\"from_height\": 1, \"to_height\": 2}}\n"), expected);
+    let turned = "{\"x\":[{}],\"payload\":{\"to_height\":2,\"y\":{\"z\":null},\"from_height\":1},\"type\":\"get_blocks\",\"w\":1.5}\n";
+    assert_eq!(decode(turned), expected);
+}
+
+#[test]
+fn amounts_of_128_bits_survive_a_type_that_comes_last() {
+    let tx = r#"{"tx_type":"TRANSFER","from_address":"a","amount":340282366920938463463374607431768211455,"nonce":0}"#;
+    for line in [
+        format!("{{\"payload\":{{\"tx\":{tx}}},\"type\":\"new_tx\"}}\n"),
+        format!("{{\"type\":\"new_tx\",\"payload\":{{\"tx\":{tx}}}}}\n"),
+    ] {
+        let Ok(Message::NewTx(tx)) = decode(line) else { panic!("no transaction") };
+        assert_eq!(tx.amount, u128::MAX);
+    }
+}
+
+#[test]
+fn blank_lines_and_carriage_returns_mean_nothing() {
+    let line = "\r\n\n  \n{\"type\":\"get_blocks\",\"payload\":{\"from_height\":1,\"to_height\":2}}\r\n";
+    assert_eq!(decode(line), Ok(Message::GetBlocks { from_height: 1, to_height: 2 }));
+    let mut blank = BytesMut::from(&b"\n\n\r\n"[..]);
+    assert_eq!(JsonCodec.decoder().decode(&mut blank, CAP), Ok(None));
+    assert!(blank.is_empty());
+}
+
+#[test]
+fn a_height_that_is_none_is_no_height() {
+    for text in ["-1", "-99999999999999999999999", "null", "1.5", "\"7\"", "[[[]]]", "{}", "true"] {
+        assert_eq!(handshake(&format!(",\"best_height\":{text}")).unwrap().best_height, None, "{text}");
+    }
+    assert_eq!(handshake(",\"best_height\":99999999999999999999").unwrap().best_height, Some(u64::MAX));
+    assert_eq!(handshake("").unwrap().best_height, None);
+}
+
+#[test]
+fn a_hash_that_is_none_is_no_hash() {
+    for text in
+        ["null", "\"\"", "\"xyz\"", "7", "[]", &format!("\"{}\"", "0".repeat(64)), &format!("\"{}\"", "AB".repeat(32))]
+    {
+        let read = handshake(&format!(",\"best_hash\":{text},\"genesis_hash\":{text}")).unwrap();
+        assert_eq!((read.best_hash, read.genesis_hash), (None, None), "{text}");
+    }
+    let hash = format!(",\"genesis_hash\":\"{}\"", "ab".repeat(32));
+    assert_eq!(handshake(&hash).unwrap().genesis_hash, Some(Hash32([0xab; 32])));
+}
+
+#[test]
+fn extensions_of_the_wrong_type_are_none() {
+    for text in ["null", "7", "\"text\"", "{}"] {
+        assert!(handshake(&format!(",\"features\":{text}")).unwrap().is_legacy(), "{text}");
+    }
+    for text in ["null", "-1", "1e3", "\"7\"", "99999999999999999999", "[]"] {
+        assert_eq!(handshake(&format!(",\"nonce\":{text}")).unwrap().nonce, None, "{text}");
+    }
+    let mixed = handshake(",\"features\":[\"a\",7,null,[[\"b\"]],\"c\"],\"nonce\":5,\"p2p_port\":70000").unwrap();
+    assert_eq!(mixed.features, Some(vec!["a".to_owned(), "c".to_owned()]));
+    assert_eq!((mixed.nonce, mixed.p2p_port, mixed.protocol_version), (Some(5), 0, 1));
+}
+
+#[test]
+fn a_long_handshake_is_refused_or_cut() {
+    let long = "x".repeat(1000);
+    let list = format!("\"{long}\",{}\"end\"", "\"f\",".repeat(1000));
+    assert_eq!(handshake(&format!(",\"features\":[{list}]")).unwrap().features.map(|names| names.len()), Some(32));
+    for (id, network) in [(&*long, "devnet"), ("a:1", &*long)] {
+        let line =
+            format!("{{\"type\":\"handshake\",\"payload\":{{\"node_id\":\"{id}\",\"network\":\"{network}\"}}}}\n");
+        assert!(is_malformed(&decode(line)));
+    }
+}
+
+#[test]
+fn a_handshake_that_names_no_node_or_network_is_malformed() {
+    for payload in [
+        "{}",
+        "{\"node_id\":7,\"network\":\"devnet\"}",
+        "{\"node_id\":\"a:1\",\"network\":null}",
+        "{\"node_id\":\"a:1\"}",
+    ] {
+        assert!(is_malformed(&decode(format!("{{\"type\":\"handshake\",\"payload\":{payload}}}\n"))), "{payload}");
+    }
+}
+
+#[test]
+fn absurd_ranges_are_brought_to_sense_or_refused() {
+    assert_eq!(range("-5", "3"), Ok(Message::GetBlocks { from_height: 0, to_height: 3 }));
+    let all = Message::GetBlocks { from_height: 0, to_height: u64::MAX };
+    assert_eq!(range("-0", "999999999999999999999999999999"), Ok(all));
+    for (from, to) in [("1", "-1"), ("1.0", "2"), ("null", "2"), ("\"1\"", "2"), ("1", "[]")] {
+        assert!(is_malformed(&range(from, to)), "{from} to {to}");
+    }
+}
+
+#[test]
+fn nesting_never_costs_the_stack() {
+    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+        let deep = format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
+        let tx = format!(
+            "{{\"tx_type\":\"TRANSFER\",\"from_address\":\"a\",\"amount\":1,\"nonce\":0,\"payload\":{{\"d\":{deep}}}}}"
+        );
+        let kept = decode(format!("{{\"type\":\"new_tx\",\"payload\":{{\"tx\":{tx}}}}}\n")).unwrap();
+        assert!(encode(&kept).contains(&deep), "a payload is kept however deep it is");
+        assert!(
+            decode(format!("{{\"x\":{deep},\"type\":\"new_tx\",\"y\":{deep},\"payload\":{{\"tx\":{tx}}}}}\n")).is_ok()
+        );
+        for wrong in [
+            deep.clone(),
+            open.repeat(100_000),
+            format!("{{\"type\":{deep}}}"),
+            format!("{{\"type\":\"handshake\",\"payload\":{deep}}}"),
+            format!("{{\"type\":\"new_block\",\"payload\":{{\"block\":{{\"header\":{deep}}}}}}}"),
+            format!("{{\"type\":\"new_tx\",\"payload\":{{\"tx\":{{\"amount\":{deep},\"fee\":{deep}}}}}}}"),
+            format!("{{\"type\":\"get_blocks\",\"payload\":{{\"from_height\":{deep},\"to_height\":1}}}}"),
+        ] {
+            assert!(is_malformed(&decode(format!("{wrong}\n"))));
+        }
+        let response = decode(format!("{{\"type\":\"blocks_response\",\"payload\":{{\"blocks\":[{deep}]}}}}\n"));
+        assert!(matches!(response, Ok(Message::BlocksResponse { malformed: Some(_), .. })));
+        let unknown = decode(format!("{{\"type\":\"ping\",\"payload\":{deep}}}\n"));
+        assert_eq!(unknown, Err(DecodeError::UnknownType("ping".to_owned())));
+        assert!(
+            handshake(&format!(",\"best_hash\":{deep},\"features\":[{deep}],\"nonce\":{deep},\"z\":{deep}")).is_ok()
+        );
+    }
+}
+
+#[test]
+fn reasons_stay_short_whatever_the_peer_sends() {
+    let long = "x".repeat(1_000_000);
+    for line in [
+        format!("{{\"type\":\"{long}\"}}\n"),
+        format!("{{\"type\":\"new_tx\",\"payload\":{{\"tx\":{{\"tx_type\":\"{long}\"}}}}}}\n"),
+        format!("{{\"type\":\"get_blocks\",\"payload\":{{\"from_height\":\"{long}\",\"to_height\":1}}}}\n"),
+    ] {
+        let error = decode(line).unwrap_err();
+        assert!(error.to_string().len() < 400, "{} bytes", error.to_string().len());
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_are_malformed() {
+    assert!(is_malformed(&decode(b"{\"type\":\"\xff\xfe\"}\n")));
+    assert!(is_malformed(&decode("{\"type\":\"get_blocks\",\"payload\":{\"from_height\":NaN,\"to_height\":1}}\n")));
+}
+
+#[test]
+fn a_stream_that_starts_with_no_text_is_another_codecs() {
+    for stream in [&b"\xc7cpc\x01"[..], b"\x16\x03\x01", b"\x00\x00\x00\x10"] {
+        let error = decode(stream).unwrap_err();
+        assert!(error.is_fatal() && error.to_string().contains("this link speaks json"), "{error}");
+    }
+}
+
+#[test]
+fn a_block_whose_bytes_are_none_is_not_sent() {
+    let mut out = BytesMut::from(&b"before"[..]);
+    let broken = Message::NewBlock(WireBlock::Encoded(vec![9, 9].into()));
+    assert!(matches!(JsonCodec.encode(&broken, CAP, &mut out), Err(EncodeError::Block { .. })));
+    assert_eq!(out, b"before"[..]);
+}
