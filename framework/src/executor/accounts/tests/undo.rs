@@ -5,8 +5,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::fixtures::{Chain, User, genesis, users};
-use crate::executor::accounts::AccountExecutor;
 use crate::executor::Executor;
+use crate::executor::accounts::AccountExecutor;
 use crate::types::{Address, HashRules, Transaction};
 
 /// Who does what with how much: kind, sender, target, amount.

@@ -107,7 +107,9 @@ fn proposes_the_headers_that_the_reference_proposed() {
 /// The rule that must refuse a candidate, where that takes the state.
 fn stateful_rule(name: &str) -> Option<Rule> {
     Some(match name {
-        "wrong proposer for the round" | "unknown proposer" | "timestamp one round late, same proposer" => Rule::Proposer,
+        "wrong proposer for the round" | "unknown proposer" | "timestamp one round late, same proposer" => {
+            Rule::Proposer
+        }
         "state_root wrong" => Rule::StateRoot,
         "compute_root set without results" => Rule::ComputeRoot,
         "gas_used wrong" => Rule::GasUsed,
