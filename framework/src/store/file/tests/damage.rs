@@ -39,7 +39,7 @@ fn a_format_file_that_is_missing_or_garbage_is_damage() {
 
 #[test]
 fn a_file_that_is_none_of_the_engines_is_damage() {
-    for content in [&b"garbage, and quite a lot of it"[..], &[0; 8192], &[0xff; 100_000]] {
+    for content in [b"garbage, and quite a lot of it".to_vec(), vec![0; 8192], vec![0xff; 100_000]] {
         let dir = tempfile::tempdir().unwrap();
         drop(FileStore::open(dir.path()).unwrap());
         let file = dir.path().join("chain/chain.redb");

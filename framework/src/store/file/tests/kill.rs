@@ -29,7 +29,7 @@ impl Committer {
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = std::sync::mpsc::sync_channel(1 << 16);
         std::thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok).filter(|line| line.starts_with("=")) {
+            for line in output.lines().map_while(Result::ok).filter(|line| line.starts_with('=')) {
                 if sender.send(line).is_err() {
                     break;
                 }
@@ -77,7 +77,7 @@ async fn a_killed_writer_leaves_all_that_it_acknowledged_and_nothing_half() {
             block.is_some_and(|block| block.link.hash.to_string() == hash)
         };
         let last_tip = said.iter().rev().find_map(|line| line.strip_prefix("=tip "));
-        let ending = said.iter().rev().next().and_then(|line| line.strip_prefix("=ending "));
+        let ending = said.last().and_then(|line| line.strip_prefix("=ending "));
         if let Some(wanted) = last_tip {
             let there = has(wanted) || ending.is_some_and(has);
             assert!(there, "round {round}, seed {seed}: {wanted} was acknowledged; {ending:?}, {:?}", summary.tip);
