@@ -44,7 +44,7 @@ pub trait Executor: Debug + Send + Sync + 'static {
 }
 
 /// A state machine at one block.
-pub trait StateMachine: Debug + Send {
+pub trait StateMachine: Debug + Send + Sync {
     /// The validator whose turn it is at a height and round, with the key that it must sign with; `None` where nobody is active.
     /// Depends on the blocks executed so far.
     fn proposer(&self, height: u64, round: u64) -> Option<Proposer>;

@@ -1,8 +1,13 @@
 //! A framework for small proof-of-authority chains.
 
+pub mod chain;
 pub mod codec;
+mod engine;
+pub mod env;
 pub mod executor;
 pub mod limits;
+pub mod mempool;
+pub mod node;
 pub mod peers;
 pub mod rules;
 pub mod store;

@@ -15,6 +15,7 @@
 //! - An announced tip alone changes neither mode to SYNCING nor memory by more than a constant per peer.
 //! - With one honest peer among any number of silent or lying ones, the tip of the honest one is reached.
 //! - A strategy that is SYNCED with all claims closed has no outstanding request and asks for a deadline no earlier than its next probe.
+//! - Blocks are rolled back only towards blocks that were delivered and link to ours.
 //! - After a rollback that leads to nothing better, `FinishReorg { keep: false }` follows.
 //! - An honest peer is never penalised, whatever the others do.
 
@@ -24,7 +25,17 @@ use std::time::Duration;
 use crate::types::{BlockLink, Height, Tip};
 
 pub mod batch;
+mod claim;
 pub mod fork;
+pub mod limits;
+mod ranges;
+mod reorg;
+mod schedule;
+mod sizing;
+
+pub use batch::BatchSync;
+pub use fork::{ForkRule, RollbackOne};
+pub use limits::SyncLimits;
 
 /// Our own number for a connection. Peers are told apart by nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -133,6 +144,11 @@ pub enum SyncEvent {
         /// Our tip, unchanged.
         tip: Option<Tip>,
     },
+    /// The answer to [`SyncAction::LookUp`]: our own blocks of these heights, ascending. Fewer, or none, where they cannot be read.
+    OwnLinks {
+        /// Their places.
+        links: Vec<BlockLink>,
+    },
     /// The reorganisation under way has ended.
     ReorgFinished {
         /// Our tip now.
@@ -218,7 +234,15 @@ pub enum SyncAction {
         /// Which.
         batch: BatchId,
     },
-    /// Remove the blocks above `keep` (all for `None`), and keep them aside.
+    /// Say where our own blocks of these heights stand, with [`SyncEvent::OwnLinks`]. Asked at the start of a fork's search, for at
+    /// most one block more than a session may roll back.
+    LookUp {
+        /// The first height.
+        from: Height,
+        /// The last height: our tip's.
+        to: Height,
+    },
+    /// Remove the blocks above `keep` (all for `None`), and keep them aside. Only where the blocks that a peer has delivered link at `keep`.
     Rollback {
         /// The height of the new tip.
         keep: Option<Height>,

@@ -244,6 +244,11 @@ pub enum TransportErrorKind {
 }
 
 impl TransportError {
+    /// It took too long.
+    pub fn timed_out(doing: &'static str, endpoint: Endpoint, why: &str) -> Self {
+        Self { kind: TransportErrorKind::TimedOut, doing, endpoint, source: why.into() }
+    }
+
     /// Whether another attempt may succeed without anybody changing anything.
     pub fn is_transient(&self) -> bool {
         matches!(self.kind, TransportErrorKind::Unreachable | TransportErrorKind::TimedOut | TransportErrorKind::Other)

@@ -1,1 +1,44 @@
-//! Placeholder.
+//! The ComputeChain node as a program: a command line, a datadir and a log around [`cpc_framework`].
+//!
+//! [`run_cli`] is the whole program; `main` only calls it. What a node *does* lives in the framework; here is what an
+//! operator sees: options ([`args`]), files ([`datadir`], [`init`]), errors of one line, a log, a progress bar, signals.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+pub mod args;
+mod commands;
+mod console;
+pub mod datadir;
+mod engine_glue;
+mod error;
+mod files;
+pub mod init;
+pub mod lines;
+mod logging;
+mod signals;
+
+pub use error::{CliError, one_line};
+
+/// Runs the program with these arguments, the first of which is its own name. Returns when it is done; a second Ctrl-C ends the process at once.
+///
+/// The exit code is 0 where the command did what it was asked for, 1 where it failed, 2 where the command line is wrong.
+/// Each error is one line on stderr.
+pub fn run_cli<I, T>(args: I) -> ExitCode
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let outcome = match args::parse(args) {
+        Ok(args::Parsed::Run(cli)) => commands::run(*cli),
+        Ok(args::Parsed::Print(text)) => console::print(&text),
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console::print_error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

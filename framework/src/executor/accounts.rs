@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use self::election::{ActiveSet, elect, ends_epoch};
 use self::overlay::Overlay;
-use self::state::{EPOCH, MAX_KEY_ADDRESS, REGISTERED, Account, Validator};
+use self::state::{Account, EPOCH, MAX_KEY_ADDRESS, REGISTERED, Validator};
 use self::transition::Transition;
 use self::tree::StateTree;
 use super::{ExecuteError, Executor, ExecutorError, ProposalTemplate, Proposer, StateMachine};
@@ -21,10 +21,10 @@ mod overlay;
 mod page;
 mod sparse;
 pub mod state;
-mod transition;
-mod tree;
 #[cfg(test)]
 mod tests;
+mod transition;
+mod tree;
 
 /// Executes blocks on accounts and validators. Its machines keep the active validators in memory, and under v1 rules the
 /// hashes of the state tree: about 200 bytes for each account.
@@ -128,7 +128,8 @@ impl StateMachine for AccountMachine {
         let height = template.parent.map_or(0, |parent| parent.height.saturating_add(1));
         let mut transition = Transition::new(&genesis, height, Overlay::new(view));
         let txs = self.select(&mut transition, &template.txs)?;
-        let state_root = self.tree.update(&mut transition.overlay).and_then(|()| self.tree.root(&mut transition.overlay));
+        let state_root =
+            self.tree.update(&mut transition.overlay).and_then(|()| self.tree.root(&mut transition.overlay));
         self.tree.forget(&transition.overlay)?;
         let tx_hashes: Vec<Hash32> = txs.iter().map(|tx| self.verifier.hasher().transaction_hash(tx)).collect();
         let header = Header {
@@ -222,9 +223,10 @@ impl AccountMachine {
         transition: &Transition<'_, '_>,
         txs: &[Transaction],
     ) -> Result<Option<Hash32>, ExecuteError> {
-        self.verifier.hasher().compute_root(txs).map_err(|(index, why)| {
-            transition.rejection(Rule::TxPayload, format!("transaction {index}: {why}")).into()
-        })
+        self.verifier
+            .hasher()
+            .compute_root(txs)
+            .map_err(|(index, why)| transition.rejection(Rule::TxPayload, format!("transaction {index}: {why}")).into())
     }
 }
 

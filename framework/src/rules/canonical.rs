@@ -108,3 +108,6 @@ fn string_body(json: &str) -> Option<&str> {
         };
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -223,3 +223,6 @@ fn v1_bytes(hex_text: &HexText, what: &str) -> Result<Vec<u8>, KeyError> {
         KeyError(format!("the {what} {shown:?} is not hexadecimal"))
     })
 }
+
+#[cfg(test)]
+mod tests;

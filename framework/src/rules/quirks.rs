@@ -160,3 +160,89 @@ fn is_json_integer(text: &str) -> bool {
 fn without_negative_zero(integer: &str) -> String {
     if integer == "-0" { "0".into() } else { integer.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::rules::{hash_v1, payload};
+    use crate::types::{HashRules, Payload};
+
+    /// What Python 3.11 and pydantic 2.13 make of inputs; `None` where they refuse.
+    #[derive(Deserialize)]
+    struct Readings {
+        integers: Vec<(String, Option<String>)>,
+        hex: Vec<(String, Option<String>)>,
+        bech32: Vec<(String, String, String)>,
+        results: Vec<(String, Option<String>)>,
+    }
+
+    fn readings() -> Readings {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/computechain-v1/quirks/readings.json");
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn reads_integers_as_pydantic_does() {
+        for (json, expected) in readings().integers {
+            assert_eq!(lax_integer(&json), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn reads_hexadecimal_text_as_python_does() {
+        for (text, expected) in readings().hex {
+            assert_eq!(bytes_from_hex(&HexText::new(&text)).map(hex::encode), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn writes_bech32_under_any_prefix_as_the_reference_does() {
+        for (prefix, bytes, expected) in readings().bech32 {
+            let bytes: [u8; 20] = hex::decode(bytes).unwrap().try_into().unwrap();
+            assert_eq!(bech32(&prefix, &bytes), expected, "{prefix:?}");
+        }
+    }
+
+    #[test]
+    fn writes_bech32_as_bip_173_says_under_a_good_prefix() {
+        for (prefix, byte) in [("cpc", 0), ("cpcvalcons", 255), ("a", 7)] {
+            let hrp = ::bech32::Hrp::parse(prefix).unwrap();
+            let expected = ::bech32::encode::<::bech32::Bech32>(hrp, &[byte; 20]).unwrap();
+            assert_eq!(bech32(prefix, &[byte; 20]), expected);
+        }
+    }
+
+    #[test]
+    fn hashes_results_as_the_reference_does() {
+        for (json, expected) in readings().results {
+            let result = payload::task_result(HashRules::ComputechainV1, &Payload::new(&json).unwrap());
+            assert_eq!(result.ok().map(|result| hash_v1::result(&result).to_string()), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn s_is_all_that_follows_r() {
+        let r = [7; 32];
+        let numbers = |s: &[u8]| signature_numbers(&[&r[..], s].concat()).map(|n| n[32..].to_vec());
+        let padded = |s: u8| [[0; 31].as_slice(), &[s]].concat();
+        assert_eq!(numbers(&[9]), Some(padded(9)));
+        assert_eq!(numbers(&[]), Some(vec![0; 32]));
+        assert_eq!(numbers(&[[0; 100].as_slice(), &[9; 32]].concat()), Some(vec![9; 32]));
+        assert_eq!(numbers(&[9; 33]), None);
+        assert_eq!(signature_numbers(&[7; 31]), None);
+    }
+
+    #[test]
+    fn a_payload_of_any_depth_is_read_without_recursion() {
+        for depth in [150, 100_000] {
+            let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            let json = format!(r#"{{"deep":{deep},"pub_key":"00"}}"#);
+            let payload = Payload::new(&json).unwrap();
+            assert_eq!(payload::stake_pub_key(HashRules::ComputechainV1, &payload).unwrap().text(), "00");
+            let result = Payload::new(&format!(r#"{{"task_id":{deep}}}"#)).unwrap();
+            assert!(payload::task_result(HashRules::ComputechainV1, &result).is_err());
+        }
+    }
+}

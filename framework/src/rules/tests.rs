@@ -10,7 +10,8 @@ use serde_json::value::RawValue;
 
 use super::keys::{Scheme, SecretKey, VALIDATOR_PREFIX};
 use super::*;
-use crate::types::{Address, Block, Genesis, Hash32, HexText, Network};
+use crate::sync::RejectKind;
+use crate::types::{Address, Block, Genesis, Hash32, HexText, Network, Tip, Transaction, TxType};
 
 #[derive(Deserialize)]
 struct Summary {
@@ -224,4 +225,90 @@ fn a_negative_amount_is_refused_by_name() {
     let candidate: Candidate = serde_json::from_slice(line).unwrap();
     let error = serde_json::from_str::<Block>(candidate.block.get()).unwrap_err().to_string();
     assert!(error.contains("amount"), "{error}");
+}
+
+#[test]
+fn the_pool_gets_the_reasons_of_the_reference_in_its_order() {
+    let verifier = verifier("fork");
+    let valid = blocks("fork", "blocks.jsonl.gz").swap_remove(61).txs.swap_remove(0);
+    let reason = |changes: &[fn(&mut Transaction)]| {
+        let mut tx = valid.clone();
+        changes.iter().for_each(|change| change(&mut tx));
+        let hash = verifier.hasher().transaction_hash(&tx);
+        verifier
+            .check_transaction(&tx)
+            .and_then(|_| verifier.verify_transaction(&tx, &hash))
+            .map_err(|fault| fault.reason())
+    };
+    assert_eq!(reason(&[]), Ok(()));
+    let faults: [(fn(&mut Transaction), &str); 8] = [
+        (|t| t.gas_price = 999, "gas_price 999 < min 1000"),
+        (|t| t.tx_type = TxType::Unstake, "unknown_tx_type"),
+        (|t| t.gas_limit = 1u64.into(), "gas_limit 1 < base_gas 21000"),
+        (|t| t.fee = 5u64.into(), "fee 5 < needed_fee 21000000"),
+        (|t| t.signature = HexText::default(), "missing_sig_or_key"),
+        (|t| t.pub_key = HexText::from_bytes(&[2; 33]), "pub_key_mismatch"),
+        (|t| t.pub_key = HexText::new("no hex"), "invalid_key_format: the public key \"no hex\" is not hexadecimal"),
+        (|t| t.amount += 1, "invalid_signature"),
+    ];
+    for (i, (change, expected)) in faults.iter().enumerate() {
+        assert_eq!(reason(&[*change]), Err((*expected).to_owned()));
+        // A later fault beside it changes nothing.
+        if i < 4 {
+            assert_eq!(
+                reason(&[*change, faults[i + 1].0, faults[7].0]).unwrap_err().split(' ').next(),
+                expected.split(' ').next()
+            );
+        }
+    }
+    assert!(reason(&[|t| t.signature = HexText::new("00")]).unwrap_err().starts_with("crypto_error: "));
+}
+
+#[test]
+fn a_gas_price_without_bound_overflows_nothing() {
+    let verifier = verifier("fork");
+    let mut tx = blocks("fork", "blocks.jsonl.gz").swap_remove(61).txs.swap_remove(0);
+    tx.gas_price = u128::MAX;
+    assert!(verifier.check_transaction(&tx).is_err());
+}
+
+#[test]
+fn the_clock_allows_fifteen_seconds() {
+    let verifier = verifier("fork");
+    let header = blocks("fork", "blocks.jsonl.gz").swap_remove(61).header;
+    assert_eq!(verifier.check_clock(&header, header.timestamp - 15), Ok(()));
+    let rejection = verifier.check_clock(&header, header.timestamp - 16).unwrap_err();
+    assert_eq!(rejection.kind(), RejectKind::FromTheFuture);
+    assert_eq!(verifier.check_clock(&header, u64::MAX), Ok(()));
+}
+
+#[test]
+fn what_only_we_refuse_is_nobodys_fault() {
+    let verifier = verifier("fork");
+    let first = blocks("fork", "blocks.jsonl.gz").swap_remove(0);
+    let kind = |change: fn(&mut Block)| {
+        let mut block = first.clone();
+        change(&mut block);
+        let rejection = verifier.check_block(&verifier.hasher().hash_block(Arc::new(block))).unwrap_err();
+        (rejection.kind(), rejection.stricter_than_v1)
+    };
+    assert_eq!(kind(|b| b.header.prev_hash = Hash32([1; 32])), (RejectKind::Stricter, true));
+    assert_eq!(kind(|b| b.header.chain_id.push('x')), (RejectKind::Stricter, true));
+    assert_eq!(kind(|b| b.pq_sig_scheme_id = 237), (RejectKind::Stricter, true));
+    assert_eq!(kind(|b| b.header.tx_root = Hash32([1; 32])), (RejectKind::BodyMismatch, true));
+    assert_eq!(kind(|b| b.header.gas_used += 1), (RejectKind::Invalid, false));
+}
+
+#[test]
+fn rounds_are_counted_from_the_second_block_time_on() {
+    let verifier = verifier("fork");
+    let block = verifier.hasher().hash_block(Arc::new(blocks("fork", "blocks.jsonl.gz").swap_remove(61)));
+    let round = |seconds: u64| {
+        let timestamp = block.block.header.timestamp - seconds;
+        let tip = Tip { height: 60, hash: block.link.prev_hash };
+        verifier.check_parent(&block.block.header, Some(Parent { tip, timestamp })).map_err(|rejection| rejection.rule)
+    };
+    assert_eq!(round(0), Err(Rule::Timestamp));
+    assert_eq!([1, 9, 10, 19, 20, 30].map(round), [Ok(0), Ok(0), Ok(0), Ok(0), Ok(1), Ok(2)]);
+    assert_eq!(verifier.check_parent(&block.block.header, None).unwrap_err().rule, Rule::Height);
 }

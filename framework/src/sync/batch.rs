@@ -1,1 +1,566 @@
-//! Syncing in batches.
+//! Syncing in batches: ranges from several peers at a time, imported in order.
+//!
+//! The parts: [`BatchSync`] takes events and keeps the mode (here), `claim` knows peers, `schedule` decides whom to ask for what,
+//! `ranges` keeps what came early, `reorg` handles forks with the [`ForkRule`]'s advice.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::claim::Peer;
+use super::fork::{ForkRule, RollbackOne};
+use super::limits::SyncLimits;
+use super::ranges::{Buffer, Delivered};
+use super::reorg::Session;
+use super::sizing::Sizing;
+use super::{
+    BatchId, ConnId, Connectivity, Mode, RejectKind, RequestFailure, RequestId, SyncAction, SyncEvent, SyncOffence,
+    SyncReport, SyncStatus, SyncStrategy,
+};
+use crate::types::{BlockLink, Height, Tip};
+
+/// The default [`SyncStrategy`]: follows the highest claims, believes none, and spreads the work over all peers that deliver.
+///
+/// SYNCED holds as `attacks.md` says; the bounds are [`SyncLimits`]; forks are decided by a [`ForkRule`].
+#[derive(Debug)]
+pub struct BatchSync<F = RollbackOne> {
+    pub(super) limits: SyncLimits,
+    pub(super) rule: F,
+    pub(super) now: Duration,
+    pub(super) actions: VecDeque<SyncAction>,
+    /// Our confirmed tip.
+    pub(super) tip: Option<Tip>,
+    pub(super) peers: BTreeMap<ConnId, Peer>,
+    pub(super) requests: BTreeMap<RequestId, Asked>,
+    pub(super) buffer: Buffer,
+    /// In the order in which they were handed over.
+    pub(super) importing: VecDeque<Importing>,
+    pub(super) session: Option<Session>,
+    pub(super) seen: Sizing,
+    last_request: u64,
+    pub(super) mode: Mode,
+    network: Connectivity,
+    /// Since when it stands so to the network.
+    network_since: Duration,
+    /// The last import, or when SYNCED first depended on claims alone.
+    pub(super) progress: Option<Duration>,
+    pub(super) paused_until: Duration,
+    pub(super) next_probe: Duration,
+    pub(super) last_probed: Option<ConnId>,
+    pub(super) rolled_back: u64,
+    stopped_at: Option<(Height, RejectKind)>,
+}
+
+/// An outstanding request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) peer: ConnId,
+    pub(super) from: Height,
+    pub(super) to: Height,
+    pub(super) at: Duration,
+    pub(super) purpose: Purpose,
+}
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Blocks above our tip that the peer claims to have.
+    Range,
+    /// To see whether the peer has anything above our tip.
+    Probe,
+    /// A step of the fork session.
+    Fork,
+}
+
+/// A batch under import.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Importing {
+    pub(super) delivered: Delivered,
+    /// One below it was rejected, so that it cannot be applied.
+    pub(super) doomed: bool,
+}
+
+impl Default for BatchSync {
+    fn default() -> Self {
+        Self::new(RollbackOne::default())
+    }
+}
+
+impl<F: ForkRule> BatchSync<F> {
+    /// A strategy with the default limits.
+    pub fn new(fork: F) -> Self {
+        Self::with_limits(fork, SyncLimits::default())
+    }
+
+    /// A strategy with limits of one's own.
+    pub fn with_limits(fork: F, limits: SyncLimits) -> Self {
+        Self {
+            limits,
+            rule: fork,
+            now: Duration::ZERO,
+            actions: VecDeque::new(),
+            tip: None,
+            peers: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            buffer: Buffer::default(),
+            importing: VecDeque::new(),
+            session: None,
+            seen: Sizing::default(),
+            last_request: 0,
+            mode: Mode::Syncing,
+            network: Connectivity::Dialling,
+            network_since: Duration::ZERO,
+            progress: None,
+            paused_until: Duration::ZERO,
+            next_probe: Duration::ZERO,
+            last_probed: None,
+            rolled_back: 0,
+            stopped_at: None,
+        }
+    }
+}
+
+impl<F: ForkRule> SyncStrategy for BatchSync<F> {
+    fn handle(&mut self, now: Duration, event: SyncEvent) {
+        self.now = self.now.max(now);
+        match event {
+            SyncEvent::LocalTip(tip) => self.tip = tip,
+            SyncEvent::Connectivity(network) => {
+                if self.network != network {
+                    (self.network, self.network_since) = (network, self.now);
+                }
+            }
+            SyncEvent::PeerTip { peer, height, legacy } => self.on_peer_tip(peer, height, legacy),
+            SyncEvent::Announced { peer, link } => self.on_announced(peer, link),
+            SyncEvent::PeerGone { peer } => self.on_peer_gone(peer),
+            SyncEvent::Blocks { peer, request, batch, links, bytes, malformed } => {
+                self.on_blocks(peer, request, Answer { batch, links, bytes, malformed });
+            }
+            SyncEvent::RequestFailed { peer, request, why } => self.on_request_failed(peer, request, why),
+            SyncEvent::Imported { batch, tip } => self.on_imported(batch, tip),
+            SyncEvent::Rejected { batch, height, why, tip } => self.on_rejected(batch, height, why, tip),
+            SyncEvent::OwnLinks { links } => self.on_own_links(links),
+            SyncEvent::RolledBack { tip } => self.on_rolled_back(tip),
+            SyncEvent::RollbackFailed { tip } => self.on_rollback_failed(tip),
+            SyncEvent::ReorgFinished { tip } => self.on_reorg_finished(tip),
+            SyncEvent::Tick => {}
+        }
+        self.settle();
+    }
+
+    fn poll_action(&mut self) -> Option<SyncAction> {
+        self.actions.pop_front()
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        let network = (self.mode == Mode::Syncing && self.network == Connectivity::AllDialsFailed)
+            .then(|| self.network_since.saturating_add(self.limits.alone));
+        self.deadlines().into_iter().chain(network).filter(|&at| at > self.now).min()
+    }
+
+    fn status(&self) -> SyncStatus {
+        SyncStatus {
+            mode: self.mode,
+            target: self.peers.values().filter(|peer| peer.counts()).filter_map(|peer| peer.best).max(),
+            outstanding: self.requests.len(),
+            rolled_back: self.rolled_back,
+        }
+    }
+}
+
+/// What came for a request.
+struct Answer {
+    batch: BatchId,
+    links: Vec<BlockLink>,
+    bytes: usize,
+    malformed: bool,
+}
+
+impl<F: ForkRule> BatchSync<F> {
+    /// Draws the conclusions from what changed.
+    fn settle(&mut self) {
+        self.close_claims();
+        self.hand_over();
+        self.tend_session();
+        if self.now >= self.paused_until && !self.reorganising() {
+            self.schedule();
+            self.probe();
+        }
+        self.update_mode();
+    }
+
+    fn on_peer_tip(&mut self, id: ConnId, height: Option<Height>, legacy: bool) {
+        let (syncing, above) = (self.mode == Mode::Syncing, height.is_some_and(|height| self.is_above(height)));
+        let peer = self.peers.entry(id).or_insert_with(|| Peer::new(legacy));
+        peer.legacy = legacy;
+        peer.best = height;
+        if above {
+            peer.open(syncing, false);
+            peer.confirm();
+        }
+    }
+
+    fn on_announced(&mut self, id: ConnId, link: BlockLink) {
+        if !self.is_above(link.height) {
+            return;
+        }
+        let syncing = self.mode == Mode::Syncing;
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.best = peer.best.max(Some(link.height));
+        peer.open(syncing, false);
+        peer.confirm();
+    }
+
+    fn on_peer_gone(&mut self, id: ConnId) {
+        let Some(peer) = self.peers.remove(&id) else { return };
+        if let Some(request) = peer.request {
+            self.requests.remove(&request);
+        }
+        self.session_peer_gone(id);
+    }
+
+    fn on_blocks(&mut self, id: ConnId, request: RequestId, answer: Answer) {
+        let Some(asked) = self.answered(id, request) else {
+            self.discard(answer.batch);
+            return;
+        };
+        self.seen.observe(answer.links.len(), answer.bytes);
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.sizing.observe(answer.links.len(), answer.bytes);
+        }
+        let Answer { batch, links, bytes, malformed } = answer;
+        let delivered =
+            Delivered::new(id, batch, asked.from, &links, bytes).filter(|delivered| delivered.last.height <= asked.to);
+        if malformed {
+            let refused = delivered.map_or(asked.from, |delivered| delivered.last.height.saturating_add(1));
+            self.refuse(id, refused, self.now.saturating_add(self.limits.refused_pause));
+        }
+        if asked.purpose == Purpose::Fork {
+            self.on_fork_blocks(id, batch, &links, delivered);
+            return;
+        }
+        let Some(delivered) = delivered else {
+            self.discard(batch);
+            if links.is_empty() {
+                self.on_empty(id, asked.purpose)
+            } else {
+                self.on_failure(id)
+            }
+            return;
+        };
+        self.note_delivery(id, asked, delivered.last.height);
+        if self.reorganising() || self.peers.get(&id).is_none_or(|peer| peer.guilty) {
+            self.discard(batch);
+            return;
+        }
+        let superfluous = self.buffer.insert(delivered);
+        self.discard_all(superfluous);
+        self.shrink_buffer();
+    }
+
+    /// What a delivery says about the peer's height and reliability.
+    fn note_delivery(&mut self, id: ConnId, asked: Asked, last: Height) {
+        let syncing = self.mode == Mode::Syncing;
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        (peer.empties, peer.failures, peer.waiting) = (0, 0, None);
+        if asked.purpose == Purpose::Range && !peer.is_guess() {
+            return;
+        }
+        // A full answer lets us guess that there is more; a shorter one shows the end.
+        let more = if last == asked.to { (asked.to - asked.from).saturating_add(1) } else { 0 };
+        if more > 0 || peer.is_guess() {
+            peer.best = peer.best.filter(|&best| best > last && !peer.is_guess()).or(Some(last.saturating_add(more)));
+            peer.open(syncing, true);
+        } else {
+            peer.best = peer.best.max(Some(last));
+            peer.open(syncing, false);
+        }
+    }
+
+    fn on_empty(&mut self, id: ConnId, purpose: Purpose) {
+        let (limits, now, tip) = (&self.limits, self.now, self.tip.map(|tip| tip.height));
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.is_guess() {
+            peer.best = tip;
+            peer.close();
+            return;
+        }
+        if purpose == Purpose::Probe {
+            return;
+        }
+        peer.empties = peer.empties.saturating_add(1);
+        peer.not_before = now.saturating_add(limits.empty_pause);
+        if peer.empties >= limits.empty_answers {
+            self.give_up_on(id);
+        }
+    }
+
+    fn on_request_failed(&mut self, id: ConnId, request: RequestId, why: RequestFailure) {
+        let Some(asked) = self.answered(id, request) else { return };
+        let legacy = self.peers.get(&id).is_some_and(|peer| peer.legacy);
+        match why {
+            _ if asked.purpose == Purpose::Fork => self.fail_session(false),
+            // A busy legacy peer is honest: nothing but the request is lost, and patience with its claim ends by itself.
+            RequestFailure::TimedOut if legacy => {}
+            RequestFailure::TimedOut | RequestFailure::BadAnswer | RequestFailure::NotSent => self.on_failure(id),
+        }
+    }
+
+    fn on_failure(&mut self, id: ConnId) {
+        let (limits, now) = (&self.limits, self.now);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.not_before = now.saturating_add(limits.failure_pause.saturating_mul(1 << peer.failures.min(4)));
+        peer.failures = peer.failures.saturating_add(1);
+        if peer.failures >= limits.failures {
+            self.give_up_on(id);
+        }
+    }
+
+    fn on_imported(&mut self, batch: BatchId, tip: Tip) {
+        self.tip = Some(tip);
+        let Some(place) = self.importing.iter().position(|importing| importing.delivered.batch == batch) else {
+            return;
+        };
+        let Some(Importing { delivered, .. }) = self.importing.remove(place) else { return };
+        self.progress = Some(self.now);
+        let trust = self.limits.regained_trust;
+        let Some(peer) = self.peers.get_mut(&delivered.peer) else { return };
+        peer.proven = true;
+        if !peer.has(tip.height.saturating_add(1)) || delivered.blocks() >= trust {
+            peer.distrusted = false;
+        }
+        // Only here can a node that is SYNCED become SYNCING again: valid blocks came, and more are to come.
+        if peer.has(tip.height.saturating_add(1)) && tip.height < Height::MAX && !peer.distrusted {
+            let guess = peer.is_guess();
+            peer.open(true, guess);
+            peer.set_counts(true);
+        }
+    }
+
+    fn on_rejected(&mut self, batch: BatchId, height: Height, why: RejectKind, tip: Option<Tip>) {
+        if tip.map(|tip| tip.height) > self.tip.map(|tip| tip.height) {
+            self.progress = Some(self.now);
+        }
+        self.tip = tip;
+        let Some(place) = self.importing.iter().position(|importing| importing.delivered.batch == batch) else {
+            return;
+        };
+        let Some(Importing { delivered, doomed }) = self.importing.remove(place) else { return };
+        for later in self.importing.iter_mut().skip(place) {
+            later.doomed = true;
+        }
+        if doomed {
+            return;
+        }
+        self.session_rejected(delivered.peer);
+        let id = delivered.peer;
+        let refused_until = self.now.saturating_add(self.limits.refused_pause);
+        match why {
+            RejectKind::Invalid => self.convict(id, height),
+            RejectKind::NotLinked => self.on_failure(id),
+            RejectKind::FromTheFuture => {
+                let at = self.now.saturating_add(self.limits.future_pause);
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.not_before = at;
+                }
+            }
+            RejectKind::Local => {
+                self.paused_until = self.now.saturating_add(self.limits.local_pause);
+                self.progress = Some(self.paused_until);
+            }
+            RejectKind::BodyMismatch => self.refuse(id, height, refused_until),
+            RejectKind::WrongProposer => {
+                self.report_stop(height, why);
+                self.refuse(id, height, refused_until);
+            }
+            RejectKind::Stricter | RejectKind::Checkpoint => {
+                self.report_stop(height, why);
+                self.refuse(id, height, Duration::MAX);
+            }
+        }
+    }
+
+    fn convict(&mut self, id: ConnId, height: Height) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.guilty = true;
+        let request = peer.request.take();
+        peer.close();
+        if let Some(request) = request {
+            self.requests.remove(&request);
+            self.actions.push_back(SyncAction::Cancel { request });
+        }
+        let of_peer = self.buffer.drop_if(|batch| batch.peer == id);
+        self.discard_all(of_peer);
+        self.session_peer_gone(id);
+        self.actions.push_back(SyncAction::Penalise { peer: id, offence: SyncOffence::InvalidBlock { height } });
+    }
+
+    /// Notes a block that this peer is not asked for again for a while. Without blame: others may deliver it.
+    fn refuse(&mut self, id: ConnId, height: Height, until: Duration) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.refused = Some((height, until));
+        }
+    }
+
+    fn report_stop(&mut self, height: Height, why: RejectKind) {
+        if self.stopped_at != Some((height, why)) {
+            self.stopped_at = Some((height, why));
+            self.actions.push_back(SyncAction::Report(SyncReport::StoppedAt { height, why }));
+        }
+    }
+
+    /// Closes a claim that was not kept. The peer stays in use: what it delivers later is taken.
+    pub(super) fn give_up_on(&mut self, id: ConnId) {
+        let (limits, now) = (&self.limits, self.now);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.close();
+        peer.distrusted = true;
+        peer.not_before = now.saturating_add(limits.distrust_pause);
+        // A legacy peer's answer may be long in coming, and is welcome then.
+        let request = if peer.legacy { None } else { peer.request.take() };
+        if let Some(request) = request {
+            self.requests.remove(&request);
+            self.actions.push_back(SyncAction::Cancel { request });
+        }
+    }
+
+    /// Closes the claims that were delivered, and those with which the patience is at an end.
+    fn close_claims(&mut self) {
+        let (tip, now, next) = (self.tip.map(|tip| tip.height), self.now, self.next_height());
+        let in_session = self.session.as_ref().map(|session| session.peer);
+        let ids: Vec<ConnId> = self.peers.iter().filter(|(_, peer)| peer.is_open()).map(|(&id, _)| id).collect();
+        for id in ids {
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            if peer.best <= tip {
+                peer.close();
+                continue;
+            }
+            let refused = peer.allowed(now).is_none_or(|allowed| next.is_some_and(|next| allowed < next));
+            let late = peer.patience_ends(&self.limits).is_some_and(|end| end <= now) && now >= self.paused_until;
+            let lost = peer.off_branch && !peer.may_fork(&self.limits);
+            if (refused || late || lost) && in_session != Some(id) {
+                self.give_up_on(id);
+            }
+        }
+        let stuck = self.progress.is_some_and(|last| last.saturating_add(self.limits.no_progress) <= now);
+        if stuck && self.importing.is_empty() && self.mode == Mode::Syncing {
+            for peer in self.peers.values_mut() {
+                peer.set_counts(false);
+            }
+        }
+    }
+
+    /// Hands the buffered batches that link over for import, and finds out those that never will.
+    fn hand_over(&mut self) {
+        if self.reorganising() || self.now < self.paused_until || self.importing.iter().any(|batch| batch.doomed) {
+            return;
+        }
+        loop {
+            let Some(next) = self.next_height() else { return };
+            let passed = self.buffer.drop_if(|batch| batch.from() < next);
+            self.discard_all(passed);
+            let Some(&batch) = self.buffer.get(next) else { return };
+            if batch.extends(self.last_linked().as_ref()) {
+                self.buffer.take(next);
+                self.import(batch);
+            } else if self.importing.is_empty() {
+                // Our tip is certain, so these are of another branch.
+                self.leave_branch(batch.peer);
+            } else {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn import(&mut self, delivered: Delivered) {
+        self.actions.push_back(SyncAction::Import { batch: delivered.batch });
+        self.importing.push_back(Importing { delivered, doomed: false });
+    }
+
+    fn leave_branch(&mut self, id: ConnId) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.off_branch = true;
+        }
+        let of_peer = self.buffer.drop_if(|batch| batch.peer == id);
+        self.discard_all(of_peer);
+        self.close_claims();
+    }
+
+    fn update_mode(&mut self) {
+        let ready = !self.peers.is_empty()
+            || match self.network {
+                Connectivity::NoPeersKnown | Connectivity::Connected => true,
+                Connectivity::AllDialsFailed => self.network_since.saturating_add(self.limits.alone) <= self.now,
+                Connectivity::Dialling => false,
+            };
+        if ready && self.progress.is_none() {
+            self.progress = Some(self.now);
+        }
+        let behind = self.reorganising() || self.peers.values().any(Peer::counts);
+        let mode = match self.mode {
+            _ if behind => Mode::Syncing,
+            Mode::Syncing if !ready || !self.importing.is_empty() => Mode::Syncing,
+            Mode::Syncing | Mode::Synced => Mode::Synced,
+        };
+        if mode == Mode::Synced && self.mode == Mode::Syncing {
+            self.next_probe = self.now.saturating_add(self.limits.probe_interval);
+        }
+        if mode == Mode::Syncing && self.mode == Mode::Synced {
+            self.progress = Some(self.now);
+        }
+        self.mode = mode;
+    }
+
+    /// Takes a request off the list, if it is this peer's.
+    fn answered(&mut self, id: ConnId, request: RequestId) -> Option<Asked> {
+        let asked = *self.requests.get(&request)?;
+        if asked.peer != id {
+            return None;
+        }
+        self.requests.remove(&request);
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.request = None;
+        }
+        Some(asked)
+    }
+
+    pub(super) fn new_request(&mut self) -> RequestId {
+        self.last_request += 1;
+        RequestId(self.last_request)
+    }
+
+    /// Our tip, once all that is under import is applied.
+    pub(super) fn last_linked(&self) -> Option<Tip> {
+        self.importing.iter().rev().find(|batch| !batch.doomed).map(|batch| batch.delivered.last).or(self.tip)
+    }
+
+    /// The height above [`Self::last_linked`]; `None` where there is no higher one.
+    pub(super) fn next_height(&self) -> Option<Height> {
+        self.last_linked().map_or(Some(0), |tip| tip.height.checked_add(1))
+    }
+
+    pub(super) fn is_above(&self, height: Height) -> bool {
+        self.tip.is_none_or(|tip| height > tip.height)
+    }
+
+    pub(super) fn discard(&mut self, batch: BatchId) {
+        self.actions.push_back(SyncAction::Discard { batch });
+    }
+
+    pub(super) fn discard_all(&mut self, batches: Vec<BatchId>) {
+        self.actions.extend(batches.into_iter().map(|batch| SyncAction::Discard { batch }));
+    }
+
+    /// The bytes that wait or are under import.
+    pub(super) fn held_bytes(&self) -> usize {
+        let importing = self.importing.iter().map(|batch| batch.delivered.bytes);
+        importing.fold(self.buffer.bytes(), usize::saturating_add)
+    }
+
+    /// Lets go of the highest batches where answers were larger than expected.
+    fn shrink_buffer(&mut self) {
+        while self.held_bytes() > self.limits.window_bytes {
+            let Some(batch) = self.buffer.drop_highest() else { return };
+            self.discard(batch);
+        }
+    }
+}

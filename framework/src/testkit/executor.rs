@@ -169,12 +169,16 @@ pub struct MemoryState(pub BTreeMap<StateKey, StateValue>);
 impl MemoryState {
     /// Takes changes in.
     pub fn apply(&mut self, changes: &[StateChange]) {
-        changes.iter().for_each(|change| self.set(&change.key, change.new.as_ref()));
+        for change in changes {
+            self.set(&change.key, change.new.as_ref());
+        }
     }
 
     /// Takes changes back.
     pub fn undo(&mut self, changes: &[StateChange]) {
-        changes.iter().for_each(|change| self.set(&change.key, change.old.as_ref()));
+        for change in changes {
+            self.set(&change.key, change.old.as_ref());
+        }
     }
 
     fn set(&mut self, key: &StateKey, value: Option<&StateValue>) {

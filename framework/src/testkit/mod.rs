@@ -3,4 +3,5 @@
 pub mod codec;
 pub mod executor;
 pub mod messages;
+pub mod store;
 pub mod transport;

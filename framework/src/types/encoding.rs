@@ -23,6 +23,9 @@ pub enum BlockDecodeError {
     /// A field has a value that it cannot have, or the bytes end early.
     #[error("malformed: {0}")]
     Malformed(#[from] postcard::Error),
+    /// The bytes spell a value in another way than its one encoding.
+    #[error("not the one encoding of its value")]
+    NotCanonical,
     /// Bytes are left over after the last field.
     #[error("{0} bytes left over after the last field")]
     Trailing(usize),
@@ -59,11 +62,40 @@ fn encode<T: serde::Serialize>(value: &T) -> Vec<u8> {
     postcard::to_extend(value, vec![VERSION]).expect("blocks and transactions have known lengths")
 }
 
-fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, BlockDecodeError> {
+fn decode<T: serde::Serialize + serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, BlockDecodeError> {
     let (&version, body) = bytes.split_first().ok_or(BlockDecodeError::Empty)?;
     if version != VERSION {
         return Err(BlockDecodeError::Version { found: version });
     }
-    let (value, rest) = postcard::take_from_bytes(body)?;
-    if rest.is_empty() { Ok(value) } else { Err(BlockDecodeError::Trailing(rest.len())) }
+    let (value, rest) = postcard::take_from_bytes::<T>(body)?;
+    if !rest.is_empty() {
+        return Err(BlockDecodeError::Trailing(rest.len()));
+    }
+    // Postcard takes an integer with superfluous zero groups too.
+    match postcard::serialize_with_flavor(&value, Compare { expected: body }) {
+        Ok(true) => Ok(value),
+        _ => Err(BlockDecodeError::NotCanonical),
+    }
+}
+
+/// Compares an encoding with the bytes expected, without writing it anywhere. Gives whether it is all of them.
+struct Compare<'a> {
+    expected: &'a [u8],
+}
+
+impl postcard::ser_flavors::Flavor for Compare<'_> {
+    type Output = bool;
+
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        self.expected = self.expected.strip_prefix(data).ok_or(postcard::Error::SerializeBufferFull)?;
+        Ok(())
+    }
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn finalize(self) -> postcard::Result<bool> {
+        Ok(self.expected.is_empty())
+    }
 }

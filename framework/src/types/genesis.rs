@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::{Address, Hash32, Height, HexText};
+use crate::rules::keys;
 
 /// Where a chain starts: its rules, its parameters, its first accounts and validators.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -339,6 +340,9 @@ impl Genesis {
                 return error(format!("validator {} stands twice in the genesis", validator.address));
             }
         }
+        if self.hash_rules == HashRules::Canonical {
+            self.validators.iter().try_for_each(check_validator_key)?;
+        }
         // Every unit that ever exists comes from here or from rewards, and all sums must fit.
         let total = self.alloc.values().try_fold(0u128, |sum, value| sum.checked_add(*value));
         if total.is_none_or(|total| total > u128::MAX / 2) {
@@ -346,6 +350,17 @@ impl Genesis {
         }
         Ok(())
     }
+}
+
+/// Under canonical rules a validator that cannot sign is a mistake; v1 takes genesis validators as they are given.
+fn check_validator_key(validator: &GenesisValidator) -> Result<(), GenesisError> {
+    let address = &validator.address;
+    let expected = keys::address_of(HashRules::Canonical, &validator.pub_key, keys::VALIDATOR_PREFIX)
+        .map_err(|error| GenesisError(format!("the pub_key of validator {address} cannot be used: {error}")))?;
+    if *address == expected {
+        return Ok(());
+    }
+    Err(GenesisError(format!("validator {address} has a pub_key whose address is {expected}")))
 }
 
 /// A balance is a JSON integer or decimal text.
@@ -357,3 +372,6 @@ fn balance(address: &Address, raw: &str) -> Result<u128, GenesisError> {
         GenesisError(format!("the balance of {address} is {shown}: expected an integer from 0 to 2^128 - 1"))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,9 @@ mod message;
 mod payload;
 mod transaction;
 
+#[cfg(test)]
+mod tests;
+
 pub use address::Address;
 pub use amount::Quantity;
 pub use block::{Block, BlockLink, EncodedBlock, Header, Height, Tip};

@@ -85,13 +85,27 @@ pub struct Transaction {
     pub gas_limit: Quantity,
 }
 
-/// Deserialisers that name the field in their error: "amount: invalid value: integer `-5`, expected u128".
+/// Deserialisers that name the field in their error: "amount: -5 is no natural number".
 macro_rules! named_field {
-    ($($field:ident: $type:ty),*) => {$(
+    ($($field:ident: $type:ty = $read:expr),*) => {$(
         fn $field<'de, D: Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
-            <$type>::deserialize(deserializer)
-                .map_err(|error| de::Error::custom(format_args!(concat!(stringify!($field), ": {}"), error)))
+            $read(deserializer)
+                .map_err(|error: D::Error| de::Error::custom(format_args!(concat!(stringify!($field), ": {}"), error)))
         }
     )*};
 }
-named_field!(amount: u128, fee: Quantity, nonce: u64, gas_price: u128, gas_limit: Quantity);
+named_field!(
+    amount: u128 = number,
+    fee: Quantity = Quantity::deserialize,
+    nonce: u64 = u64::deserialize,
+    gas_price: u128 = number,
+    gas_limit: Quantity = Quantity::deserialize
+);
+
+/// A number of 128 bits. From text it is read as a [`Quantity`], whose errors show the whole number.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
+    if !deserializer.is_human_readable() {
+        return u128::deserialize(deserializer);
+    }
+    Quantity::deserialize(deserializer)?.to_u128().ok_or_else(|| de::Error::custom("above 2^128 - 1"))
+}

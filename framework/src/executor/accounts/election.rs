@@ -13,8 +13,9 @@ pub(super) struct ActiveSet(Vec<Proposer>);
 impl ActiveSet {
     pub(super) fn open(view: &dyn StateView) -> Result<Self, StoreError> {
         let mut set = Self::default();
-        let active = super::state::validators(view)?.into_iter().filter(|validator| validator.is_active);
-        active.for_each(|validator| set.insert(validator));
+        for validator in super::state::validators(view)?.into_iter().filter(|validator| validator.is_active) {
+            set.insert(validator);
+        }
         Ok(set)
     }
 

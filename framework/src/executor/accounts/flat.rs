@@ -97,7 +97,9 @@ impl FlatTree {
             let (nodes, parents) = (&below[level], &mut above[0]);
             moved /= 2;
             parents.truncate(moved);
-            changed.iter_mut().for_each(|index| *index /= 2);
+            for index in &mut changed {
+                *index /= 2;
+            }
             changed.dedup();
             changed.retain(|&index| index < moved);
             for &index in &changed {

@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod canonical_chain;
-mod flat_tree;
 mod fixtures;
+mod flat_tree;
 mod sparse_tree;
 mod undo;
 mod vectors;

@@ -41,7 +41,8 @@ impl<'a, 'v> Transition<'a, 'v> {
             Err(ExecuteError::from(this.rejection(rule, format!("transaction {index}: {detail}"))))
         };
         let Some(base_gas) = tx.tx_type.base_gas() else {
-            let mut rejection = self.rejection(Rule::TxType, format!("transaction {index}: {} has no rule", tx.tx_type));
+            let mut rejection =
+                self.rejection(Rule::TxType, format!("transaction {index}: {} has no rule", tx.tx_type));
             rejection.stricter_than_v1 = true;
             return Err(rejection.into());
         };
@@ -60,7 +61,11 @@ impl<'a, 'v> Transition<'a, 'v> {
         let (Some(nonce), Some(gas), Some(fees)) =
             (sender.nonce.checked_add(1), self.gas.checked_add(base_gas), self.fees.checked_add(paid))
         else {
-            return fail(self, Rule::TxNonce, "the nonce, or the block's gas or fees, exceed what can be counted".into());
+            return fail(
+                self,
+                Rule::TxNonce,
+                "the nonce, or the block's gas or fees, exceed what can be counted".into(),
+            );
         };
         let sender = super::state::Account { balance, nonce };
 

@@ -42,8 +42,11 @@ impl StateTree {
             }
             Self::Sparse => {
                 let covered = |key: &[u8]| key.starts_with(ACCOUNTS) || key.starts_with(VALIDATORS) || key == EPOCH;
-                let entries: Vec<_> =
-                    written.into_iter().filter(|(key, _)| covered(key)).filter_map(|(key, new)| Some((key, new?))).collect();
+                let entries: Vec<_> = written
+                    .into_iter()
+                    .filter(|(key, _)| covered(key))
+                    .filter_map(|(key, new)| Some((key, new?)))
+                    .collect();
                 sparse::insert(overlay, &entries)
             }
         }

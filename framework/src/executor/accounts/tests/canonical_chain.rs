@@ -17,15 +17,16 @@ fn grows_for_hundreds_of_blocks_with_stakes_epochs_and_results() {
     let mut chain = Chain::new(genesis(HashRules::Canonical, &users));
     let mut proposers = std::collections::BTreeSet::new();
     let mut nonces = vec![0; users.len()];
-    for height in 0..BLOCKS {
+    for (newcomer, height) in (500..).zip(0..BLOCKS) {
         let mut txs = Vec::new();
-        for (number, user) in users.iter().enumerate().filter(|(number, _)| (number + height as usize).is_multiple_of(3)) {
+        for (number, user) in users.iter().enumerate().filter(|(number, _)| (*number as u64 + height).is_multiple_of(3))
+        {
             let nonce = nonces[number];
             nonces[number] += 1;
             txs.push(match (number as u64 + height) % 5 {
                 0 => user.stake(&chain.genesis, nonce, &user.pub_key(), 300 + 100 * (number as u128)),
                 1 => user.result(&chain.genesis, nonce),
-                2 => user.transfer(&chain.genesis, nonce, &User::new(HashRules::Canonical, 500 + height as u32).address, 1),
+                2 => user.transfer(&chain.genesis, nonce, &User::new(HashRules::Canonical, newcomer).address, 1),
                 _ => user.transfer(&chain.genesis, nonce, &users[(number + 1) % 12].address, 1000),
             });
         }
@@ -47,7 +48,8 @@ fn grows_for_hundreds_of_blocks_with_stakes_epochs_and_results() {
         taken_back.push(chain.revert());
     }
     assert_eq!(chain.state, Chain::new((*chain.genesis).clone()).state);
-    taken_back.iter().rev().for_each(|block| chain.execute(block));
+    taken_back.reverse();
+    chain.execute_all(&taken_back);
     assert!(end == chain.state);
 }
 
@@ -62,14 +64,14 @@ fn elected_of_two_equals(rules: HashRules) -> (Address, Address, Vec<Address>) {
     let staker = &users[0];
     let txs = [(strong, 9000), (first, 4000), (second, 4000)];
     let genesis = Arc::clone(&chain.genesis);
-    let stake = |(nonce, (user, power)): (usize, &(&User, u128))| {
-        staker.stake(&genesis, nonce as u64, &user.pub_key(), *power)
-    };
+    let stake =
+        |(nonce, (user, power)): (usize, &(&User, u128))| staker.stake(&genesis, nonce as u64, &user.pub_key(), *power);
     chain.grow(txs.iter().enumerate().map(stake).collect());
     for _ in 1..5 {
         chain.grow(Vec::new());
     }
-    let active = state::validators(&chain.state).unwrap().into_iter().filter(|v| v.is_active).map(|v| v.address).collect();
+    let active =
+        state::validators(&chain.state).unwrap().into_iter().filter(|v| v.is_active).map(|v| v.address).collect();
     (first.validator(), second.validator(), active)
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::fixtures::{Chain, User, genesis, users};
-use crate::executor::accounts::AccountExecutor;
 use crate::executor::Executor;
+use crate::executor::accounts::AccountExecutor;
 use crate::types::{Address, HashRules, Transaction};
 
 /// Who does what with how much: kind, sender, target, amount.
@@ -63,7 +63,8 @@ fn check(rules: HashRules, blocks: &[Vec<Step>]) -> Result<(), TestCaseError> {
         prop_assert_eq!(state, &chain.state);
         prop_assert_eq!(*root, chain.root());
     }
-    taken_back.iter().rev().for_each(|block| chain.execute(block));
+    taken_back.reverse();
+    chain.execute_all(&taken_back);
     prop_assert_eq!(after, chain.state);
     Ok(())
 }

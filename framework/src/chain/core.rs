@@ -1,0 +1,168 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::overlay::Overlay;
+use super::verify::{KeyBook, VerifiedBatch, VerifiedBlock, check_signature};
+use super::{Applied, Stop};
+use crate::executor::{ExecuteError, Executor, ExecutorError, ProposalTemplate, StateMachine};
+use crate::rules::{Parent, Rejection, Rule, Verifier};
+use crate::store::{Commit, StateChange, StateView};
+use crate::types::{Block, EncodedBlock, Genesis, Hash32, Height};
+
+/// The state machine at the last executed block, which may be ahead of the store. Everything here may read the disk.
+#[derive(Debug)]
+pub(super) struct Core {
+    verifier: Verifier,
+    keys: KeyBook,
+    executor: Arc<dyn Executor>,
+    checkpoints: BTreeMap<Height, Hash32>,
+    machine: Box<dyn StateMachine>,
+    overlay: Overlay,
+    parent: Option<Parent>,
+}
+
+/// What executing a batch gave.
+#[derive(Debug)]
+pub(super) struct ExecutedBatch {
+    pub(super) commits: Vec<Commit>,
+    pub(super) applied: Vec<Applied>,
+    pub(super) stop: Option<Stop>,
+}
+
+impl Core {
+    pub(super) fn open(
+        verifier: Verifier,
+        keys: KeyBook,
+        executor: Arc<dyn Executor>,
+        base: Arc<dyn StateView>,
+        parent: Option<Parent>,
+    ) -> Result<Self, ExecutorError> {
+        let genesis: &Arc<Genesis> = verifier.genesis();
+        let machine = executor.open(Arc::clone(genesis), base.as_ref())?;
+        let checkpoints = genesis.checkpoints.iter().map(|point| (point.height, point.hash)).collect();
+        let mut core = Self { checkpoints, machine, overlay: Overlay::new(base), parent, verifier, keys, executor };
+        core.learn_keys();
+        Ok(core)
+    }
+
+    /// Starts anew at what the store holds: after a failed commit the machine is ahead of it.
+    pub(super) fn reset(&mut self, base: Arc<dyn StateView>, parent: Option<Parent>) -> Result<(), ExecutorError> {
+        self.machine = self.executor.open(Arc::clone(self.verifier.genesis()), base.as_ref())?;
+        self.overlay = Overlay::new(base);
+        self.parent = parent;
+        Ok(())
+    }
+
+    pub(super) fn parent(&self) -> Option<Parent> {
+        self.parent
+    }
+
+    pub(super) fn checkpoints(&self) -> &BTreeMap<Height, Hash32> {
+        &self.checkpoints
+    }
+
+    /// Whether blocks are executed that the store was not known to hold at the last [`rebase`](Self::rebase).
+    pub(super) fn is_ahead(&self) -> bool {
+        !self.overlay.is_empty()
+    }
+
+    /// Tells that the store holds everything up to the commit of this number.
+    pub(super) fn rebase(&mut self, commit: u64, base: Arc<dyn StateView>) {
+        self.overlay.rebase(commit, base);
+    }
+
+    /// Executes the blocks of a batch in order; `commit` is its number.
+    pub(super) fn execute_batch(&mut self, commit: u64, batch: VerifiedBatch, now: u64) -> ExecutedBatch {
+        let mut executed = ExecutedBatch { commits: Vec::new(), applied: Vec::new(), stop: None };
+        for block in batch.blocks {
+            match self.execute(&block, now) {
+                Ok(changes) => {
+                    self.overlay.push(commit, changes.clone());
+                    let link = block.hashed.link;
+                    self.parent = Some(Parent { tip: link.tip(), timestamp: block.hashed.block.header.timestamp });
+                    executed.commits.push(Commit { block: EncodedBlock { link, bytes: block.bytes }, changes });
+                    executed.applied.push(Applied {
+                        link,
+                        tx_hashes: block.hashed.tx_hashes,
+                        block: block.hashed.block,
+                    });
+                }
+                Err(error) => {
+                    executed.stop = Some(Stop::from(error));
+                    return executed;
+                }
+            }
+        }
+        executed.stop = batch.rejection.map(Stop::Rejected);
+        executed
+    }
+
+    fn execute(&mut self, block: &VerifiedBlock, now: u64) -> Result<Vec<StateChange>, ExecuteError> {
+        let hashed = &block.hashed;
+        let header = &hashed.block.header;
+        let round = self.verifier.check_parent(header, self.parent)?;
+        self.verifier.check_clock(header, now)?;
+        if let Some(expected) = self.checkpoints.get(&header.height)
+            && *expected != hashed.link.hash
+        {
+            let detail = format!("expected {expected}, got {}", hashed.link.hash);
+            return Err(Rejection::new(header.height, Rule::Checkpoint, detail).into());
+        }
+        if !block.signed
+            && let Some(proposer) = self.machine.proposer(header.height, round)
+            && proposer.address == header.proposer_address
+        {
+            check_signature(&self.verifier, hashed, &proposer.pub_key)?;
+            self.keys.insert(proposer.address, proposer.pub_key);
+        }
+        self.machine.execute(&self.overlay, hashed, round)
+    }
+
+    /// Follows the store after a rollback or the end of a reorganisation.
+    pub(super) fn follow(
+        &mut self,
+        steps: Vec<Vec<StateChange>>,
+        base: Arc<dyn StateView>,
+        parent: Option<Parent>,
+    ) -> Result<(), ExecutorError> {
+        self.overlay = Overlay::new(base);
+        self.parent = parent;
+        let changes = merge(steps);
+        self.machine.revert(&self.overlay, &changes)
+    }
+
+    pub(super) fn propose(&mut self, template: ProposalTemplate) -> Result<Block, ExecuteError> {
+        self.machine.propose(&self.overlay, template)
+    }
+
+    pub(super) fn proposer(&self, height: Height, round: u64) -> Option<crate::executor::Proposer> {
+        self.machine.proposer(height, round)
+    }
+
+    /// Learns the keys of all who may propose next, so that their signatures can be checked ahead.
+    fn learn_keys(&mut self) {
+        let next = self.parent.map_or(0, |parent| parent.tip.height.saturating_add(1));
+        let active = self.verifier.genesis().params.max_validators;
+        for round in 0..u64::from(active) {
+            let Some(proposer) = self.machine.proposer(next, round) else { break };
+            if self.keys.get(&proposer.address).is_some() {
+                break;
+            }
+            self.keys.insert(proposer.address, proposer.pub_key);
+        }
+    }
+}
+
+/// One set of changes that leads where all the steps lead.
+fn merge(steps: Vec<Vec<StateChange>>) -> Vec<StateChange> {
+    let mut merged: BTreeMap<_, StateChange> = BTreeMap::new();
+    for change in steps.into_iter().flatten() {
+        match merged.entry(change.key.clone()) {
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(change);
+            }
+            std::collections::btree_map::Entry::Occupied(mut entry) => entry.get_mut().old = change.old,
+        }
+    }
+    merged.into_values().collect()
+}

@@ -1,0 +1,158 @@
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+
+use crate::env::ComputePool;
+use crate::rules::keys::{self, VALIDATOR_PREFIX};
+use crate::rules::payload;
+use crate::rules::{HashedBlock, Rejection, SignatureCheck, Verifier};
+use crate::types::{Address, HexText, TxType, encoding};
+
+/// How many signatures are checked together. Batches of Ed25519 gain little beyond it, and a smaller batch finds a bad one sooner.
+const SIGNATURES_PER_BATCH: usize = 256;
+
+/// Public keys of proposers by address. An address certifies its key, so an entry is never wrong, whoever brought it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct KeyBook(Arc<RwLock<HashMap<Address, HexText>>>);
+
+/// The most keys remembered; far above any network's `max_validators`. When full, it starts anew: keys are found again in the state.
+const MAX_KEYS: usize = 10_000;
+
+impl KeyBook {
+    pub(crate) fn get(&self, address: &Address) -> Option<HexText> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(address).cloned()
+    }
+
+    pub(crate) fn insert(&self, address: Address, key: HexText) {
+        let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if keys.len() >= MAX_KEYS {
+            keys.clear();
+        }
+        keys.insert(address, key);
+    }
+}
+
+/// A block that passed all checks which need neither state nor order.
+#[derive(Debug)]
+pub(crate) struct VerifiedBlock {
+    pub(crate) hashed: HashedBlock,
+    /// The block in the framework's encoding.
+    pub(crate) bytes: Bytes,
+    /// Whether the block's own signature is verified; otherwise its proposer's key was not known yet.
+    pub(crate) signed: bool,
+}
+
+/// The good blocks at the front of a batch, and why the next one is bad.
+#[derive(Debug)]
+pub(crate) struct VerifiedBatch {
+    pub(crate) blocks: Vec<VerifiedBlock>,
+    pub(crate) rejection: Option<Rejection>,
+}
+
+/// Checks all that can be checked of blocks without the state, on all cores.
+pub(crate) fn verify_batch(
+    verifier: &Verifier,
+    keys: &KeyBook,
+    pool: &ComputePool,
+    blocks: Vec<HashedBlock>,
+) -> VerifiedBatch {
+    let staked = keys_staked_in(verifier, &blocks);
+    let prepared = pool.map(&blocks, |block| prepare(verifier, keys, &staked, block));
+
+    let mut rejection: Option<(usize, Rejection)> = None;
+    let mut checks: Vec<(usize, SignatureCheck)> = Vec::new();
+    let mut encoded = Vec::with_capacity(blocks.len());
+    for (index, result) in prepared.into_iter().enumerate() {
+        match result {
+            Ok(block) => {
+                checks.extend(block.checks.into_iter().map(|check| (index, check)));
+                encoded.push((block.bytes, block.signed));
+            }
+            Err(found) => {
+                rejection = Some((index, found));
+                break;
+            }
+        }
+    }
+
+    let batches: Vec<&[(usize, SignatureCheck)]> = checks.chunks(batch_size(checks.len(), pool.width())).collect();
+    let first_bad = pool
+        .map(&batches, |batch| {
+            let only: Vec<SignatureCheck> = batch.iter().map(|(_, check)| check.clone()).collect();
+            verifier.verify(&only).err().map(|at| &batch[at])
+        })
+        .into_iter()
+        .flatten()
+        .min_by_key(|(index, _)| *index);
+    if let Some((index, check)) = first_bad {
+        rejection = Some((*index, verifier.signature_rejection(&blocks[*index], check)));
+    }
+
+    let good = rejection.as_ref().map_or(blocks.len(), |(index, _)| *index);
+    let blocks = blocks
+        .into_iter()
+        .zip(encoded)
+        .take(good)
+        .map(|(hashed, (bytes, signed))| VerifiedBlock { hashed, bytes, signed })
+        .collect();
+    VerifiedBatch { blocks, rejection: rejection.map(|(_, rejection)| rejection) }
+}
+
+/// Whether a block's own signature is by the key of its proposer; `None` where no key is known for it.
+pub(crate) fn proposer_signed(
+    verifier: &Verifier,
+    keys: &KeyBook,
+    block: &HashedBlock,
+) -> Option<Result<(), Rejection>> {
+    let key = keys.get(&block.block.header.proposer_address)?;
+    Some(check_signature(verifier, block, &key))
+}
+
+/// Checks a block's own signature by a key.
+pub(crate) fn check_signature(verifier: &Verifier, block: &HashedBlock, key: &HexText) -> Result<(), Rejection> {
+    let check = verifier.block_signature(block, key)?;
+    verifier.verify(std::slice::from_ref(&check)).map_err(|_| verifier.signature_rejection(block, &check))
+}
+
+struct Prepared {
+    bytes: Bytes,
+    checks: Vec<SignatureCheck>,
+    signed: bool,
+}
+
+fn prepare(
+    verifier: &Verifier,
+    keys: &KeyBook,
+    staked: &HashMap<Address, HexText>,
+    block: &HashedBlock,
+) -> Result<Prepared, Rejection> {
+    verifier.check_block(block)?;
+    let mut checks = verifier.transaction_signatures(block, &|_, _| false)?;
+    let proposer = &block.block.header.proposer_address;
+    let key = keys.get(proposer).or_else(|| staked.get(proposer).cloned());
+    if let Some(key) = &key {
+        checks.push(verifier.block_signature(block, key)?);
+    }
+    Ok(Prepared { bytes: encoding::encode_block(&block.block).into(), checks, signed: key.is_some() })
+}
+
+/// The keys of validators that come in with these very blocks and may propose later ones among them.
+fn keys_staked_in(verifier: &Verifier, blocks: &[HashedBlock]) -> HashMap<Address, HexText> {
+    let rules = verifier.hasher().rules();
+    blocks
+        .iter()
+        .flat_map(|block| &block.block.txs)
+        .filter(|tx| tx.tx_type == TxType::Stake)
+        .filter_map(|tx| {
+            let key = payload::stake_pub_key(rules, &tx.payload).ok()?;
+            let address = keys::address_of(rules, &key, VALIDATOR_PREFIX).ok()?;
+            Some((address, key))
+        })
+        .collect()
+}
+
+/// Even shares for all cores, up to the size that pays.
+fn batch_size(checks: usize, width: usize) -> usize {
+    checks.div_ceil(width.max(1)).clamp(1, SIGNATURES_PER_BATCH)
+}

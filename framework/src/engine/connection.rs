@@ -1,0 +1,351 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, timeout};
+
+use super::outbox::{Outbox, OutboxLimits};
+use super::serve::AnswerSizes;
+use crate::codec::{Codec, DecodeError};
+use crate::limits::Limits;
+use crate::rules::{HashedBlock, Hasher};
+use crate::sync::ConnId;
+use crate::transport::{Connection, ConnectionHandle, Duplex};
+use crate::types::{Handshake, Hash32, Height, Message, MessageKind, Transaction, WireBlock};
+
+/// How much is asked of a socket at a time.
+const READ_CHUNK: usize = 64 * 1024;
+/// A buffer that grew beyond this is given back once it is empty.
+const BUFFER_KEPT: usize = 256 * 1024;
+/// Queued bytes are counted in units of this size.
+const BUDGET_UNIT: usize = 1024;
+
+/// What engine and tasks of one connection share.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) id: ConnId,
+    /// Which of the node's links.
+    pub(crate) link: usize,
+    pub(crate) codec: Arc<dyn Codec>,
+    pub(crate) outbox: Outbox,
+    pub(crate) answer_sizes: AnswerSizes,
+    handle: Arc<dyn ConnectionHandle>,
+    frame_cap: AtomicUsize,
+    patient: AtomicBool,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+}
+
+impl Link {
+    /// The largest frame that is read from now on.
+    pub(crate) fn set_frame_cap(&self, cap: usize) {
+        self.frame_cap.store(cap, Ordering::Release);
+    }
+
+    /// For a legacy peer: no idle limit, and the long deadlines.
+    pub(crate) fn set_patient(&self) {
+        self.patient.store(true, Ordering::Release);
+    }
+
+    /// Bytes read and written so far.
+    pub(crate) fn traffic(&self) -> (u64, u64) {
+        (self.bytes_in.load(Ordering::Relaxed), self.bytes_out.load(Ordering::Relaxed))
+    }
+
+    /// Ends the connection at once.
+    pub(crate) fn close(&self, reason: &str) {
+        self.outbox.close();
+        self.handle.close(reason);
+    }
+}
+
+/// What a reader found, with everything computed that needs no state.
+#[derive(Debug)]
+pub(crate) enum Inbound {
+    Handshake(Handshake),
+    NewBlock(HashedBlock),
+    NewTx(Arc<Transaction>, Hash32),
+    GetBlocks {
+        from: Height,
+        to: Height,
+    },
+    Blocks {
+        blocks: Vec<HashedBlock>,
+        malformed: Option<String>,
+        bytes: usize,
+    },
+    /// A frame that is no message; the stream goes on.
+    Unreadable {
+        error: DecodeError,
+    },
+}
+
+/// Something that happened on a connection. Holds its share of the inbound budget until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) conn: ConnId,
+    pub(crate) inbound: Inbound,
+    pub(crate) _share: Option<OwnedSemaphorePermit>,
+}
+
+/// What readers tell the engine.
+#[derive(Debug)]
+pub(crate) enum ConnEvent {
+    Received(Received),
+    Closed { conn: ConnId, why: CloseReason },
+}
+
+/// Why a connection ended, as far as its tasks can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CloseReason {
+    /// The other side ended it, or the network did.
+    Ended(String),
+    /// A frame could not be read any further.
+    Fatal(DecodeError),
+    /// A frame was begun and did not end in time.
+    SlowFrame,
+    /// Nothing came for too long.
+    Idle,
+    /// What we wrote was not read for too long.
+    NotReading,
+}
+
+impl std::fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ended(why) => write!(f, "ended by the peer ({why})"),
+            Self::Fatal(error) => write!(f, "{error}"),
+            Self::SlowFrame => f.write_str("a message was begun and not finished in time"),
+            Self::Idle => f.write_str("nothing came for too long"),
+            Self::NotReading => f.write_str("it does not read what we send"),
+        }
+    }
+}
+
+/// What all connections share: queues with their budgets.
+#[derive(Debug, Clone)]
+pub(crate) struct Inbox {
+    pub(crate) events: mpsc::Sender<ConnEvent>,
+    pub(crate) hasher: Hasher,
+    pub(crate) limits: Arc<Limits>,
+    budget: Arc<Semaphore>,
+    budget_units: usize,
+    /// One frame above the normal cap at a time in the whole node.
+    large_frame: Arc<Semaphore>,
+}
+
+impl Inbox {
+    /// `budget` is the most bytes that messages may have that wait for the engine.
+    pub(crate) fn new(events: mpsc::Sender<ConnEvent>, hasher: Hasher, limits: Arc<Limits>, budget: usize) -> Self {
+        let budget_units = budget.div_ceil(BUDGET_UNIT).max(1);
+        Self {
+            events,
+            hasher,
+            limits,
+            budget: Arc::new(Semaphore::new(budget_units)),
+            budget_units,
+            large_frame: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    async fn share(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let units = bytes.div_ceil(BUDGET_UNIT).clamp(1, self.budget_units);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        Arc::clone(&self.budget).acquire_many_owned(units).await.ok()
+    }
+}
+
+/// Starts the reader and the writer of a connection.
+pub(crate) fn spawn(
+    id: ConnId,
+    link: usize,
+    connection: Connection,
+    codec: Arc<dyn Codec>,
+    frame_cap: usize,
+    inbox: &Inbox,
+) -> Arc<Link> {
+    let Connection { control: Duplex { reader, writer }, handle, .. } = connection;
+    let limits = OutboxLimits { bytes: inbox.limits.outbox_bytes, frames: inbox.limits.outbox_messages };
+    let link = Arc::new(Link {
+        id,
+        link,
+        codec,
+        outbox: Outbox::new(limits),
+        answer_sizes: AnswerSizes::default(),
+        handle,
+        frame_cap: AtomicUsize::new(frame_cap),
+        patient: AtomicBool::new(false),
+        bytes_in: AtomicU64::new(0),
+        bytes_out: AtomicU64::new(0),
+    });
+    let not_reading = Arc::new(AtomicBool::new(false));
+    let write = {
+        let (link, limits, not_reading) = (Arc::clone(&link), Arc::clone(&inbox.limits), Arc::clone(&not_reading));
+        tokio::spawn(async move { Writer { writer, link, limits }.run(&not_reading).await })
+    };
+    let (reading, inbox) = (Arc::clone(&link), inbox.clone());
+    tokio::spawn(async move {
+        let events = inbox.events.clone();
+        let mut why = Reader { reader, link: Arc::clone(&reading), inbox, large: None }.run().await;
+        reading.close("the connection is over");
+        // The writer ends by itself: its stream is closed.
+        let _ = write.await;
+        if not_reading.load(Ordering::Acquire) {
+            why = CloseReason::NotReading;
+        }
+        let _ = events.send(ConnEvent::Closed { conn: id, why }).await;
+    });
+    link
+}
+
+struct Reader {
+    reader: Box<dyn tokio::io::AsyncRead + Send + Unpin>,
+    link: Arc<Link>,
+    inbox: Inbox,
+    /// The right to hold a frame above the normal cap.
+    large: Option<OwnedSemaphorePermit>,
+}
+
+impl Reader {
+    async fn run(mut self) -> CloseReason {
+        let mut decoder = self.link.codec.decoder();
+        let mut buffer = BytesMut::new();
+        // How long the frame at the front of the buffer has been waited for.
+        let mut waited = Duration::ZERO;
+        loop {
+            let before = buffer.len();
+            let decoded = decoder.decode(&mut buffer, self.link.frame_cap.load(Ordering::Acquire));
+            let inbound = match decoded {
+                Ok(Some(message)) => self.prepare(message, before - buffer.len()),
+                Ok(None) => {
+                    if buffer.is_empty() && buffer.capacity() > BUFFER_KEPT {
+                        buffer = BytesMut::new();
+                    }
+                    match self.read(&mut buffer, &mut waited).await {
+                        Ok(()) => continue,
+                        Err(why) => return why,
+                    }
+                }
+                Err(error) if error.is_fatal() => return CloseReason::Fatal(error),
+                Err(error) => Inbound::Unreadable { error },
+            };
+            waited = Duration::ZERO;
+            self.large = None;
+            let share = self.inbox.share(before - buffer.len()).await;
+            let received = Received { conn: self.link.id, inbound, _share: share };
+            if self.inbox.events.send(ConnEvent::Received(received)).await.is_err() {
+                return CloseReason::Ended("this node is shutting down".into());
+            }
+        }
+    }
+
+    async fn read(&mut self, buffer: &mut BytesMut, waited: &mut Duration) -> Result<(), CloseReason> {
+        let limits = &self.inbox.limits;
+        if self.large.is_none() && buffer.len() + READ_CHUNK > limits.frame_max {
+            // Not reading is the only harm that waiting here does.
+            self.large = Arc::clone(&self.inbox.large_frame).acquire_owned().await.ok();
+        }
+        let patient = self.link.patient.load(Ordering::Acquire);
+        let in_frame = !buffer.is_empty();
+        let patience = match (in_frame, patient) {
+            (true, false) => Some(limits.frame_timeout.saturating_sub(*waited)),
+            (true, true) => Some(limits.legacy_timeout.saturating_sub(*waited)),
+            (false, false) => Some(limits.idle_timeout),
+            (false, true) => None,
+        };
+        buffer.reserve(READ_CHUNK.min(buffer.len().max(4096)));
+        let begun = Instant::now();
+        let read = self.reader.read_buf(buffer);
+        let result = match patience {
+            Some(patience) => match timeout(patience, read).await {
+                Ok(result) => result,
+                // A peer may have turned patient-worthy while we waited for the first byte of its next message.
+                Err(_) if !in_frame && self.link.patient.load(Ordering::Acquire) => return Ok(()),
+                Err(_) => return Err(if in_frame { CloseReason::SlowFrame } else { CloseReason::Idle }),
+            },
+            None => read.await,
+        };
+        match result {
+            Ok(0) => Err(CloseReason::Ended("end of stream".into())),
+            Ok(read) => {
+                if in_frame {
+                    *waited += begun.elapsed();
+                }
+                self.link.bytes_in.fetch_add(read as u64, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => Err(CloseReason::Ended(error.to_string())),
+        }
+    }
+
+    /// Decodes and hashes what is still to be: here, where it holds up nobody but its sender.
+    fn prepare(&self, message: Message, bytes: usize) -> Inbound {
+        let hasher = &self.inbox.hasher;
+        match message {
+            Message::Handshake(handshake) => Inbound::Handshake(handshake),
+            Message::NewBlock(block) => match hash(hasher, &block) {
+                Ok(block) => Inbound::NewBlock(block),
+                Err(why) => {
+                    let error = DecodeError::Malformed(format!("{}: {why}", MessageKind::NewBlock.name()));
+                    Inbound::Unreadable { error }
+                }
+            },
+            Message::NewTx(tx) => {
+                let hash = hasher.transaction_hash(&tx);
+                Inbound::NewTx(tx, hash)
+            }
+            Message::GetBlocks { from_height, to_height } => Inbound::GetBlocks { from: from_height, to: to_height },
+            Message::BlocksResponse { blocks, mut malformed } => {
+                let mut hashed = Vec::with_capacity(blocks.len());
+                for block in &blocks {
+                    match hash(hasher, block) {
+                        Ok(block) => hashed.push(block),
+                        Err(why) => {
+                            malformed = Some(why);
+                            break;
+                        }
+                    }
+                }
+                Inbound::Blocks { blocks: hashed, malformed, bytes }
+            }
+        }
+    }
+}
+
+fn hash(hasher: &Hasher, block: &WireBlock) -> Result<HashedBlock, String> {
+    block.decode().map(|block| hasher.hash_block(block)).map_err(|error| error.to_string())
+}
+
+struct Writer {
+    writer: Box<dyn tokio::io::AsyncWrite + Send + Unpin>,
+    link: Arc<Link>,
+    limits: Arc<Limits>,
+}
+
+impl Writer {
+    async fn run(mut self, not_reading: &AtomicBool) {
+        while let Some(mut frame) = self.link.outbox.next().await {
+            while !frame.is_empty() {
+                let patient = self.link.patient.load(Ordering::Acquire);
+                let patience = if patient { self.limits.legacy_timeout } else { self.limits.outbox_stall };
+                match timeout(patience, self.writer.write_buf(&mut frame)).await {
+                    Ok(Ok(0) | Err(_)) => return self.link.close("cannot be written to"),
+                    Ok(Ok(written)) => {
+                        self.link.bytes_out.fetch_add(written as u64, Ordering::Relaxed);
+                    }
+                    Err(_) => {
+                        not_reading.store(true, Ordering::Release);
+                        return self.link.close("it does not read what we send");
+                    }
+                }
+            }
+            if self.writer.flush().await.is_err() {
+                return self.link.close("cannot be written to");
+            }
+        }
+        let _ = timeout(self.limits.outbox_stall, self.writer.shutdown()).await;
+    }
+}

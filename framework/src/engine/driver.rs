@@ -1,0 +1,503 @@
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::connection::{self, ConnEvent, Inbox, Link, Received};
+use super::core::{Action, Core};
+use super::outbox::Full;
+use super::serve;
+use crate::chain::{ChainCommand, ChainEvent, ChainHandle};
+use crate::codec::Codec;
+use crate::env::Env;
+use crate::limits::Limits;
+use crate::mempool::Refusal;
+use crate::node::{NodeEvent, NodeStatus};
+use crate::peers::{PeerInfo, peers_file};
+use crate::store::ChainStore;
+use crate::sync::ConnId;
+use crate::transport::{Connection, Endpoint, Incoming, Listener, Transport, TransportError};
+use crate::types::{BlockLink, Hash32, Height, Transaction};
+
+/// What accept loops, dials, upgrades and answers may leave waiting for the engine; they wait when it is full.
+const INTERNAL_EVENTS: usize = 256;
+/// Answers that are read and encoded at a time; who asks next waits its turn, so that peers share alike.
+const ANSWERS_AT_ONCE: usize = 2;
+/// The part of the network memory that received messages may take while they wait for the engine.
+const INBOX_SHARE: usize = 4;
+/// Time to send what is still in the outboxes when the node stops.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// Pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A transport with a codec: one way to talk to peers.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeLink {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) codec: Arc<dyn Codec>,
+}
+
+/// What a node's handle asks of the engine.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Submit { tx: Arc<Transaction>, reply: oneshot::Sender<Result<Hash32, Refusal>> },
+    Peers { reply: oneshot::Sender<Vec<PeerInfo>> },
+    Shutdown { reply: oneshot::Sender<()> },
+}
+
+/// What a driver is made of.
+#[derive(Debug)]
+pub(crate) struct DriverParts {
+    pub(crate) core: Core,
+    pub(crate) env: Env,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) links: Vec<NodeLink>,
+    pub(crate) listeners: Vec<(usize, Box<dyn Listener>)>,
+    pub(crate) chain: ChainHandle,
+    pub(crate) store: Arc<dyn ChainStore>,
+    pub(crate) hasher: crate::rules::Hasher,
+    pub(crate) peers_file: Option<PathBuf>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) status: watch::Sender<NodeStatus>,
+    pub(crate) events: broadcast::Sender<NodeEvent>,
+}
+
+/// What the driver's own tasks report.
+enum Internal {
+    Incoming { link: usize, incoming: Incoming },
+    Upgraded { conn: ConnId, link: usize, remote: Endpoint, result: Result<Connection, TransportError> },
+    Dialled { endpoint: Endpoint, feeler: bool, result: Result<Connection, TransportError> },
+    Served { conn: ConnId },
+    OwnLinks { links: Vec<BlockLink> },
+    ListenerFailed { error: TransportError },
+}
+
+/// What the driver wakes up for.
+enum Next {
+    Chain(ChainEvent),
+    ChainHasRoom,
+    Command(Command),
+    Internal(Internal),
+    Conn(ConnEvent),
+    Time,
+    PeersSaved,
+    Nothing,
+    End,
+}
+
+/// The one task that feeds the core and carries out its actions.
+pub(crate) struct Driver {
+    core: Core,
+    env: Env,
+    limits: Arc<Limits>,
+    links: Vec<NodeLink>,
+    chain: ChainHandle,
+    /// Commands that found the pipeline's queue full; bounded by the sync's window.
+    chain_backlog: VecDeque<ChainCommand>,
+    store: Arc<dyn ChainStore>,
+    inbox: Inbox,
+    inbound: mpsc::Receiver<ConnEvent>,
+    internal: mpsc::Receiver<Internal>,
+    to_internal: mpsc::Sender<Internal>,
+    commands: mpsc::Receiver<Command>,
+    status: watch::Sender<NodeStatus>,
+    events: broadcast::Sender<NodeEvent>,
+    conns: HashMap<ConnId, Arc<Link>>,
+    next_conn: u64,
+    /// Accept loops, dials, upgrades and answers under way: all end with the driver.
+    tasks: JoinSet<()>,
+    answering: Arc<Semaphore>,
+    peers_file: Option<PathBuf>,
+    unsaved: Option<Vec<Endpoint>>,
+    saving: Option<JoinHandle<()>>,
+}
+
+impl Driver {
+    pub(crate) fn new(parts: DriverParts) -> Self {
+        let (to_engine, inbound) = mpsc::channel(INTERNAL_EVENTS);
+        let (to_internal, internal) = mpsc::channel(INTERNAL_EVENTS);
+        let budget = parts.limits.network_memory / INBOX_SHARE;
+        let inbox = Inbox::new(to_engine, parts.hasher, Arc::clone(&parts.limits), budget);
+        let mut tasks = JoinSet::new();
+        for (link, listener) in parts.listeners {
+            tasks.spawn(accept_loop(link, listener, to_internal.clone()));
+        }
+        Self {
+            core: parts.core,
+            env: parts.env,
+            limits: parts.limits,
+            links: parts.links,
+            chain: parts.chain,
+            chain_backlog: VecDeque::new(),
+            store: parts.store,
+            inbox,
+            inbound,
+            internal,
+            to_internal,
+            commands: parts.commands,
+            status: parts.status,
+            events: parts.events,
+            conns: HashMap::new(),
+            next_conn: 0,
+            tasks,
+            answering: Arc::new(Semaphore::new(ANSWERS_AT_ONCE)),
+            peers_file: parts.peers_file,
+            unsaved: None,
+            saving: None,
+        }
+    }
+
+    /// Runs until it is told to stop, or every handle of the node is gone.
+    pub(crate) async fn run(mut self, configured: Vec<Endpoint>, saved: Vec<Endpoint>) {
+        self.core.start(self.now(), &configured, &saved);
+        let reply = loop {
+            self.carry_out();
+            self.publish();
+            match self.next().await {
+                Next::Chain(event) => self.chain_event(event),
+                Next::ChainHasRoom => {
+                    if let Some(command) = self.chain_backlog.pop_front() {
+                        self.chain_command_first(command);
+                    }
+                }
+                Next::Command(Command::Shutdown { reply }) => break Some(reply),
+                Next::Command(command) => self.command(command),
+                Next::Internal(event) => self.internal_event(event),
+                Next::Conn(event) => self.conn_event(event),
+                Next::Time => {
+                    let now = self.now();
+                    self.core.tick(now);
+                }
+                Next::PeersSaved => {
+                    self.saving = None;
+                    self.save_peers();
+                }
+                Next::Nothing => {}
+                Next::End => break None,
+            }
+        };
+        self.shutdown().await;
+        if let Some(reply) = reply {
+            let _ = reply.send(());
+        }
+    }
+
+    /// Waits for whatever comes next. Cancel-safe.
+    async fn next(&mut self) -> Next {
+        let wait = self.core.next_deadline().map(|at| at.saturating_sub(self.now()));
+        // The chain first: what it has done makes room for what peers send.
+        tokio::select! {
+            biased;
+            event = self.chain.events.recv() => event.map_or(Next::End, Next::Chain),
+            _ = self.chain.commands.reserve(), if !self.chain_backlog.is_empty() => Next::ChainHasRoom,
+            command = self.commands.recv() => command.map_or(Next::End, Next::Command),
+            Some(event) = self.internal.recv() => Next::Internal(event),
+            Some(event) = self.inbound.recv() => Next::Conn(event),
+            () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => Next::Time,
+            Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => Next::Nothing,
+            () = finished(&mut self.saving) => Next::PeersSaved,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.env.clock.elapsed()
+    }
+
+    fn chain_event(&mut self, event: ChainEvent) {
+        let now = self.now();
+        self.core.chain_event(now, event);
+    }
+
+    fn command(&mut self, command: Command) {
+        let now = self.now();
+        match command {
+            Command::Submit { tx, reply } => {
+                let _ = reply.send(self.core.submit(now, tx));
+            }
+            Command::Peers { reply } => {
+                let conns = &self.conns;
+                let links = &self.links;
+                let peers = self.core.peer_infos(now, self.env.clock.unix_seconds(), |conn| {
+                    conns.get(&conn).map_or_else(Default::default, |link| {
+                        let name = links.get(link.link).map_or("?", |l| l.transport.name());
+                        (format!("{name}+{}", link.codec.name()), link.traffic())
+                    })
+                });
+                let _ = reply.send(peers);
+            }
+            Command::Shutdown { .. } => {}
+        }
+    }
+
+    fn conn_event(&mut self, event: ConnEvent) {
+        let now = self.now();
+        match event {
+            ConnEvent::Received(Received { conn, inbound, .. }) => self.core.received(now, conn, inbound),
+            ConnEvent::Closed { conn, why } => {
+                self.conns.remove(&conn);
+                self.core.closed(now, conn, &why);
+            }
+        }
+        self.overdue(now);
+    }
+
+    /// Under a steady stream of events the timer may never get its turn.
+    fn overdue(&mut self, now: Duration) {
+        if self.core.next_deadline().is_some_and(|at| at <= now) {
+            self.core.tick(now);
+        }
+    }
+
+    fn internal_event(&mut self, event: Internal) {
+        let now = self.now();
+        match event {
+            Internal::Incoming { link, incoming } => {
+                let conn = self.new_conn();
+                if self.core.admit(now, conn, &incoming.remote) {
+                    self.upgrade(conn, link, incoming);
+                }
+            }
+            Internal::Upgraded { conn, link, remote, result } => match result {
+                Ok(connection) => self.connect(conn, link, connection, None),
+                Err(error) => self.core.inbound_failed(now, conn, &remote, &error.to_string()),
+            },
+            Internal::Dialled { endpoint, feeler, result } => match result {
+                Ok(connection) if feeler => {
+                    connection.handle.close("only to see whether this address is good");
+                    self.core.feeler_succeeded(now, &endpoint);
+                }
+                Ok(connection) => {
+                    let conn = self.new_conn();
+                    self.connect(conn, 0, connection, Some(endpoint));
+                }
+                Err(error) => self.core.dial_failed(now, &endpoint, &error.to_string()),
+            },
+            Internal::OwnLinks { links } => self.core.own_links(now, links),
+            Internal::Served { conn } => self.core.served(now, conn),
+            Internal::ListenerFailed { error } => {
+                tracing::error!("no more connections are accepted: {error}");
+                self.core.fail(error.to_string());
+            }
+        }
+        self.overdue(now);
+    }
+
+    fn new_conn(&mut self) -> ConnId {
+        self.next_conn += 1;
+        ConnId(self.next_conn)
+    }
+
+    fn connect(&mut self, conn: ConnId, link: usize, connection: Connection, dialled: Option<Endpoint>) {
+        let Some(parts) = self.links.get(link) else { return };
+        let codec = Arc::clone(&parts.codec);
+        // Before its handshake an acceptor of v1 may send blocks; a dialler has nothing to send but the handshake.
+        let cap = if dialled.is_some() { self.limits.frame_max } else { self.limits.frame_before_handshake };
+        let (remote, identity) = (connection.remote.clone(), connection.identity);
+        let handle = connection::spawn(conn, link, connection, codec, cap, &self.inbox);
+        self.conns.insert(conn, handle);
+        let now = self.now();
+        self.core.connected(now, conn, remote, identity, dialled);
+    }
+
+    fn upgrade(&mut self, conn: ConnId, link: usize, incoming: Incoming) {
+        let (events, limit) = (self.to_internal.clone(), self.limits.handshake_timeout);
+        self.tasks.spawn(async move {
+            let Incoming { remote, upgrade } = incoming;
+            let result = tokio::time::timeout(limit, upgrade).await.unwrap_or_else(|_| {
+                let why = "the connection's security handshake took too long";
+                Err(TransportError::timed_out("cannot accept", remote.clone(), why))
+            });
+            let _ = events.send(Internal::Upgraded { conn, link, remote, result }).await;
+        });
+    }
+
+    /// Does what the core decided.
+    fn carry_out(&mut self) {
+        while let Some(action) = self.core.poll_action() {
+            match action {
+                Action::Send { conn, class, message } => {
+                    let Some(link) = self.conns.get(&conn) else { continue };
+                    let cap = self.limits.frame_response_max;
+                    match message.frame(link.codec.as_ref(), cap) {
+                        Ok(frame) => {
+                            if let Err(Full) = link.outbox.push(class, frame) {
+                                link.close("its outbox is full of answers that it does not read");
+                            }
+                        }
+                        Err(error) => tracing::warn!(kind = message.message().kind().name(), "not sent: {error}"),
+                    }
+                }
+                Action::Close { conn, reason } => {
+                    if let Some(link) = self.conns.get(&conn) {
+                        link.close(&reason);
+                    }
+                }
+                Action::FrameCap { conn, cap } => {
+                    if let Some(link) = self.conns.get(&conn) {
+                        link.set_frame_cap(cap);
+                    }
+                }
+                Action::Patient { conn } => {
+                    if let Some(link) = self.conns.get(&conn) {
+                        link.set_patient();
+                    }
+                }
+                Action::Dial { endpoint, feeler } => self.dial(endpoint, feeler),
+                Action::Serve { conn, from, to, after } => self.serve(conn, from, to, after),
+                Action::LookUp { from, to } => self.look_up(from, to),
+                Action::Chain(command) => self.chain_command(command),
+                Action::SavePeers(peers) => {
+                    self.unsaved = Some(peers);
+                    if self.saving.is_none() {
+                        self.save_peers();
+                    }
+                }
+                Action::Publish(event) => {
+                    // Nobody may be listening.
+                    let _ = self.events.send(event);
+                }
+            }
+        }
+    }
+
+    fn chain_command(&mut self, command: ChainCommand) {
+        if !self.chain_backlog.is_empty() {
+            self.chain_backlog.push_back(command);
+            return;
+        }
+        self.chain_command_first(command);
+    }
+
+    /// Sends a command that is older than the whole backlog.
+    fn chain_command_first(&mut self, command: ChainCommand) {
+        if let Err(mpsc::error::TrySendError::Full(command)) = self.chain.commands.try_send(command) {
+            self.chain_backlog.push_front(command);
+        }
+    }
+
+    fn dial(&mut self, endpoint: Endpoint, feeler: bool) {
+        let Some(link) = self.links.first() else { return };
+        let (transport, events) = (Arc::clone(&link.transport), self.to_internal.clone());
+        self.tasks.spawn(async move {
+            let result = transport.dial(&endpoint).await;
+            let _ = events.send(Internal::Dialled { endpoint, feeler, result }).await;
+        });
+    }
+
+    fn serve(&mut self, conn: ConnId, from: Height, to: Height, after: Duration) {
+        let Some(link) = self.conns.get(&conn) else { return };
+        let (link, store, limits) = (Arc::clone(link), Arc::clone(&self.store), Arc::clone(&self.limits));
+        let (turns, events) = (Arc::clone(&self.answering), self.to_internal.clone());
+        self.tasks.spawn(async move {
+            if !after.is_zero() {
+                tokio::time::sleep(after).await;
+            }
+            let frame = {
+                let _turn = turns.acquire().await;
+                serve::answer(store.as_ref(), &link, from, to, &limits).await
+            };
+            match frame {
+                Ok(frame) => link.outbox.push_when_room(frame).await,
+                Err(error) => tracing::error!("get_blocks {from}..={to} cannot be answered: {error}"),
+            }
+            let _ = events.send(Internal::Served { conn }).await;
+        });
+    }
+
+    fn look_up(&mut self, from: Height, to: Height) {
+        let (store, events) = (Arc::clone(&self.store), self.to_internal.clone());
+        self.tasks.spawn(async move {
+            let links = serve::own_links(store.as_ref(), from, to).await.unwrap_or_else(|error| {
+                tracing::error!("our own blocks {from}..={to} cannot be read: {error}");
+                Vec::new()
+            });
+            let _ = events.send(Internal::OwnLinks { links }).await;
+        });
+    }
+
+    /// Writes what is to be saved, one write at a time, the newest only.
+    fn save_peers(&mut self) {
+        let (Some(path), Some(peers)) = (self.peers_file.clone(), self.unsaved.take()) else { return };
+        self.saving = Some(tokio::task::spawn_blocking(move || {
+            if let Err(error) = peers_file::write(&path, &peers) {
+                tracing::warn!("{error}");
+            }
+        }));
+    }
+
+    fn publish(&self) {
+        let status = self.core.status();
+        self.status.send_if_modified(|old| {
+            let modified = *old != status;
+            if modified {
+                *old = status;
+            }
+            modified
+        });
+    }
+
+    async fn shutdown(mut self) {
+        self.core.save_peers();
+        self.carry_out();
+        self.tasks.shutdown().await;
+        for link in self.conns.values() {
+            link.outbox.close();
+        }
+        let farewell = tokio::time::Instant::now() + FAREWELL;
+        self.internal.close();
+        while !self.conns.is_empty() {
+            match tokio::time::timeout_at(farewell, self.inbound.recv()).await {
+                Ok(Some(ConnEvent::Closed { conn, .. })) => {
+                    self.conns.remove(&conn);
+                }
+                Ok(Some(ConnEvent::Received(_))) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        for link in self.conns.values() {
+            link.close("this node is shutting down");
+        }
+        self.chain.shutdown().await;
+        if let Some(saving) = self.saving.take() {
+            let _ = saving.await;
+        }
+        if let (Some(path), Some(peers)) = (self.peers_file, self.unsaved)
+            && let Err(error) = peers_file::write(&path, &peers)
+        {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+/// Waits for the write under way; for ever where there is none.
+async fn finished(saving: &mut Option<JoinHandle<()>>) {
+    match saving {
+        Some(handle) => {
+            let _ = handle.await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn accept_loop(link: usize, mut listener: Box<dyn Listener>, events: mpsc::Sender<Internal>) {
+    loop {
+        match listener.accept().await {
+            Ok(incoming) => {
+                if events.send(Internal::Incoming { link, incoming }).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.is_transient() => {
+                tracing::warn!("{error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+            Err(error) => {
+                let _ = events.send(Internal::ListenerFailed { error }).await;
+                return;
+            }
+        }
+    }
+}

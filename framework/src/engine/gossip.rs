@@ -1,0 +1,208 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connection::Inbound;
+use super::core::{Action, Core, ImportOrigin};
+use super::outbox::Class;
+use super::outgoing::Outgoing;
+use crate::chain::{Applied, ChainCommand, Stop, proposer_signed};
+use crate::executor::accounts::state;
+use crate::mempool::{self, Refusal};
+use crate::peers::Offence;
+use crate::rules::{HashedBlock, Rejection};
+use crate::sync::{ConnId, RejectKind, SyncEvent};
+use crate::types::{Address, Hash32, Message, MessageKind, Transaction, WireBlock};
+
+impl Core {
+    /// A message came.
+    pub(crate) fn received(&mut self, now: Duration, conn: ConnId, inbound: Inbound) {
+        let Some(peer) = self.peers.get(&conn) else { return };
+        if peer.closing {
+            return;
+        }
+        let ready = peer.is_ready();
+        match inbound {
+            Inbound::Handshake(handshake) => self.handshake_received(now, conn, handshake),
+            Inbound::Unreadable { error } => {
+                let (label, host) = (peer.label(), peer.host.clone());
+                if let Some(more) = self.log.allow(&host, "unreadable", now) {
+                    tracing::info!(peer = %label, more, "{error}");
+                }
+                if !ready {
+                    let inbound = Inbound::Unreadable { error };
+                    self.before_handshake(now, conn, &inbound);
+                }
+            }
+            other if !ready => self.before_handshake(now, conn, &other),
+            Inbound::NewBlock(block) => self.block_announced(now, conn, block),
+            Inbound::NewTx(tx, hash) => self.transaction_received(now, conn, &tx, hash),
+            Inbound::GetBlocks { from, to } => self.blocks_asked(now, conn, from, to),
+            Inbound::Blocks { blocks, malformed, bytes } => self.blocks_received(now, conn, blocks, malformed, bytes),
+        }
+    }
+
+    /// A transaction of our own user. Gives its hash, or why the pool refuses it.
+    pub(crate) fn submit(&mut self, now: Duration, tx: Arc<Transaction>) -> Result<Hash32, Refusal> {
+        let hash = self.admit_transaction(now, &tx)?;
+        self.relay_transaction(now, &tx, hash);
+        Ok(hash)
+    }
+
+    fn block_announced(&mut self, now: Duration, conn: ConnId, block: HashedBlock) {
+        let limits = self.config.limits.clone();
+        let link = block.link;
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        peer.known.insert_block(&link.hash);
+        if self.seen_blocks.contains(&link.hash) {
+            return;
+        }
+        let (legacy, importing) = (peer.is_legacy(), peer.importing);
+        let next = self.tip.map_or(0, |tip| tip.height.saturating_add(1));
+        if link.height > next.saturating_add(limits.new_block_ahead) {
+            // Too far ahead to be looked at: no more than a claim.
+            self.sync_event(now, SyncEvent::PeerTip { peer: conn, height: Some(link.height), legacy });
+            return;
+        }
+        // A header's hash says nothing of a body that is not its own: nothing is remembered under it, and nobody is blamed.
+        if self.config.verifier.hasher().tx_root(&block.tx_hashes) != block.block.header.tx_root {
+            let (label, host) = (peer.label(), peer.host.clone());
+            if let Some(more) = self.log.allow(&host, "body mismatch", now) {
+                tracing::info!(peer = %label, more, height = link.height, "new_block whose transactions are not those of its header");
+            }
+            return;
+        }
+        match proposer_signed(&self.config.verifier, &self.config.keys, &block) {
+            Some(Err(rejection)) => {
+                self.penalise(now, conn, &invalid(Some(link.hash), &rejection));
+                return;
+            }
+            Some(Ok(())) => {}
+            // Whose block this is cannot be told before execution: only the very next one is worth that.
+            None if !link.extends(self.tip.as_ref()) => {
+                self.sync_event(now, SyncEvent::PeerTip { peer: conn, height: Some(link.height), legacy });
+                return;
+            }
+            None => {}
+        }
+        let gossip = self.imports.values().filter(|origin| matches!(origin, ImportOrigin::Gossip(_))).count();
+        let sync_is_importing = self.imports.values().any(|origin| *origin == ImportOrigin::Sync);
+        let free = importing < limits.new_block_queue_per_peer && gossip < limits.new_block_queue;
+        if link.extends(self.gossip_tip.as_ref()) && !sync_is_importing && !self.reorganising && free {
+            self.seen_blocks.insert(link.hash);
+            self.gossip_tip = Some(link.tip());
+            if let Some(peer) = self.peers.get_mut(&conn) {
+                peer.importing += 1;
+            }
+            let batch = self.new_batch();
+            self.imports.insert(batch, ImportOrigin::Gossip(conn));
+            self.push(Action::Chain(ChainCommand::Import { batch, blocks: vec![block] }));
+        } else {
+            self.sync_event(now, SyncEvent::Announced { peer: conn, link });
+        }
+    }
+
+    /// A block of a peer's gossip was applied, or was not.
+    pub(super) fn gossip_imported(&mut self, now: Duration, conn: ConnId, stop: Option<&Stop>) {
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.importing = peer.importing.saturating_sub(1);
+        }
+        let Some(stop) = stop else { return };
+        if !self.imports.values().any(|origin| *origin != ImportOrigin::Sync) {
+            self.gossip_tip = self.tip;
+        }
+        if let Stop::Rejected(rejection) = stop
+            && rejection.kind() == RejectKind::Invalid
+        {
+            self.penalise(now, conn, &invalid(None, rejection));
+        }
+    }
+
+    /// Passes a block on to those who do not know it.
+    pub(super) fn relay_block(&mut self, now: Duration, applied: &Applied) {
+        let hash = &applied.link.hash;
+        let receivers: Vec<ConnId> = self
+            .peers
+            .iter_mut()
+            .filter(|(_, peer)| peer.is_ready())
+            .filter_map(|(conn, peer)| peer.known.insert_block(hash).then_some(*conn))
+            .collect();
+        if receivers.is_empty() {
+            return;
+        }
+        let message = Message::NewBlock(WireBlock::Decoded(Arc::clone(&applied.block)));
+        let message = Arc::new(Outgoing::new(message));
+        for conn in receivers {
+            self.send(now, conn, Class::Gossip, Arc::clone(&message));
+        }
+    }
+
+    fn transaction_received(&mut self, now: Duration, conn: ConnId, tx: &Arc<Transaction>, hash: Hash32) {
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.known.insert_tx(&hash);
+        }
+        if !self.seen_txs.insert(hash) {
+            return;
+        }
+        match self.admit_transaction(now, tx) {
+            Ok(_) => self.relay_transaction(now, tx, hash),
+            Err(refusal) => {
+                tracing::debug!(%hash, "transaction refused: {refusal}");
+                if refusal.is_proof() {
+                    self.penalise(now, conn, &Offence::InvalidSignatureTx { hash });
+                }
+            }
+        }
+    }
+
+    fn admit_transaction(&mut self, now: Duration, tx: &Arc<Transaction>) -> Result<Hash32, Refusal> {
+        let accounts = self.accounts();
+        self.pool.admit(Arc::clone(tx), &accounts, now)
+    }
+
+    fn relay_transaction(&mut self, now: Duration, tx: &Arc<Transaction>, hash: Hash32) {
+        self.seen_txs.insert(hash);
+        // v1's proposer stops for ever at a transaction that it cannot execute.
+        let fit_for_legacy = self.pool.is_executable_next(&hash, &self.accounts());
+        let receivers: Vec<ConnId> = self
+            .peers
+            .iter_mut()
+            .filter(|(_, peer)| peer.is_ready() && (fit_for_legacy || !peer.is_legacy()))
+            .filter_map(|(conn, peer)| peer.known.insert_tx(&hash).then_some(*conn))
+            .collect();
+        let message = Arc::new(Outgoing::new(Message::NewTx(Arc::clone(tx))));
+        for conn in receivers {
+            self.send(now, conn, Class::Gossip, Arc::clone(&message));
+        }
+    }
+
+    /// Accounts as of our tip. One that cannot be read counts as empty: the pool then refuses what it would send.
+    pub(super) fn accounts(&self) -> impl Fn(&Address) -> mempool::Account + use<> {
+        let view = self.config.store.state().ok();
+        move |address| {
+            let account = view.as_ref().and_then(|view| state::account(view.as_ref(), address).ok().flatten());
+            account.map_or_else(Default::default, |account| mempool::Account {
+                nonce: account.nonce,
+                balance: account.balance,
+            })
+        }
+    }
+}
+
+fn invalid(hash: Option<Hash32>, rejection: &Rejection) -> Offence {
+    let rule = format!("{}: {}", rejection.rule, rejection.detail);
+    Offence::InvalidBlock { height: rejection.height, hash, rule }
+}
+
+impl Inbound {
+    /// The message's type, where it could be read.
+    pub(super) fn kind(&self) -> Option<MessageKind> {
+        Some(match self {
+            Self::Handshake(_) => MessageKind::Handshake,
+            Self::NewBlock(_) => MessageKind::NewBlock,
+            Self::NewTx(..) => MessageKind::NewTx,
+            Self::GetBlocks { .. } => MessageKind::GetBlocks,
+            Self::Blocks { .. } => MessageKind::BlocksResponse,
+            Self::Unreadable { .. } => return None,
+        })
+    }
+}

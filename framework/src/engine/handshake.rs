@@ -1,0 +1,196 @@
+use std::time::Duration;
+
+use super::connection::Inbound;
+use super::core::{Action, Core};
+use super::peer::{Peer, Way};
+use crate::peers::Offence;
+use crate::sync::{ConnId, SyncEvent};
+use crate::types::Handshake;
+
+impl Core {
+    /// A message came before the handshake was done. Says whether that is the end of it.
+    pub(super) fn before_handshake(&mut self, now: Duration, conn: ConnId, inbound: &Inbound) {
+        let limits = self.config.limits.clone();
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        // A v1 acceptor broadcasts to every socket, so its blocks may come before its handshake.
+        peer.skipped += 1;
+        let forgivable = matches!(peer.direction, Way::Out(_)) && peer.skipped <= limits.legacy_frames_skipped;
+        if !forgivable {
+            self.penalise(now, conn, &Offence::BeforeHandshake { kind: inbound.kind() });
+        }
+    }
+
+    /// A handshake: the first one opens the connection, any other is a tip update.
+    pub(super) fn handshake_received(&mut self, now: Duration, conn: ConnId, theirs: Handshake) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        if peer.handshake.is_some() {
+            let legacy = peer.is_legacy();
+            let height = theirs.best_height;
+            if let Some(known) = &mut peer.handshake {
+                known.best_height = theirs.best_height;
+                known.best_hash = theirs.best_hash;
+            }
+            self.sync_event(now, SyncEvent::PeerTip { peer: conn, height, legacy });
+            return;
+        }
+        if theirs.nonce == Some(self.nonce) {
+            if let Way::Out(endpoint) = &peer.direction {
+                let endpoint = endpoint.clone();
+                tracing::info!(address = %endpoint, "this address is our own: forgotten");
+                self.dialer.mark_self(&endpoint);
+            }
+            self.close_quietly(conn, "this is ourselves");
+            return;
+        }
+        if let Some(why) = self.mismatch(&theirs) {
+            self.refuse(now, conn, &why);
+            return;
+        }
+        if let Some(other) = self.second_connection(conn, &theirs) {
+            self.settle_second_connection(now, conn, other, &theirs);
+            if self.peers.get(&conn).is_none_or(|peer| peer.closing) {
+                return;
+            }
+        }
+        self.accept(now, conn, theirs);
+    }
+
+    fn accept(&mut self, now: Duration, conn: ConnId, theirs: Handshake) {
+        let height = theirs.best_height;
+        let legacy = theirs.is_legacy();
+        let mut rng = self.fork_rng();
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let inbound = peer.direction == Way::In;
+        if inbound {
+            match self.guard.establish(conn, peer.identity.as_ref(), now) {
+                Ok(None) => {}
+                Ok(Some(evicted)) => self.close(evicted, "its slot goes to a new peer"),
+                Err(refusal) => {
+                    let why = refusal.to_string();
+                    self.close(conn, &why);
+                    return;
+                }
+            }
+            let Some(peer) = self.peers.get_mut(&conn) else { return };
+            peer.dial_back = self.dialer.inbound(&peer.remote, theirs.p2p_port, now, &mut rng);
+        }
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        if let Way::Out(endpoint) = &peer.direction {
+            self.dialer.succeeded(endpoint, now);
+            self.failed_dials.remove(&endpoint.address);
+        }
+        tracing::info!(
+            peer = %peer.label(),
+            node_id = ?theirs.node_id,
+            height = theirs.best_height.map_or(-1, i128::from),
+            legacy,
+            "connected"
+        );
+        peer.handshake = Some(theirs);
+        self.reached_anyone = true;
+        self.push(Action::FrameCap { conn, cap: self.config.limits.frame_max });
+        if legacy {
+            self.push(Action::Patient { conn });
+        }
+        if inbound {
+            self.send_handshake(now, conn);
+        }
+        self.save_peers();
+        // The claim first: a node is not SYNCED for a moment only because nothing is claimed yet.
+        self.sync_event(now, SyncEvent::PeerTip { peer: conn, height, legacy });
+        self.after_peers_changed(now);
+    }
+
+    /// Why a peer is none of ours (protocol.md section 1, handshake checks).
+    fn mismatch(&self, theirs: &Handshake) -> Option<String> {
+        let ours = &self.config.verifier.genesis().network;
+        if theirs.network != *ours {
+            return Some(format!("it is of network {:?}, this node of {ours:?}", shown(&theirs.network)));
+        }
+        match (theirs.genesis_hash, self.genesis_hash) {
+            (Some(theirs), Some(ours)) if theirs != ours => {
+                Some(format!("its genesis block is {theirs}, ours {ours}: another chain"))
+            }
+            _ => None,
+        }
+    }
+
+    fn refuse(&mut self, now: Duration, conn: ConnId, why: &str) {
+        let mut rng = self.fork_rng();
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        peer.closing = true;
+        tracing::warn!(peer = %peer.label(), "peer refused: {why}");
+        if let Way::Out(endpoint) = &peer.direction {
+            self.dialer.refused(endpoint, now, &mut rng);
+            self.failed_dials.insert(endpoint.address.clone(), format!("{} was refused: {why}", endpoint.address));
+        }
+        self.last_error = Some(format!("peer {} refused: {why}", peer.label()));
+        self.push(Action::Close { conn, reason: why.to_owned() });
+    }
+
+    /// Another connection to the same node, which showed the same nonce.
+    fn second_connection(&self, conn: ConnId, theirs: &Handshake) -> Option<ConnId> {
+        let nonce = theirs.nonce?;
+        let same = |peer: &Peer| peer.is_ready() && peer.handshake.as_ref().is_some_and(|h| h.nonce == Some(nonce));
+        self.peers.iter().find(|(other, peer)| **other != conn && same(peer)).map(|(other, _)| *other)
+    }
+
+    /// Of two connections that go opposite ways, both sides keep the one that the smaller nonce dialled; of two that go
+    /// the same way, the first.
+    fn settle_second_connection(&mut self, now: Duration, new: ConnId, old: ConnId, theirs: &Handshake) {
+        let (Some(new_peer), Some(old_peer)) = (self.peers.get(&new), self.peers.get(&old)) else { return };
+        let new_is_out = matches!(new_peer.direction, Way::Out(_));
+        let old_is_out = matches!(old_peer.direction, Way::Out(_));
+        let ours_is_smaller = theirs.nonce.is_some_and(|nonce| self.nonce < nonce);
+        let keep_new = new_is_out != old_is_out && new_is_out == ours_is_smaller;
+        // The dial did lead to the node that it was meant for.
+        if let Way::Out(endpoint) = &new_peer.direction {
+            let endpoint = endpoint.clone();
+            self.dialer.succeeded(&endpoint, now);
+            if !keep_new {
+                let mut rng = self.fork_rng();
+                self.dialer.disconnected(&endpoint, now, &mut rng);
+            }
+        }
+        self.close_quietly(if keep_new { old } else { new }, "a second connection to the same node");
+    }
+
+    /// Ends a connection that nobody need hear of.
+    fn close_quietly(&mut self, conn: ConnId, reason: &str) {
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.closing = true;
+            tracing::debug!(peer = %peer.label(), "closing: {reason}");
+            self.push(Action::Close { conn, reason: reason.to_owned() });
+        }
+    }
+
+    /// Ends connections whose handshake takes too long.
+    pub(super) fn expire_handshakes(&mut self, now: Duration) {
+        let timeout = self.config.limits.handshake_timeout;
+        let late: Vec<ConnId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.handshake.is_none() && !peer.closing && peer.since + timeout <= now)
+            .map(|(conn, _)| *conn)
+            .collect();
+        for conn in late {
+            let mut rng = self.fork_rng();
+            let Some(peer) = self.peers.get_mut(&conn) else { continue };
+            peer.closing = true;
+            let why = format!("{}: no handshake within {} s", peer.label(), timeout.as_secs());
+            if let Way::Out(endpoint) = &peer.direction {
+                self.dialer.failed(endpoint, now, &mut rng);
+                self.failed_dials.insert(endpoint.address.clone(), why.clone());
+            }
+            if let Some(more) = self.log.allow(&peer.host, "handshake timeout", now) {
+                tracing::info!(more, "closing {why}");
+            }
+            self.push(Action::Close { conn, reason: "no handshake in time".into() });
+        }
+    }
+}
+
+/// A peer's text, short enough for a log line.
+fn shown(text: &str) -> String {
+    text.chars().take(64).collect()
+}

@@ -1,0 +1,21 @@
+//! What moves messages between peers, chain and strategy.
+//!
+//! The core decides and does no IO; the driver is one task that carries its decisions out; each connection has a
+//! reader and a writer task of its own.
+
+mod connection;
+mod core;
+mod driver;
+mod gossip;
+mod handshake;
+mod outbox;
+mod outgoing;
+mod peer;
+mod report;
+mod requests;
+mod serve;
+mod serving;
+
+pub use self::core::Figures;
+pub(crate) use self::core::{Core, CoreConfig};
+pub(crate) use driver::{Command, Driver, DriverParts, NodeLink};

@@ -1,0 +1,115 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::limits::Limits;
+use crate::peers::{Host, KnownByPeer};
+use crate::sync::RequestId;
+use crate::transport::{Endpoint, PeerId};
+use crate::types::{Handshake, Height};
+
+/// What the engine knows of one connection.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) remote: Endpoint,
+    pub(super) host: Host,
+    pub(super) identity: Option<PeerId>,
+    pub(super) direction: Way,
+    pub(super) since: Duration,
+    /// The other side's handshake, once it came and was accepted.
+    pub(super) handshake: Option<Handshake>,
+    /// Messages of another kind that came before the handshake.
+    pub(super) skipped: usize,
+    pub(super) known: KnownByPeer,
+    /// What we asked of it.
+    pub(super) outstanding: Option<Outstanding>,
+    /// Ranges whose answers may come late, since we gave up waiting. Oldest first.
+    pub(super) forgiven: VecDeque<(Height, Height)>,
+    pub(super) serving: Serving,
+    /// Blocks of its gossip that are being imported.
+    pub(super) importing: usize,
+    /// When we last sent it anything.
+    pub(super) last_sent: Duration,
+    /// The address under which an inbound peer may be dialled back.
+    pub(super) dial_back: Option<Endpoint>,
+    /// Told to go; what else it sends is ignored.
+    pub(super) closing: bool,
+}
+
+/// Who dialled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Way {
+    /// We did, to this address.
+    Out(Endpoint),
+    /// It did.
+    In,
+}
+
+/// A `get_blocks` of ours that waits for its answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outstanding {
+    pub(super) request: RequestId,
+    pub(super) from: Height,
+    pub(super) to: Height,
+    pub(super) deadline: Duration,
+}
+
+/// The `get_blocks` of a peer that wait for our answer.
+#[derive(Debug, Default)]
+pub(super) struct Serving {
+    pub(super) queue: VecDeque<(Height, Height)>,
+    /// An answer is being made or waits for room in the outbox.
+    pub(super) busy: bool,
+    /// Ranges served lately, with the time.
+    pub(super) served: VecDeque<((Height, Height), Duration)>,
+}
+
+impl Peer {
+    pub(super) fn new(
+        remote: Endpoint,
+        identity: Option<PeerId>,
+        direction: Way,
+        limits: &Limits,
+        now: Duration,
+    ) -> Self {
+        Self {
+            host: Host::of(&remote),
+            remote,
+            identity,
+            direction,
+            since: now,
+            handshake: None,
+            skipped: 0,
+            known: KnownByPeer::new(limits),
+            outstanding: None,
+            forgiven: VecDeque::new(),
+            serving: Serving::default(),
+            importing: 0,
+            last_sent: now,
+            dial_back: None,
+            closing: false,
+        }
+    }
+
+    /// Whether the handshake is done and the peer is not being closed.
+    pub(super) fn is_ready(&self) -> bool {
+        self.handshake.is_some() && !self.closing
+    }
+
+    pub(super) fn is_legacy(&self) -> bool {
+        self.handshake.as_ref().is_some_and(Handshake::is_legacy)
+    }
+
+    /// Whether an answer of ours to a request may still be on its way.
+    pub(super) fn awaits_answer(&self) -> bool {
+        self.outstanding.is_some() || !self.forgiven.is_empty()
+    }
+
+    /// A name for log lines.
+    pub(super) fn label(&self) -> String {
+        match (&self.identity, &self.direction) {
+            (Some(identity), _) => format!("{identity}@{}", self.remote.address),
+            (None, Way::Out(_)) => self.remote.address.clone(),
+            (None, Way::In) => format!("{} (inbound)", self.remote.address),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+use std::time::Duration;
+
+use super::core::Core;
+use super::peer::{Peer, Way};
+use crate::node::NodeStatus;
+use crate::peers::{Direction, PeerInfo, Subject};
+use crate::sync::{ConnId, Connectivity};
+
+impl Core {
+    /// How the node stands now.
+    pub(crate) fn status(&self) -> NodeStatus {
+        let sync = self.sync.status();
+        let peers = self.peers.values().filter(|peer| peer.is_ready()).count();
+        NodeStatus {
+            mode: sync.mode,
+            tip: self.tip,
+            genesis_hash: self.genesis_hash,
+            target: sync.target,
+            peers,
+            reached_anyone: self.reached_anyone,
+            knows_peers: self.dialer.connectivity(peers > 0) != Connectivity::NoPeersKnown,
+            failed_dials: self.failed_dials.clone(),
+            pool: self.pool.len(),
+            rolled_back: sync.rolled_back,
+            figures: self.figures,
+            last_error: self.last_error.clone(),
+            fatal: self.fatal.clone(),
+        }
+    }
+
+    /// The peers whose handshake is done. `traffic` knows a connection's link and its bytes in and out.
+    pub(crate) fn peer_infos(
+        &self,
+        now: Duration,
+        unix_now: u64,
+        traffic: impl Fn(ConnId) -> (String, (u64, u64)),
+    ) -> Vec<PeerInfo> {
+        let ready = self.peers.iter().filter(|(_, peer)| peer.is_ready());
+        ready
+            .filter_map(|(conn, peer)| {
+                let handshake = peer.handshake.as_ref()?;
+                let (link, (bytes_in, bytes_out)) = traffic(*conn);
+                Some(PeerInfo {
+                    id: conn.0,
+                    address: peer.remote.address.clone(),
+                    direction: if peer.direction == Way::In { Direction::Inbound } else { Direction::Outbound },
+                    link,
+                    identity: peer.identity.map(|identity| identity.to_string()),
+                    node_id: handshake.node_id.clone(),
+                    height: handshake.best_height,
+                    features: handshake.features.clone().unwrap_or_default(),
+                    legacy: Peer::is_legacy(peer),
+                    bytes_in,
+                    bytes_out,
+                    score: self.scores.score(&Subject::of(&peer.remote, peer.identity.as_ref()), now),
+                    connected_since: unix_now.saturating_sub(now.saturating_sub(peer.since).as_secs()),
+                })
+            })
+            .collect()
+    }
+
+    /// The node cannot go on.
+    pub(crate) fn fail(&mut self, why: String) {
+        self.fatal.get_or_insert(why);
+    }
+}

@@ -1,0 +1,162 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::core::{Action, Core};
+use super::outbox::Class;
+use super::outgoing::Outgoing;
+use super::peer::Outstanding;
+use crate::peers::Offence;
+use crate::rules::HashedBlock;
+use crate::sync::{ConnId, RequestFailure, RequestId, SyncEvent};
+use crate::types::{BlockLink, Height, Message};
+
+/// Late answers that one connection may still owe.
+const FORGIVEN: usize = 8;
+
+impl Core {
+    /// Asks a peer for blocks; the event that says so where that cannot be.
+    pub(super) fn request_blocks(&mut self, now: Duration, conn: ConnId, asked: Outstanding) -> Option<SyncEvent> {
+        let response_max = self.config.limits.frame_response_max;
+        match self.peers.get_mut(&conn) {
+            Some(peer) if peer.is_ready() && peer.outstanding.is_none() => peer.outstanding = Some(asked),
+            _ => {
+                let why = RequestFailure::NotSent;
+                return Some(SyncEvent::RequestFailed { peer: conn, request: asked.request, why });
+            }
+        }
+        self.figures.first_request.get_or_insert(now);
+        self.push(Action::FrameCap { conn, cap: response_max });
+        let message = Message::GetBlocks { from_height: asked.from, to_height: asked.to };
+        self.send(now, conn, Class::Needed, Arc::new(Outgoing::new(message)));
+        None
+    }
+
+    /// The strategy wants no answer any more; one that comes all the same is forgiven.
+    pub(super) fn cancel_request(&mut self, request: RequestId) {
+        let asked_by = |asked: &Outstanding| asked.request == request;
+        let Some(peer) = self.peers.values_mut().find(|peer| peer.outstanding.as_ref().is_some_and(asked_by)) else {
+            return;
+        };
+        if let Some(asked) = peer.outstanding.take() {
+            peer.forgive(asked);
+        }
+    }
+
+    /// Gives up on answers that are overdue.
+    pub(super) fn expire_requests(&mut self, now: Duration) {
+        let overdue: Vec<ConnId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.outstanding.is_some_and(|asked| asked.deadline <= now))
+            .map(|(conn, _)| *conn)
+            .collect();
+        for conn in overdue {
+            let Some(asked) = self.peers.get_mut(&conn).and_then(|peer| {
+                let asked = peer.outstanding.take()?;
+                peer.forgive(asked);
+                Some(asked)
+            }) else {
+                continue;
+            };
+            let why = RequestFailure::TimedOut;
+            self.sync_event(now, SyncEvent::RequestFailed { peer: conn, request: asked.request, why });
+        }
+    }
+
+    /// An answer: it must be to the one request outstanding on this connection, or to one that we gave up on.
+    pub(super) fn blocks_received(
+        &mut self,
+        now: Duration,
+        conn: ConnId,
+        mut blocks: Vec<HashedBlock>,
+        malformed: Option<String>,
+        bytes: usize,
+    ) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let first = blocks.first().map(|block| block.link.height);
+        let fits = |asked: &Outstanding| first.is_none_or(|first| first == asked.from);
+        // An answer without blocks says nothing about its range: it is the oldest that is owed.
+        let late = match first {
+            Some(first) => {
+                let meant_now = peer.outstanding.as_ref().is_some_and(fits);
+                (!meant_now).then(|| peer.forgiven.iter().position(|(from, _)| *from == first)).flatten()
+            }
+            None => (!peer.forgiven.is_empty()).then_some(0),
+        };
+        if let Some(at) = late {
+            peer.forgiven.remove(at);
+            self.lower_frame_cap(conn);
+            return;
+        }
+        let Some(asked) = peer.outstanding else {
+            self.penalise(now, conn, &Offence::UnaskedResponse { first });
+            return;
+        };
+        let most = asked.to - asked.from + 1;
+        if !fits(&asked) || blocks.len() as u64 > most || !consecutive(&blocks) {
+            let detail = format!("got {}", described(&blocks));
+            peer.outstanding = None;
+            let why = RequestFailure::BadAnswer;
+            self.sync_event(now, SyncEvent::RequestFailed { peer: conn, request: asked.request, why });
+            self.penalise(now, conn, &Offence::WrongRange { from: asked.from, to: asked.to, detail });
+            return;
+        }
+        peer.outstanding = None;
+        for block in &blocks {
+            peer.known.insert_block(&block.link.hash);
+        }
+        if let Some(why) = &malformed {
+            let height = asked.from + blocks.len() as u64;
+            let label = peer.label();
+            let host = peer.host.clone();
+            self.last_error = Some(format!("block {height} of {label} cannot be read: {why}"));
+            if let Some(more) = self.log.allow(&host, "unreadable block", now) {
+                tracing::warn!(peer = %label, more, "block {height} is invalid: encoding: {why}");
+            }
+        }
+        self.lower_frame_cap(conn);
+        // Blocks that do not follow one another cannot be one chain's: what links is kept.
+        let linked = linked_prefix(&blocks);
+        let broken = linked < blocks.len();
+        blocks.truncate(linked);
+        let links: Vec<BlockLink> = blocks.iter().map(|block| block.link).collect();
+        let batch = self.new_batch();
+        self.delivered.insert(batch, blocks);
+        let malformed = malformed.is_some() || broken;
+        let event = SyncEvent::Blocks { peer: conn, request: asked.request, batch, links, bytes, malformed };
+        self.sync_event(now, event);
+    }
+
+    fn lower_frame_cap(&mut self, conn: ConnId) {
+        let cap = self.config.limits.frame_max;
+        if self.peers.get(&conn).is_some_and(|peer| !peer.awaits_answer()) {
+            self.push(Action::FrameCap { conn, cap });
+        }
+    }
+}
+
+impl super::peer::Peer {
+    fn forgive(&mut self, asked: Outstanding) {
+        if self.forgiven.len() == FORGIVEN {
+            self.forgiven.pop_front();
+        }
+        self.forgiven.push_back((asked.from, asked.to));
+    }
+}
+
+fn consecutive(blocks: &[HashedBlock]) -> bool {
+    blocks.windows(2).all(|pair| pair[0].link.height.checked_add(1) == Some(pair[1].link.height))
+}
+
+fn linked_prefix(blocks: &[HashedBlock]) -> usize {
+    let breaks = blocks.windows(2).position(|pair| pair[1].link.prev_hash != pair[0].link.hash);
+    breaks.map_or(blocks.len(), |at| at + 1)
+}
+
+fn described(blocks: &[HashedBlock]) -> String {
+    let height = |block: Option<&HashedBlock>| -> Height { block.map_or(0, |block| block.link.height) };
+    match blocks.len() {
+        0 => "none".into(),
+        n => format!("{n} from {} to {}", height(blocks.first()), height(blocks.last())),
+    }
+}

@@ -1,0 +1,57 @@
+use std::time::Duration;
+
+use super::core::{Action, Core};
+use crate::sync::ConnId;
+use crate::types::Height;
+
+/// Ranges served to one peer that are remembered; what is older is forgotten, and may be asked again at once.
+const SERVED_RANGES: usize = 64;
+
+impl Core {
+    /// A peer asks for blocks: answered in its turn, one at a time for each peer.
+    pub(super) fn blocks_asked(&mut self, now: Duration, conn: ConnId, from: Height, to: Height) {
+        let limits = self.config.limits.clone();
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let to = to.min(from.saturating_add(limits.get_blocks_count - 1));
+        if peer.serving.queue.len() >= limits.get_blocks_queue {
+            let (label, host) = (peer.label(), peer.host.clone());
+            if let Some(more) = self.log.allow(&host, "get_blocks dropped", now) {
+                tracing::info!(peer = %label, more, "get_blocks dropped: {} wait already", limits.get_blocks_queue);
+            }
+            return;
+        }
+        peer.serving.queue.push_back((from, to));
+        self.serve_next(now, conn);
+    }
+
+    /// An answer is in the outbox, or came to nothing.
+    pub(crate) fn served(&mut self, now: Duration, conn: ConnId) {
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.serving.busy = false;
+            peer.last_sent = now;
+            self.serve_next(now, conn);
+        }
+    }
+
+    fn serve_next(&mut self, now: Duration, conn: ConnId) {
+        let memory = self.config.limits.served_range_memory;
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        if peer.serving.busy || peer.closing {
+            return;
+        }
+        let Some(range) = peer.serving.queue.pop_front() else { return };
+        let serving = &mut peer.serving;
+        while serving.served.front().is_some_and(|(_, when)| *when + memory <= now) {
+            serving.served.pop_front();
+        }
+        // Only who asks for the very same again waits: an honest sync at full speed never does.
+        let again = serving.served.iter().rev().find(|(served, _)| *served == range).map(|(_, when)| *when);
+        let after = again.map_or(Duration::ZERO, |when| (when + memory).saturating_sub(now));
+        if serving.served.len() == SERVED_RANGES {
+            serving.served.pop_front();
+        }
+        serving.served.push_back((range, now + after));
+        serving.busy = true;
+        self.push(Action::Serve { conn, from: range.0, to: range.1, after });
+    }
+}

@@ -1,0 +1,216 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, mpsc, watch};
+
+use super::{NodeEvent, NodeHandle};
+use crate::chain::{Chain, ChainError, ChainHandle};
+use crate::codec::Codec;
+use crate::engine::{Core, CoreConfig, Driver, DriverParts, NodeLink};
+use crate::env::Env;
+use crate::executor::Executor;
+use crate::executor::accounts::AccountExecutor;
+use crate::limits::Limits;
+use crate::peers::peers_file::{self, PeersFileError};
+use crate::store::ChainStore;
+use crate::store::memory::MemoryStore;
+use crate::sync::SyncStrategy;
+use crate::sync::batch::BatchSync;
+use crate::transport::{Endpoint, Listener, Transport, TransportError};
+use crate::types::Genesis;
+
+/// Requests from handles that may wait for the engine.
+const COMMANDS: usize = 64;
+/// Events that a slow listener may be behind.
+const EVENTS: usize = 1024;
+
+/// Puts a node together.
+///
+/// The genesis is required; all else has a default: no link, a [`MemoryStore`], the [`AccountExecutor`], [`BatchSync`],
+/// no peers, and [`Limits::for_network`].
+#[derive(Debug)]
+#[must_use = "a node runs only once it is started"]
+pub struct NodeBuilder {
+    genesis: Genesis,
+    links: Vec<(NodeLink, Option<Endpoint>)>,
+    store: Arc<dyn ChainStore>,
+    executor: Arc<dyn Executor>,
+    sync: Box<dyn SyncStrategy>,
+    limits: Limits,
+    peers: Vec<Endpoint>,
+    peers_file: Option<PathBuf>,
+    env: Option<Env>,
+}
+
+/// A node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The chain cannot be opened.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// A link cannot listen.
+    #[error(transparent)]
+    Listen(#[from] TransportError),
+    /// `peers.json` cannot be read or set aside.
+    #[error(transparent)]
+    PeersFile(#[from] PeersFileError),
+    /// The operating system gives no threads or randomness.
+    #[error("the operating system gives no threads or no randomness: {0}")]
+    Env(#[source] std::io::Error),
+}
+
+impl NodeBuilder {
+    /// A node of this genesis' network.
+    pub fn new(genesis: Genesis) -> Self {
+        let limits = Limits::for_network(&genesis.network);
+        Self {
+            genesis,
+            links: Vec::new(),
+            store: Arc::new(MemoryStore::default()),
+            executor: Arc::new(AccountExecutor),
+            sync: Box::new(BatchSync::default()),
+            limits,
+            peers: Vec::new(),
+            peers_file: None,
+            env: None,
+        }
+    }
+
+    /// Talks to peers over this transport in this codec, and listens at this address (`host:port`; port 0 takes a free
+    /// one). May be called several times. Peers are dialled over the first link.
+    pub fn link(mut self, transport: impl Transport, codec: impl Codec, listen: impl Into<String>) -> Self {
+        let link = NodeLink { transport: Arc::new(transport), codec: Arc::new(codec) };
+        self.links.push((link, Some(Endpoint::new(listen))));
+        self
+    }
+
+    /// Like [`link`](Self::link), but only dials.
+    pub fn dial_link(mut self, transport: impl Transport, codec: impl Codec) -> Self {
+        self.links.push((NodeLink { transport: Arc::new(transport), codec: Arc::new(codec) }, None));
+        self
+    }
+
+    /// Where the chain is kept. Default: a [`MemoryStore`].
+    pub fn store(mut self, store: impl ChainStore) -> Self {
+        self.store = Arc::new(store);
+        self
+    }
+
+    /// What blocks do to the state. Default: the [`AccountExecutor`].
+    pub fn executor(mut self, executor: impl Executor) -> Self {
+        self.executor = Arc::new(executor);
+        self
+    }
+
+    /// What is asked of whom. Default: [`BatchSync`] with [`RollbackOne`](crate::sync::fork::RollbackOne).
+    pub fn sync(mut self, sync: impl SyncStrategy) -> Self {
+        self.sync = Box::new(sync);
+        self
+    }
+
+    /// Peers to dial, for ever. Default: none.
+    pub fn peers(mut self, peers: impl IntoIterator<Item = Endpoint>) -> Self {
+        self.peers.extend(peers);
+        self
+    }
+
+    /// Where known peers are kept over a restart. Default: nowhere.
+    pub fn peers_file(mut self, path: impl AsRef<Path>) -> Self {
+        self.peers_file = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// The bounds. Default: [`Limits::for_network`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Clocks, randomness and threads. Default: the operating system's.
+    pub fn env(mut self, env: Env) -> Self {
+        self.env = Some(env);
+        self
+    }
+
+    /// Opens the chain, starts to listen and to dial. Not cancel-safe: dropped, a part may have started.
+    ///
+    /// # Errors
+    /// The chain cannot be opened, an address is taken, or `peers.json` cannot be read.
+    pub async fn start(self) -> Result<NodeHandle, StartError> {
+        let env = match self.env {
+            Some(env) => env,
+            None => Env::system().map_err(StartError::Env)?,
+        };
+        let limits = Arc::new(self.limits);
+        let genesis = Arc::new(self.genesis);
+        let saved = saved_peers(self.peers_file.as_deref(), &limits)?;
+        let chain = Chain::open(Arc::clone(&genesis), Arc::clone(&self.store), self.executor, env.clone()).await?;
+
+        let mut links = Vec::new();
+        let mut listeners: Vec<(usize, Box<dyn Listener>)> = Vec::new();
+        for (at, (link, listen)) in self.links.into_iter().enumerate() {
+            if let Some(listen) = listen {
+                listeners.push((at, link.transport.listen(&listen).await?));
+            }
+            links.push(link);
+        }
+        let listening: Arc<[Endpoint]> = listeners.iter().map(|(_, listener)| listener.local()).collect();
+        for endpoint in listening.iter() {
+            tracing::info!(address = %endpoint, "listening");
+        }
+
+        let verifier = chain.verifier().clone();
+        let (node_id, p2p_port) = own_name(&listening);
+        let config = CoreConfig {
+            limits: Arc::clone(&limits),
+            keys: chain.keys(),
+            store: Arc::clone(&self.store),
+            node_id,
+            p2p_port,
+            features: Vec::new(),
+            tip: chain.tip(),
+            genesis_hash: chain.genesis_hash(),
+            seed: env.seed,
+            verifier: verifier.clone(),
+        };
+        let core = Core::new(config, self.sync);
+        let (commands, commands_in) = mpsc::channel(COMMANDS);
+        let (status, status_out) = watch::channel(core.status());
+        let (events, _) = broadcast::channel::<NodeEvent>(EVENTS);
+        let driver = Driver::new(DriverParts {
+            core,
+            env,
+            limits,
+            links,
+            listeners,
+            chain: ChainHandle::spawn(chain),
+            store: Arc::clone(&self.store),
+            hasher: verifier.hasher().clone(),
+            peers_file: self.peers_file,
+            commands: commands_in,
+            status,
+            events: events.clone(),
+        });
+        tokio::spawn(driver.run(self.peers, saved));
+        Ok(NodeHandle { commands, status: status_out, events, store: self.store, genesis, listening })
+    }
+}
+
+/// The addresses of an earlier run.
+fn saved_peers(path: Option<&Path>, limits: &Limits) -> Result<Vec<Endpoint>, PeersFileError> {
+    let Some(path) = path else { return Ok(Vec::new()) };
+    let saved = peers_file::read(path, limits)?;
+    for warning in &saved.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(saved.peers)
+}
+
+/// What we call ourselves: `0.0.0.0` tells a peer to take the address that it sees (protocol.md section 2), and a v6
+/// address would break a v1 peer.
+fn own_name(listening: &[Endpoint]) -> (String, u16) {
+    let first = listening.first().and_then(|endpoint| endpoint.host_port().ok());
+    let (host, port) = first.unwrap_or(("0.0.0.0", 0));
+    let host = if host.contains(':') { "0.0.0.0" } else { host };
+    (format!("{host}:{port}"), port)
+}

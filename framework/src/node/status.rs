@@ -1,0 +1,44 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::engine::Figures;
+use crate::sync::Mode;
+use crate::types::{Hash32, Height, Tip};
+
+/// How a node stands, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// SYNCING or SYNCED (protocol.md section 1).
+    pub mode: Mode,
+    /// The last applied block.
+    pub tip: Option<Tip>,
+    /// The hash of block 0.
+    pub genesis_hash: Option<Hash32>,
+    /// The highest height that a peer claims and that is not yet reached or refuted.
+    pub target: Option<Height>,
+    /// Peers whose handshake is done.
+    pub peers: usize,
+    /// Whether a handshake was ever done.
+    pub reached_anyone: bool,
+    /// Whether there is anybody to dial or connected.
+    pub knows_peers: bool,
+    /// Why dials failed, by address: at most 64.
+    pub failed_dials: BTreeMap<String, String>,
+    /// Transactions in the pool.
+    pub pool: usize,
+    /// Blocks rolled back since the start, those put back included.
+    pub rolled_back: u64,
+    /// What was done since the start.
+    pub figures: Figures,
+    /// The last refusal or fault that an operator may want to know.
+    pub last_error: Option<String>,
+    /// Why the node cannot go on; set once.
+    pub fatal: Option<String>,
+}
+
+impl NodeStatus {
+    /// The time from the first `get_blocks` to the last durable commit; `None` where either did not happen.
+    pub fn sync_time(&self) -> Option<Duration> {
+        Some(self.figures.last_commit?.saturating_sub(self.figures.first_request?))
+    }
+}

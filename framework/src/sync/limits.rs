@@ -1,0 +1,96 @@
+//! The numbers of a sync, in one place.
+
+use std::time::Duration;
+
+/// The most blocks that one request may ask for (protocol.md section 1).
+pub const MAX_REQUEST_BLOCKS: u64 = 500;
+
+/// What a sync allows itself and others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncLimits {
+    /// Blocks that may wait, those under import included.
+    pub window_blocks: u64,
+    /// Their bytes. The range right above the tip is asked for whatever waits, since nothing else goes on without it.
+    pub window_bytes: usize,
+    /// The size at which an answer is aimed, in bytes: what a peer serves at most.
+    pub answer_bytes: usize,
+    /// The first range for a peer with features, in blocks, while no block's size is known.
+    pub first_range: u64,
+    /// The first range for a legacy peer: it sends all that it is asked for in one line, however long.
+    pub first_range_legacy: u64,
+    /// The smallest range into which the window is cut so that all peers have a share, in blocks.
+    pub least_share: u64,
+    /// How long a peer with features may take for an answer.
+    pub timeout: Duration,
+    /// How long a legacy peer may take: applying 500 blocks keeps it busy for 33 s.
+    pub timeout_legacy: Duration,
+    /// After how long another peer is asked for a range as well.
+    pub stall: Duration,
+    /// After how long without a linking block a claim closes.
+    pub claim_patience: Duration,
+    /// The same for a legacy peer that has delivered before: it may be busy, but all liars together delay SYNCED by no more than [`Self::no_progress`].
+    pub claim_patience_legacy: Duration,
+    /// After how long without an imported block no claim holds back SYNCED any more.
+    pub no_progress: Duration,
+    /// For how long all dials must have failed before a node counts as alone.
+    pub alone: Duration,
+    /// How many empty answers in a row close a claim.
+    pub empty_answers: u8,
+    /// How many other failures in a row close a claim.
+    pub failures: u8,
+    /// The wait after an empty answer.
+    pub empty_pause: Duration,
+    /// The wait after the first failure of a peer; it doubles with each.
+    pub failure_pause: Duration,
+    /// The wait before a peer is asked again whose claim was closed for not delivering.
+    pub distrust_pause: Duration,
+    /// How often, while SYNCED, one of the peers that say nothing of their progress is asked for what is above our tip.
+    pub probe_interval: Duration,
+    /// How many blocks at once a peer must deliver, after its claim was closed for not delivering, for its claims to count again.
+    pub regained_trust: u64,
+    /// The wait after a block from the future.
+    pub future_pause: Duration,
+    /// The wait after a failure of our own store.
+    pub local_pause: Duration,
+    /// For how long a peer is not asked again for a block whose body or proposer was refused.
+    pub refused_pause: Duration,
+    /// How long the search for a branching point may take with a peer with features.
+    pub search: Duration,
+    /// The same with a legacy peer.
+    pub search_legacy: Duration,
+    /// How many branching points a peer's branches may be tried at, per connection.
+    pub fork_tries: usize,
+}
+
+impl Default for SyncLimits {
+    fn default() -> Self {
+        Self {
+            window_blocks: 2000,
+            window_bytes: 16 << 20,
+            answer_bytes: 1 << 20,
+            first_range: 128,
+            first_range_legacy: 64,
+            least_share: 16,
+            timeout: Duration::from_secs(20),
+            timeout_legacy: Duration::from_secs(60),
+            stall: Duration::from_secs(3),
+            claim_patience: Duration::from_secs(10),
+            claim_patience_legacy: Duration::from_secs(25),
+            no_progress: Duration::from_secs(30),
+            alone: Duration::from_secs(10),
+            empty_answers: 3,
+            failures: 3,
+            empty_pause: Duration::from_millis(500),
+            failure_pause: Duration::from_secs(1),
+            distrust_pause: Duration::from_secs(10),
+            probe_interval: Duration::from_secs(15),
+            regained_trust: 8,
+            future_pause: Duration::from_secs(5),
+            local_pause: Duration::from_secs(10),
+            refused_pause: Duration::from_secs(60),
+            search: Duration::from_secs(60),
+            search_legacy: Duration::from_secs(600),
+            fork_tries: 16,
+        }
+    }
+}

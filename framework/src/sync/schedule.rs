@@ -1,0 +1,187 @@
+//! Whom to ask for what, and when to look again.
+
+use std::time::Duration;
+
+use super::batch::{Asked, BatchSync, Purpose};
+use super::claim::Peer;
+use super::fork::ForkRule;
+use super::ranges::{Span, first_gap};
+use super::sizing::range_for;
+use super::{ConnId, Mode, SyncAction};
+use crate::types::Height;
+
+impl<F: ForkRule> BatchSync<F> {
+    /// Gives every free peer with an open claim something to do: the lowest blocks that nobody was asked for, else those that somebody
+    /// is late with; and to a peer that was not yet asked for what it claims, a small part of the latter at once, so that all claims are probed in parallel.
+    pub(super) fn schedule(&mut self) {
+        let Some(next) = self.next_height() else { return };
+        let mut free: Vec<(bool, bool, ConnId)> = self
+            .peers
+            .iter()
+            .filter(|&(&id, peer)| self.is_free(id, peer, next))
+            .map(|(&id, peer)| (!peer.proven, peer.legacy, id))
+            .collect();
+        free.sort_unstable();
+        for (_, _, id) in free {
+            let Some(peer) = self.peers.get(&id) else { continue };
+            let allowed = peer.best.unwrap_or(0).min(peer.allowed(self.now).unwrap_or(0));
+            let len = range_for(&self.limits, peer.legacy, &peer.sizing, &self.seen);
+            let probed = peer.probed;
+            if let Some(gap) = self.gap(next, allowed) {
+                let to = gap.to.min(gap.from.saturating_add(len.min(self.share()) - 1));
+                if self.fits(next, Span { from: gap.from, to }) {
+                    self.ask(id, Span { from: gap.from, to }, Purpose::Range);
+                    continue;
+                }
+            }
+            if let Some(late) = self.late(next, allowed, probed) {
+                let len = if probed { len } else { len.min(self.limits.least_share) };
+                let to = late.to.min(allowed).min(late.from.saturating_add(len.max(1) - 1));
+                self.ask(id, Span { from: late.from, to }, Purpose::Range);
+            }
+        }
+    }
+
+    /// Now and then asks one of the peers that would not tell of their progress, or could not show it in time, for what is above our tip.
+    pub(super) fn probe(&mut self) {
+        if self.mode != Mode::Synced || self.now < self.next_probe || self.session.is_some() {
+            return;
+        }
+        let Some(next) = self.next_height() else { return };
+        let worth = |id: ConnId| self.peers.get(&id).is_some_and(|peer| self.is_worth_a_probe(peer, next));
+        let ids: Vec<ConnId> = self.peers.keys().copied().filter(|&id| worth(id)).collect();
+        let after = ids.iter().find(|&&id| self.last_probed.is_none_or(|last| id > last));
+        let Some(&id) = after.or(ids.first()) else { return };
+        let Some(peer) = self.peers.get(&id) else { return };
+        let len = range_for(&self.limits, peer.legacy, &peer.sizing, &self.seen);
+        let claimed = peer.best.filter(|&best| best >= next).unwrap_or(Height::MAX);
+        let to = claimed.min(peer.allowed(self.now).unwrap_or(next)).min(next.saturating_add(len - 1));
+        self.ask(id, Span { from: next, to: to.max(next) }, Purpose::Probe);
+        self.last_probed = Some(id);
+        self.next_probe = self.now.saturating_add(self.limits.probe_interval);
+    }
+
+    /// Sends a request. The peer must be free.
+    pub(super) fn ask(&mut self, id: ConnId, span: Span, purpose: Purpose) {
+        let request = self.new_request();
+        let (limits, now) = (&self.limits, self.now);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let timeout = match purpose {
+            // With a search under way everything else of this peer waits, so its patience is that of a claim.
+            Purpose::Fork if !peer.legacy => limits.claim_patience,
+            _ => peer.timeout(limits),
+        };
+        peer.request = Some(request);
+        if purpose == Purpose::Range {
+            peer.probed = true;
+            peer.waiting = peer.waiting.or(Some(now));
+        }
+        self.requests.insert(request, Asked { peer: id, from: span.from, to: span.to, at: now, purpose });
+        self.actions.push_back(SyncAction::Request { peer: id, request, from: span.from, to: span.to, timeout });
+    }
+
+    /// The times at which something is to be done, past ones among them.
+    pub(super) fn deadlines(&self) -> Vec<Duration> {
+        let mut at = vec![self.paused_until];
+        at.extend(self.session_deadline());
+        let idle = self.peers.iter().any(|(_, peer)| peer.is_open() && peer.request.is_none());
+        if idle {
+            let late = self.requests.values().filter(|asked| asked.purpose == Purpose::Range);
+            at.extend(late.map(|asked| asked.at.saturating_add(self.limits.stall)));
+        }
+        for peer in self.peers.values().filter(|peer| peer.is_open()) {
+            at.extend(peer.patience_ends(&self.limits));
+            at.push(peer.not_before);
+            if peer.off_branch {
+                at.push(peer.forks.not_before);
+            }
+        }
+        if self.mode == Mode::Syncing && self.peers.values().any(Peer::counts) {
+            at.extend(self.progress.map(|last| last.saturating_add(self.limits.no_progress)));
+        }
+        at.extend(
+            self.peers
+                .values()
+                .filter_map(|peer| peer.refused)
+                .map(|(_, until)| until)
+                .filter(|&at| at < Duration::MAX),
+        );
+        if self.mode == Mode::Synced {
+            let next = self.next_height();
+            let mut ready = self
+                .peers
+                .values()
+                .filter(|peer| next.is_some_and(|next| self.may_probe(peer, next)))
+                .map(|peer| peer.not_before);
+            at.extend(ready.by_ref().min().map(|first| first.max(self.next_probe)));
+        }
+        at
+    }
+
+    fn is_free(&self, id: ConnId, peer: &Peer, next: Height) -> bool {
+        peer.is_open()
+            && peer.request.is_none()
+            && !peer.guilty
+            && !peer.off_branch
+            && peer.not_before <= self.now
+            && peer.has(next)
+            && peer.allowed(self.now).is_some_and(|allowed| allowed >= next)
+            && self.session.as_ref().is_none_or(|session| session.peer != id)
+    }
+
+    fn may_probe(&self, peer: &Peer, next: Height) -> bool {
+        (peer.legacy || peer.has(next))
+            && !peer.is_open()
+            && !peer.guilty
+            && peer.request.is_none()
+            && peer.allowed(self.now).is_some_and(|allowed| allowed >= next)
+    }
+
+    fn is_worth_a_probe(&self, peer: &Peer, next: Height) -> bool {
+        self.may_probe(peer, next) && peer.not_before <= self.now
+    }
+
+    /// The most blocks of a range, so that everybody who can help has a share of the window.
+    fn share(&self) -> u64 {
+        let helpers = self.peers.values().filter(|peer| peer.is_open() && !peer.off_branch).count();
+        let helpers = u64::try_from(helpers).unwrap_or(u64::MAX).max(1);
+        (self.limits.window_blocks / helpers).max(self.limits.least_share).max(1)
+    }
+
+    /// The lowest blocks up to `last` within the window that nobody was asked for.
+    fn gap(&self, next: Height, last: Height) -> Option<Span> {
+        let base = self.tip.map_or(0, |tip| tip.height);
+        let to = last.min(base.saturating_add(self.limits.window_blocks));
+        if to < next {
+            return None;
+        }
+        let asked = self.requests.values().filter(|asked| asked.purpose == Purpose::Range);
+        let asked = asked.map(|asked| Span { from: asked.from, to: asked.to });
+        let mut covered: Vec<Span> = asked.chain(self.buffer.spans()).collect();
+        covered.sort_unstable();
+        first_gap(&covered, Span { from: next, to })
+    }
+
+    /// Whether there is room for these blocks. There always is for those that everything else waits for.
+    fn fits(&self, next: Height, span: Span) -> bool {
+        if span.from == next && self.importing.is_empty() {
+            return true;
+        }
+        let asked = self.requests.values().map(|asked| self.seen.estimate((asked.to - asked.from).saturating_add(1)));
+        let held = asked.fold(self.held_bytes(), usize::saturating_add);
+        held.saturating_add(self.seen.estimate((span.to - span.from).saturating_add(1))) <= self.limits.window_bytes
+    }
+
+    /// The lowest blocks that somebody is late with; any that were asked for where the peer in question was never `probed`.
+    fn late(&self, next: Height, last: Height, probed: bool) -> Option<Span> {
+        let asked = || self.requests.values().filter(|asked| asked.purpose == Purpose::Range);
+        let in_time = asked().filter(|asked| probed && asked.at.saturating_add(self.limits.stall) > self.now);
+        let in_time = in_time.map(|asked| Span { from: asked.from, to: asked.to });
+        let mut covered: Vec<Span> = in_time.chain(self.buffer.spans()).collect();
+        covered.sort_unstable();
+        let open = (last >= next).then_some(Span { from: next, to: last })?;
+        let gap = first_gap(&covered, open)?;
+        let late = asked().find(|asked| asked.from <= gap.from && gap.from <= asked.to)?;
+        Some(Span { from: gap.from, to: gap.to.min(late.to) })
+    }
+}

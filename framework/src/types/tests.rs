@@ -1,0 +1,255 @@
+//! What decoding keeps and what it refuses.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::encoding::{BlockDecodeError, decode_block, decode_transaction, encode_block, encode_transaction};
+use super::*;
+
+/// The blocks of the reference's chains, and of every candidate that decodes, as JSON.
+fn vector_blocks() -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Candidate {
+        block: Box<RawValue>,
+    }
+    let read = |file: &str| {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/computechain-v1").join(file);
+        std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    let mut blocks = Vec::new();
+    for file in ["mainline/blocks.jsonl.gz", "fork/blocks.jsonl.gz", "fork/branch.jsonl.gz"] {
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&read(file)[..]).read_to_string(&mut text).unwrap();
+        blocks.extend(text.lines().map(str::to_owned));
+    }
+    let candidates = String::from_utf8(read("fork/candidates-at-61.jsonl")).unwrap();
+    for line in candidates.lines() {
+        let block = serde_json::from_str::<Candidate>(line).unwrap().block.get().to_owned();
+        if serde_json::from_str::<Block>(&block).is_ok() {
+            blocks.push(block);
+        }
+    }
+    blocks
+}
+
+fn transaction() -> Transaction {
+    serde_json::from_str(
+        r#"{"tx_type":"TRANSFER","from_address":"cpc1dd4z9ed3whrqsy24aq4syfwgycdm8v22f6sgry","amount":7,"nonce":0}"#,
+    )
+    .unwrap()
+}
+
+#[test]
+fn json_and_binary_keep_every_block_of_the_vectors() {
+    let blocks = vector_blocks();
+    assert!(blocks.len() > 1500, "{} blocks", blocks.len());
+    for json in blocks {
+        let block: Block = serde_json::from_str(&json).unwrap();
+        let bytes = encode_block(&block);
+        assert_eq!(decode_block(&bytes).as_ref(), Ok(&block), "{json}");
+        let written = serde_json::to_string(&block).unwrap();
+        assert_eq!(serde_json::from_str::<Block>(&written).unwrap(), block, "{json}");
+        assert!(!written.contains('\n'));
+    }
+}
+
+#[test]
+fn the_json_of_a_block_of_the_reference_is_written_as_it_was_read() {
+    for json in vector_blocks().into_iter().take(1210) {
+        let block: Block = serde_json::from_str(&json).unwrap();
+        assert_eq!(serde_json::to_string(&block).unwrap(), json);
+    }
+}
+
+#[test]
+fn trailing_bytes_are_refused() {
+    let mut bytes = encode_transaction(&transaction());
+    assert_eq!(decode_transaction(&bytes), Ok(transaction()));
+    bytes.push(0);
+    assert_eq!(decode_transaction(&bytes), Err(BlockDecodeError::Trailing(1)));
+}
+
+#[test]
+fn every_cut_of_an_encoding_is_refused() {
+    let bytes = encode_transaction(&transaction());
+    for end in 0..bytes.len() {
+        assert!(decode_transaction(&bytes[..end]).is_err(), "cut to {end} bytes");
+    }
+}
+
+#[test]
+fn another_version_is_refused_by_number() {
+    let mut bytes = encode_transaction(&transaction());
+    bytes[0] = 9;
+    assert_eq!(decode_transaction(&bytes), Err(BlockDecodeError::Version { found: 9 }));
+    assert_eq!(decode_transaction(&[]), Err(BlockDecodeError::Empty));
+}
+
+#[test]
+fn an_integer_with_superfluous_bytes_is_refused() {
+    let bytes = encode_transaction(&transaction());
+    // Version, type, length of the address and its 21 bytes, no recipient, then the amount 7.
+    let amount = 1 + 1 + 1 + 21 + 1;
+    assert_eq!(bytes[amount], 7);
+    let padded = [&bytes[..amount], &[0x87, 0], &bytes[amount + 1..]].concat();
+    assert_eq!(decode_transaction(&padded), Err(BlockDecodeError::NotCanonical));
+}
+
+#[test]
+fn a_length_beyond_the_bytes_left_is_refused_without_reserving_memory() {
+    let block: Block = serde_json::from_str(&vector_blocks()[0]).unwrap();
+    let bytes = encode_block(&Block { txs: Vec::new(), ..block });
+    let mut refused = 0;
+    for at in 1..bytes.len() {
+        let bomb = [&bytes[..at], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], &bytes[at + 1..]].concat();
+        refused += usize::from(decode_block(&bomb).is_err());
+    }
+    assert!(refused > 0);
+}
+
+#[test]
+fn each_text_has_one_binary_form() {
+    let binary = |value: &[u8]| postcard::to_stdvec(&value).unwrap();
+    let text = b"\0cpc1dd4z9ed3whrqsy24aq4syfwgycdm8v22f6sgry";
+    assert!(postcard::from_bytes::<Address>(&binary(text)).is_err(), "a bech32 address as text");
+    assert!(postcard::from_bytes::<Address>(&binary(b"")).is_err(), "no form");
+    assert!(postcard::from_bytes::<Address>(&binary(&[3; 21])).is_err(), "an unknown form");
+    assert!(postcard::from_bytes::<Address>(&binary(&[1; 20])).is_err(), "19 bytes");
+    assert!(postcard::from_bytes::<Address>(&binary(b"\0anything")).is_ok());
+
+    let hex = |tag: u8, value: &[u8]| postcard::to_stdvec(&(tag, value)).unwrap();
+    assert!(postcard::from_bytes::<HexText>(&hex(1, b"0aff")).is_err(), "canonical text as text");
+    assert!(postcard::from_bytes::<HexText>(&hex(0, b"")).is_err(), "the empty text as bytes");
+    assert!(postcard::from_bytes::<HexText>(&hex(2, b"x")).is_err(), "an unknown form");
+    assert_eq!(postcard::from_bytes::<HexText>(&hex(1, b"0AFF")).unwrap().text(), "0AFF");
+
+    let large = |digits: &str| postcard::to_stdvec(&(2u8, digits)).unwrap();
+    assert!(postcard::from_bytes::<Quantity>(&large("5")).is_err(), "a small number as digits");
+    assert!(postcard::from_bytes::<Quantity>(&large(&"9".repeat(4300))).is_ok());
+    assert!(postcard::from_bytes::<Quantity>(&large(&"9".repeat(4301))).is_err(), "too many digits");
+
+    let payload = |json: &str| postcard::from_bytes::<Payload>(&postcard::to_stdvec(json).unwrap());
+    assert!(payload("{}").is_err(), "the empty payload as text");
+    assert!(payload("{\n}").is_err(), "two lines");
+    assert!(payload(" {\"a\":1}").is_err(), "white space before it");
+    assert!(payload("[]").is_err() && payload("{").is_err() && payload("null").is_err(), "no object");
+    assert!(payload("{\"a\":1}").is_ok());
+}
+
+#[test]
+fn errors_name_the_field() {
+    let read = |field: &str, value: &str| {
+        let mut json: serde_json::Value = serde_json::to_value(transaction()).unwrap();
+        json[field] = serde_json::from_str(value).unwrap();
+        serde_json::from_str::<Transaction>(&json.to_string()).unwrap_err().to_string()
+    };
+    for (field, value) in
+        [("amount", "-5"), ("amount", "1.5"), ("amount", "\"x\""), ("fee", "-1"), ("nonce", "-1"), ("gas_price", "-1")]
+    {
+        let error = read(field, value);
+        assert!(error.contains(field), "{field} = {value}: {error}");
+    }
+    assert!(read("payload", "null").contains("payload"), "{}", read("payload", "null"));
+}
+
+#[test]
+fn numbers_beyond_64_bits_survive_json() {
+    let huge = "1".to_owned() + &"0".repeat(60);
+    let json = format!(
+        r#"{{"tx_type":"TRANSFER","from_address":"a","amount":{max},"nonce":1,"fee":{huge},"gas_price":{max},"gas_limit":{huge}}}"#,
+        max = u128::MAX
+    );
+    let tx: Transaction = serde_json::from_str(&json).unwrap();
+    assert_eq!((tx.amount, tx.gas_price), (u128::MAX, u128::MAX));
+    assert_eq!(tx.fee.to_string(), huge);
+    let written = serde_json::to_string(&tx).unwrap();
+    assert_eq!(serde_json::from_str::<Transaction>(&written).unwrap(), tx);
+    assert!(serde_json::from_str::<Transaction>(&json.replace(&u128::MAX.to_string(), &huge)).is_err());
+}
+
+#[test]
+fn quantities_compare_as_numbers() {
+    let quantity = |digits: &str| Quantity::from_digits(digits).unwrap();
+    let ascending =
+        ["0", "9", "10", "340282366920938463463374607431768211455", "340282366920938463463374607431768211456"];
+    let huge = "9".repeat(60);
+    let ascending: Vec<_> = ascending.into_iter().chain([huge.as_str()]).map(quantity).collect();
+    assert!(ascending.is_sorted());
+    assert!(ascending[5] > u128::MAX && ascending[1] < 10 && ascending[2] == 10);
+    assert!(["", "-1", "+1", "01", "1.0", "1e3", " 1"].into_iter().all(|text| Quantity::from_digits(text).is_none()));
+}
+
+fn any_hex_text() -> impl Strategy<Value = HexText> {
+    prop_oneof!["([0-9a-f]{2}){0,40}", "[0-9a-fA-F ]{0,20}", ".{0,12}"].prop_map(|text| HexText::new(&text))
+}
+
+fn any_address() -> impl Strategy<Value = Address> {
+    let bech32 =
+        |prefix: &'static str| any::<[u8; 20]>().prop_map(move |bytes| Address::bech32(prefix, &bytes).unwrap());
+    prop_oneof![bech32("cpc"), bech32("cpcvalcons"), bech32("other"), ".{0,20}".prop_map(Address::from)]
+}
+
+fn any_quantity() -> impl Strategy<Value = Quantity> {
+    prop_oneof![
+        any::<u128>().prop_map(Quantity::from),
+        "[1-9][0-9]{0,80}".prop_map(|digits| Quantity::from_digits(&digits).unwrap()),
+    ]
+}
+
+fn any_payload() -> impl Strategy<Value = Payload> {
+    prop_oneof![
+        Just(Payload::default()),
+        ("\\PC{0,10}", any::<i64>())
+            .prop_map(|(name, n)| Payload::new(&serde_json::json!({ name: [n, null] }).to_string()).unwrap()),
+        "[ \t\r\n]{0,3}".prop_map(|space| Payload::new(&format!("{{{space}\"a\"{space}:{space}[1]}}")).unwrap()),
+    ]
+}
+
+prop_compose! {
+    fn any_transaction()(
+        tx_type in prop::sample::select(vec![
+            TxType::Transfer, TxType::Stake, TxType::SubmitResult, TxType::Unstake, TxType::PocReward,
+        ]),
+        from_address in any_address(),
+        to_address in prop::option::of(any_address()),
+        (amount, gas_price, nonce) in any::<(u128, u128, u64)>(),
+        (fee, gas_limit) in (any_quantity(), any_quantity()),
+        (signature, pub_key) in (any_hex_text(), any_hex_text()),
+        payload in any_payload(),
+    ) -> Transaction {
+        Transaction {
+            tx_type, from_address, to_address, amount, fee, nonce, signature, pub_key, payload, gas_price, gas_limit,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_transaction_survives_both_encodings(tx in any_transaction()) {
+        let bytes = encode_transaction(&tx);
+        prop_assert_eq!(&decode_transaction(&bytes).unwrap(), &tx);
+        let json = serde_json::to_string(&tx).unwrap();
+        prop_assert!(!json.contains(['\n', '\r']));
+        prop_assert_eq!(&serde_json::from_str::<Transaction>(&json).unwrap(), &tx);
+    }
+
+    #[test]
+    fn what_decodes_encodes_to_the_same_bytes(tx in any_transaction(), at in any::<prop::sample::Index>(), byte: u8) {
+        let mut bytes = encode_transaction(&tx);
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Ok(other) = decode_transaction(&bytes) {
+            prop_assert_eq!(encode_transaction(&other), bytes);
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = decode_block(&[&[1], &bytes[..]].concat());
+        let _ = serde_json::from_slice::<Block>(&bytes);
+    }
+}

@@ -1,0 +1,44 @@
+//! What the commands do.
+
+use std::future::Future;
+
+use crate::args::{Cli, Command};
+use crate::datadir::Datadir;
+use crate::{CliError, logging};
+
+mod export;
+mod import;
+mod init;
+mod run;
+mod status;
+mod sync;
+
+/// Does what the command line asks for.
+pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
+    logging::start(&cli)?;
+    let datadir = Datadir::new(cli.datadir);
+    if datadir.root().exists() && !datadir.root().is_dir() {
+        return Err(CliError::failed(format!("--datadir {} is no directory", datadir.root().display())));
+    }
+    match cli.command {
+        Some(Command::Init(args)) => init::init(&datadir, &args),
+        Some(Command::Run(args)) => in_runtime(run::run(&datadir, args.node)),
+        Some(Command::Sync(args)) => in_runtime(sync::sync(&datadir, args)),
+        Some(Command::Import(args)) => in_runtime(import::import(&datadir, args)),
+        Some(Command::Export(args)) => in_runtime(export::export(&datadir, args)),
+        Some(Command::Status(args)) => in_runtime(status::status(&datadir, args)),
+        // `args::parse` puts `run` in.
+        None => Err(CliError::usage("no command")),
+    }
+}
+
+/// Runs a command on all cores, and waits for nothing but the command when it ends.
+fn in_runtime(command: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::caused("cannot start threads", &error))?;
+    let outcome = runtime.block_on(command);
+    runtime.shutdown_background();
+    outcome
+}

@@ -1,0 +1,73 @@
+use cpc_framework::node::NodeStatus;
+use cpc_framework::sync::Mode;
+
+use crate::args::{DEFAULT_P2P_PORT, NodeArgs};
+use crate::console::Progress;
+use crate::datadir::Datadir;
+use crate::signals::Stop;
+use crate::{CliError, engine_glue, init};
+
+/// `cpc-node run`
+pub(super) async fn run(datadir: &Datadir, args: NodeArgs) -> Result<(), CliError> {
+    let mut stop = Stop::listen()?;
+    if !datadir.has_genesis() {
+        make_network(datadir, &args)?;
+    }
+    let listen = format!("{}:{}", args.p2p_host, args.p2p_port.unwrap_or(DEFAULT_P2P_PORT));
+    let node = engine_glue::start_node(datadir, &args, Some(listen)).await?;
+    let mut watch = node.watch();
+    let mut shown = Shown::default();
+    let outcome = loop {
+        let fatal = {
+            let status = watch.borrow_and_update();
+            shown.show(&status);
+            status.fatal.clone()
+        };
+        if let Some(why) = fatal {
+            break Err(CliError::failed(why));
+        }
+        tokio::select! {
+            () = stop.wanted() => break Ok(()),
+            changed = watch.changed() => if changed.is_err() {
+                break Err(CliError::failed("the node stopped by itself"));
+            },
+        }
+    };
+    drop(shown);
+    node.shutdown().await;
+    outcome
+}
+
+/// An empty datadir gets a network of its own, unless the operator meant another one.
+fn make_network(datadir: &Datadir, args: &NodeArgs) -> Result<(), CliError> {
+    if !args.peers.is_empty() || !datadir.is_empty() {
+        return Err(datadir.no_network());
+    }
+    let made = init::new_network(datadir, args.network.network)?;
+    tracing::info!(
+        "{} was empty: made a new network {} ({}) with this node as its validator",
+        datadir.root().display(),
+        made.genesis.network,
+        made.genesis.chain_id
+    );
+    Ok(())
+}
+
+/// What the operator sees of a running node.
+#[derive(Debug, Default)]
+pub(super) struct Shown {
+    progress: Option<Progress>,
+}
+
+impl Shown {
+    /// Shows the progress of a sync while there is one.
+    pub(super) fn show(&mut self, status: &NodeStatus) {
+        let blocks = status.tip.map_or(0, |tip| tip.height + 1);
+        let total = status.target.map(|height| height + 1).filter(|total| *total > blocks);
+        if status.mode == Mode::Syncing && total.is_some() {
+            self.progress.get_or_insert_with(|| Progress::start("syncing")).set(blocks, total);
+        } else {
+            self.progress = None;
+        }
+    }
+}

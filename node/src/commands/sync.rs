@@ -1,0 +1,122 @@
+use std::time::Duration;
+
+use cpc_framework::node::{NodeHandle, NodeStatus};
+use cpc_framework::sync::Mode;
+use cpc_framework::types::{Hash32, Height};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::run::Shown;
+use crate::args::SyncArgs;
+use crate::console::{self, rate};
+use crate::datadir::Datadir;
+use crate::signals::Stop;
+use crate::{CliError, engine_glue};
+
+/// The line that `sync` prints.
+#[derive(Debug, PartialEq, Serialize)]
+struct Figures {
+    /// `None` on an empty chain.
+    height: Option<Height>,
+    tip_hash: Option<Hash32>,
+    blocks: u64,
+    txs: u64,
+    /// From the first request for blocks to the last durable commit.
+    seconds: f64,
+    blocks_per_second: f64,
+    rolled_back: u64,
+}
+
+/// `cpc-node sync`
+pub(super) async fn sync(datadir: &Datadir, args: SyncArgs) -> Result<(), CliError> {
+    let stop = Stop::listen()?;
+    let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
+    let listen = args.node.p2p_port.map(|port| format!("{}:{port}", args.node.p2p_host));
+    // Counted before the node sets a damaged file aside, with a warning of its own.
+    let known = args.node.peers.len() + datadir.peers_known().unwrap_or(0);
+    let node = engine_glue::start_node(datadir, &args.node, listen).await?;
+    let outcome = if known == 0 {
+        Err(CliError::failed("no peer is known: give at least one with --peers HOST:PORT"))
+    } else {
+        until_synced(&node, args.timeout, deadline, stop).await
+    };
+    node.shutdown().await;
+    let line = serde_json::to_string(&outcome?).map_err(|error| CliError::caused("cannot write JSON", &error))?;
+    console::print(&format!("{line}\n"))
+}
+
+/// Waits for the end of the sync.
+async fn until_synced(
+    node: &NodeHandle,
+    timeout: Option<Duration>,
+    deadline: Option<Instant>,
+    mut stop: Stop,
+) -> Result<Figures, CliError> {
+    let mut watch = node.watch();
+    let mut shown = Shown::default();
+    loop {
+        {
+            let status = watch.borrow_and_update();
+            shown.show(&status);
+            if let Some(why) = &status.fatal {
+                return Err(CliError::failed(why));
+            }
+            if status.mode == Mode::Synced {
+                return if status.reached_anyone { Ok(figures(&status)) } else { Err(nobody_reached(&status)) };
+            }
+        }
+        tokio::select! {
+            () = stop.wanted() => return Err(CliError::failed(format!("interrupted: {}", so_far(&watch.borrow())))),
+            () = at(deadline) => {
+                let seconds = timeout.unwrap_or_default().as_secs_f64();
+                return Err(CliError::failed(format!("not synced within {seconds} s: {}", so_far(&watch.borrow()))));
+            }
+            changed = watch.changed() => if changed.is_err() {
+                return Err(CliError::failed("the node stopped by itself"));
+            },
+        }
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn figures(status: &NodeStatus) -> Figures {
+    let seconds = status.sync_time().unwrap_or_default().as_secs_f64();
+    Figures {
+        height: status.tip.map(|tip| tip.height),
+        tip_hash: status.tip.map(|tip| tip.hash),
+        blocks: status.figures.blocks,
+        txs: status.figures.txs,
+        seconds,
+        blocks_per_second: rate(status.figures.blocks, seconds),
+        rolled_back: status.rolled_back,
+    }
+}
+
+/// Who was tried, and why in vain.
+fn nobody_reached(status: &NodeStatus) -> CliError {
+    CliError::failed(format!("no peer could be reached: {}", failed_dials(status)))
+}
+
+fn failed_dials(status: &NodeStatus) -> String {
+    let reasons: Vec<&str> = status.failed_dials.values().map(String::as_str).collect();
+    if reasons.is_empty() { "no dial has ended yet".to_owned() } else { reasons.join("; ") }
+}
+
+/// Where an unfinished sync stands.
+fn so_far(status: &NodeStatus) -> String {
+    let tip =
+        status.tip.map_or_else(|| "the chain is empty".to_owned(), |tip| format!("the chain is at {}", tip.height));
+    let why = match (status.target, &status.last_error) {
+        _ if !status.reached_anyone => format!("no peer was reached: {}", failed_dials(status)),
+        (_, Some(error)) => format!("the last trouble was: {error}"),
+        (Some(target), None) => format!("the best peer claims {target}"),
+        (None, None) => format!("{} peers are connected", status.peers),
+    };
+    format!("{tip}, what came is kept; {why}")
+}

@@ -1,0 +1,153 @@
+//! The terminal: results on stdout, errors and the progress of long work on stderr. Nothing here panics when nobody reads.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::CliError;
+
+/// How often long work says how far it is where there is no terminal to draw a bar on.
+const PLAIN_LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// The bar that is on the screen, which log lines must not tear.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Writes a result to stdout. A reader that went away early has seen what it wanted: that is no error.
+pub(crate) fn print(text: &str) -> Result<(), CliError> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CliError::caused("cannot write to stdout", &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes the one line of an error to stderr.
+pub(crate) fn print_error(error: &CliError) {
+    // Where stderr is gone too, the exit code is all that is left to say.
+    let _ = StderrAroundBar.write_all(format!("cpc-node: {error}\n").as_bytes());
+}
+
+/// Stderr for whole lines: takes the progress bar off the screen while it writes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StderrAroundBar;
+
+impl Write for StderrAroundBar {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let bar = BAR.lock().map_or(None, |bar| bar.clone());
+        match bar {
+            Some(bar) => bar.suspend(|| io::stderr().write_all(line))?,
+            None => io::stderr().write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Shows how far a long piece of work is: a bar on a terminal, a log line now and then elsewhere.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    doing: &'static str,
+    bar: Option<ProgressBar>,
+    started: Instant,
+    said: Instant,
+}
+
+impl Progress {
+    /// Begins to show work that counts blocks. `doing` names it: "syncing".
+    pub(crate) fn start(doing: &'static str) -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            bar.set_prefix(doing);
+            bar.set_style(style(false));
+            bar
+        });
+        if let Ok(mut shown) = BAR.lock() {
+            shown.clone_from(&bar);
+        }
+        let now = Instant::now();
+        Self { doing, bar, started: now, said: now }
+    }
+
+    /// `done` blocks are done of `total`, where that is known.
+    pub(crate) fn set(&mut self, done: u64, total: Option<u64>) {
+        if let Some(bar) = &self.bar {
+            if let Some(total) = total
+                && bar.length() != Some(total)
+            {
+                bar.set_style(style(true));
+                bar.set_length(total);
+            }
+            bar.set_position(done);
+        } else if self.said.elapsed() >= PLAIN_LINE_EVERY {
+            self.said = Instant::now();
+            let seconds = self.started.elapsed().as_secs_f64();
+            let doing = self.doing;
+            let rate = rate(done, seconds);
+            match total {
+                Some(total) => {
+                    tracing::info!(
+                        "{doing}: {done} of {total} blocks, {rate:.0} blocks/s, {} left",
+                        eta(total.saturating_sub(done), rate)
+                    );
+                }
+                None => tracing::info!("{doing}: {done} blocks, {rate:.0} blocks/s"),
+            }
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Ok(mut shown) = BAR.lock() {
+            *shown = None;
+        }
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Blocks per second; 0 where no time has passed.
+#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+pub(crate) fn rate(blocks: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { blocks as f64 / seconds } else { 0.0 }
+}
+
+/// How long `left` blocks take, as text.
+#[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
+fn eta(left: u64, rate: f64) -> String {
+    match Duration::try_from_secs_f64(left as f64 / rate) {
+        Ok(time) => format!("{} s", time.as_secs()),
+        Err(_) => "unknown time".to_owned(),
+    }
+}
+
+fn style(total_known: bool) -> ProgressStyle {
+    let template = if total_known {
+        "{prefix} [{bar:30}] {human_pos}/{human_len} blocks, {per_sec}, {eta} left"
+    } else {
+        "{prefix} {spinner} {human_pos} blocks, {per_sec}"
+    };
+    ProgressStyle::with_template(template)
+        .map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("=> "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_and_estimates_are_defined_at_zero() {
+        assert_eq!(rate(10, 0.0).to_string(), "0");
+        assert_eq!(eta(10, 0.0), "unknown time");
+        assert_eq!(eta(0, 0.0), "unknown time");
+        assert_eq!(eta(30, 10.0), "3 s");
+    }
+}

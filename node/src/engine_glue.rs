@@ -1,0 +1,132 @@
+//! From options to the framework's parts.
+
+use std::sync::Arc;
+
+use cpc_codecs::JsonCodec;
+use cpc_framework::chain::Chain;
+use cpc_framework::codec::Codec;
+use cpc_framework::env::Env;
+use cpc_framework::executor::Executor;
+use cpc_framework::executor::accounts::AccountExecutor;
+use cpc_framework::node::{NodeBuilder, NodeHandle};
+use cpc_framework::rules::keys::Scheme;
+use cpc_framework::store::ChainStore;
+use cpc_framework::store::file::FileStore;
+use cpc_framework::store::memory::MemoryStore;
+use cpc_framework::transport::Transport;
+use cpc_framework::types::Genesis;
+use cpc_transports::TcpTransport;
+
+use crate::CliError;
+use crate::args::{CodecName, NodeArgs, StoreName, TransportName};
+use crate::console::Progress;
+use crate::datadir::Datadir;
+
+/// Opens the store, which then belongs to this process.
+pub(crate) fn open_store(datadir: &Datadir, store: StoreName) -> Result<Arc<dyn ChainStore>, CliError> {
+    Ok(match store {
+        StoreName::Memory => Arc::new(MemoryStore::default()),
+        StoreName::File => Arc::new(open_files(datadir)?),
+    })
+}
+
+/// Opens the store of a datadir that has one, and checks that it belongs to the datadir's genesis.
+pub(crate) fn open_existing(datadir: &Datadir, genesis: &Genesis) -> Result<Option<FileStore>, CliError> {
+    if !datadir.chain_dir().exists() {
+        return Ok(None);
+    }
+    let store = open_files(datadir)?;
+    match store.genesis_id() {
+        Some(id) if id != genesis.id() => Err(CliError::failed(format!(
+            "the chain in {} belongs to another genesis ({id}) than {} ({}): put the right genesis file back, or take another --datadir",
+            datadir.chain_dir().display(),
+            datadir.genesis_file().display(),
+            genesis.id()
+        ))),
+        _ => Ok(Some(store)),
+    }
+}
+
+fn open_files(datadir: &Datadir) -> Result<FileStore, CliError> {
+    FileStore::open(datadir.root()).map_err(|error| failed(datadir, &error))
+}
+
+/// Opens the chain of a store.
+pub(crate) async fn open_chain(
+    datadir: &Datadir,
+    genesis: Arc<Genesis>,
+    store: Arc<dyn ChainStore>,
+) -> Result<Chain, CliError> {
+    Chain::open(genesis, store, executor(), environment()?).await.map_err(|error| failed(datadir, &error))
+}
+
+/// Computes the state of a stored chain again, checking every root on the way.
+pub(crate) async fn rebuild_state(
+    datadir: &Datadir,
+    genesis: Arc<Genesis>,
+    store: Arc<dyn ChainStore>,
+) -> Result<(), CliError> {
+    let mut chain = open_chain(datadir, genesis, store).await?;
+    let total = chain.tip().map_or(0, |tip| tip.height + 1);
+    let mut progress = Progress::start("rebuilding the state");
+    chain
+        .rebuild(executor(), |height| progress.set(height + 1, Some(total)))
+        .await
+        .map_err(|error| failed(datadir, &error))?;
+    drop(progress);
+    tracing::info!("rebuilt the state from {total} blocks: every state root is right");
+    Ok(())
+}
+
+/// Starts a node; it listens where `listen` says, if it says anything.
+pub(crate) async fn start_node(
+    datadir: &Datadir,
+    args: &NodeArgs,
+    listen: Option<String>,
+) -> Result<NodeHandle, CliError> {
+    let genesis = datadir.genesis(args.network.network)?;
+    // This release does not sign yet, but a damaged key is better found now than at the first block.
+    datadir.validator_key(Scheme::of(genesis.hash_rules))?;
+    datadir.node_key()?;
+    let store = open_store(datadir, args.store)?;
+    if args.rebuild_state {
+        rebuild_state(datadir, Arc::new(genesis.clone()), Arc::clone(&store)).await?;
+    }
+    let (transport, codec) = (transport(args.transport), codec(args.codec));
+    let builder = NodeBuilder::new(genesis);
+    let builder = match listen {
+        Some(at) => builder.link(transport, codec, at),
+        None => builder.dial_link(transport, codec),
+    };
+    builder
+        .store(store)
+        .peers(args.peers.clone())
+        .peers_file(datadir.peers_file())
+        .start()
+        .await
+        .map_err(|error| CliError::caused("cannot start the node", &error))
+}
+
+fn transport(name: TransportName) -> Arc<dyn Transport> {
+    match name {
+        TransportName::Tcp => Arc::new(TcpTransport::default()),
+    }
+}
+
+fn codec(name: CodecName) -> Arc<dyn Codec> {
+    match name {
+        CodecName::Json => Arc::new(JsonCodec::default()),
+    }
+}
+
+fn executor() -> Arc<dyn Executor> {
+    Arc::new(AccountExecutor)
+}
+
+fn environment() -> Result<Env, CliError> {
+    Env::system().map_err(|error| CliError::caused("cannot start threads", &error))
+}
+
+fn failed(datadir: &Datadir, error: &(dyn std::error::Error + 'static)) -> CliError {
+    CliError::caused(format_args!("cannot use the chain in {}", datadir.root().display()), error)
+}
