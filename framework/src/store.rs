@@ -34,6 +34,7 @@ use crate::types::{BlockLink, EncodedBlock, Hash32, Height, Tip};
 pub mod file;
 mod fold;
 pub mod memory;
+mod versions;
 
 /// How many blocks below the tip can be rolled back.
 pub const UNDO_DEPTH: u64 = 1024;

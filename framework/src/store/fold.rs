@@ -25,12 +25,13 @@ pub(super) fn steps_off(removed: &[Commit]) -> Vec<Vec<StateChange>> {
 
 /// The steps of [`Moved`](super::Moved) for blocks put back, given in ascending order.
 pub(super) fn steps_back(blocks: &[Commit]) -> Vec<Vec<StateChange>> {
-    let swap = |change: &StateChange| StateChange {
-        key: change.key.clone(),
-        old: change.new.clone(),
-        new: change.old.clone(),
-    };
-    blocks.iter().map(|commit| commit.changes.iter().map(swap).collect()).collect()
+    blocks.iter().map(|commit| swapped(&commit.changes)).collect()
+}
+
+/// Changes seen from their other end.
+pub(super) fn swapped(changes: &[StateChange]) -> Vec<StateChange> {
+    let swap = |StateChange { key, old, new }: StateChange| StateChange { key, old: new, new: old };
+    changes.iter().cloned().map(swap).collect()
 }
 
 /// How much of a chain stays in a rollback.

@@ -9,15 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use self::versions::{Versions, View};
 use super::fold::{self, KeptBlocks};
+use super::versions::{Versions, View};
 use super::{
     ByteBudget, ChainStore, Commit, Moved, ReorgOutcome, StateChange, StateKey, StateValue, StateView, StoreError,
     UNDO_DEPTH, check_linkage,
 };
 use crate::types::{EncodedBlock, Hash32, Height, Tip};
-
-mod versions;
 
 /// A [`ChainStore`] that forgets everything when it is dropped.
 #[derive(Debug, Default)]
@@ -189,4 +187,28 @@ impl Chain {
             self.undo.drain(..extra);
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MemoryStore;
+    use crate::testkit::store::StoreFactory;
+
+    #[derive(Debug)]
+    struct InMemory;
+
+    impl StoreFactory for InMemory {
+        type Store = MemoryStore;
+        const LASTS: bool = false;
+
+        fn new() -> Self {
+            Self
+        }
+
+        fn open(&self) -> MemoryStore {
+            MemoryStore::new()
+        }
+    }
+
+    crate::store_suite!(contract, InMemory);
 }

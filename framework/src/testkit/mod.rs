@@ -4,3 +4,4 @@ pub mod codec;
 pub mod executor;
 pub mod messages;
 pub mod transport;
+pub mod store;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use crate::store::fold::Folded;
-use crate::store::{StateKey, StateValue, StateView, StoreError};
+use super::fold::Folded;
+use super::{StateKey, StateValue, StateView, StoreError};
 
 /// How many entries a scan copies out at a time, so that no lock is held while its visitor runs.
 const SCAN_CHUNK: usize = 256;
@@ -21,6 +21,8 @@ pub(super) struct Versions {
 #[derive(Debug, Default)]
 struct Map {
     version: u64,
+    /// Whether these entries lie over a base, so that removed keys must be remembered.
+    over_base: bool,
     entries: BTreeMap<StateKey, Vec<Value>>,
     /// Keys with an older value, each with the version that superseded it, in order of these.
     superseded: VecDeque<(u64, StateKey)>,
@@ -39,6 +41,25 @@ impl Versions {
             state.into_iter().map(|(key, value)| (key, vec![Value { since: 0, value: Some(value) }])).collect();
         let map = Map { entries, ..Map::default() };
         Self { map: RwLock::new(map), snapshots: Mutex::default() }
+    }
+
+    /// A map that lies over a base.
+    pub(super) fn over_base(changes: Folded) -> Self {
+        let entries = changes.into_iter().map(|(key, value)| (key, vec![Value { since: 0, value }])).collect();
+        let map = Map { entries, over_base: true, ..Map::default() };
+        Self { map: RwLock::new(map), snapshots: Mutex::default() }
+    }
+
+    /// The present entries.
+    pub(super) fn latest(&self) -> Folded {
+        let map = self.read();
+        let last = |values: &Vec<Value>| values.last().and_then(|value| value.value.clone());
+        map.entries.iter().map(|(key, values)| (key.clone(), last(values))).collect()
+    }
+
+    /// How many keys there are, removed ones included as long as they are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.read().entries.len()
     }
 
     /// Makes one new version of all changes, and drops old values that no snapshot shows.
@@ -69,7 +90,7 @@ impl Map {
                 values.push(Value { since: version, value });
                 self.superseded.push_back((version, key));
             }
-            None if value.is_some() => {
+            None if value.is_some() || self.over_base => {
                 self.entries.insert(key, vec![Value { since: version, value }]);
             }
             None => {}
@@ -83,7 +104,8 @@ impl Map {
             let Some(values) = self.entries.get_mut(&key) else { continue };
             let shown = values.partition_point(|value| value.since <= oldest).saturating_sub(1);
             values.drain(..shown);
-            if matches!(values.as_slice(), [Value { since, value: None }] if *since <= oldest) {
+            let gone = matches!(values.as_slice(), [Value { since, value: None }] if *since <= oldest);
+            if gone && !self.over_base {
                 self.entries.remove(&key);
             }
         }
@@ -105,8 +127,24 @@ impl View {
         Self { versions: Arc::clone(versions), version }
     }
 
-    fn shown<'a>(&self, values: &'a [Value]) -> Option<&'a StateValue> {
-        values.iter().rev().find(|value| value.since <= self.version)?.value.as_ref()
+    /// What this version says of a key: nothing, that it is removed, or its value.
+    pub(super) fn lookup(&self, key: &[u8]) -> Option<Option<StateValue>> {
+        let map = self.versions.read();
+        self.shown(map.entries.get(key)?).map(|value| value.value.clone())
+    }
+
+    /// All that this version says of keys with a prefix, in order.
+    pub(super) fn lookup_all(&self, prefix: &[u8]) -> Vec<(StateKey, Option<StateValue>)> {
+        let map = self.versions.read();
+        map.entries
+            .range(StateKey::copy_from_slice(prefix)..)
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .filter_map(|(key, values)| Some((key.clone(), self.shown(values)?.value.clone())))
+            .collect()
+    }
+
+    fn shown<'a>(&self, values: &'a [Value]) -> Option<&'a Value> {
+        values.iter().rev().find(|value| value.since <= self.version)
     }
 }
 
@@ -124,7 +162,7 @@ impl Drop for View {
 
 impl StateView for View {
     fn get(&self, key: &[u8]) -> Result<Option<StateValue>, StoreError> {
-        Ok(self.versions.read().entries.get(key).and_then(|values| self.shown(values)).cloned())
+        Ok(self.lookup(key).flatten())
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
@@ -135,7 +173,7 @@ impl StateView for View {
                 map.entries
                     .range((from, Bound::Unbounded))
                     .take_while(|(key, _)| key.starts_with(prefix))
-                    .filter_map(|(key, values)| Some((key.clone(), self.shown(values)?.clone())))
+                    .filter_map(|(key, values)| Some((key.clone(), self.shown(values)?.value.clone()?)))
                     .take(SCAN_CHUNK)
                     .collect()
             };

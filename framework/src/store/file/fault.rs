@@ -1,0 +1,113 @@
+//! What goes wrong below a file store, and what that means to its caller.
+
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use crate::store::{StoreError, StoreErrorKind};
+
+/// An error of the engine, which does not know its file yet, or one of ours.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Engine(redb::Error),
+    /// What is stored contradicts itself: says what.
+    Damage(String),
+    Store(StoreError),
+}
+
+macro_rules! from_engine {
+    ($($error:ty),*) => {
+        $(impl From<$error> for Fault {
+            fn from(error: $error) -> Self {
+                Self::Engine(error.into())
+            }
+        })*
+    };
+}
+from_engine!(redb::CommitError, redb::DatabaseError, redb::StorageError, redb::TableError, redb::TransactionError);
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Runs work on the engine. Whatever it does, also a panic over a file that was tampered with, comes back as an error
+/// that names `file`.
+pub(super) fn guarded<T>(file: &Path, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(fault)) => Err(fault.in_file(file)),
+        Err(panic) => {
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+            Err(damaged(file, &format!("the engine gave up: {said}")))
+        }
+    }
+}
+
+/// An error of the file system at a path.
+pub(super) fn io_error(path: &Path, doing: &str, error: std::io::Error) -> StoreError {
+    let shown = path.display();
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            StoreError::caused(StoreErrorKind::Full, format!("cannot {doing} {shown}: no room left on the disk"), error)
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreError::caused(
+            StoreErrorKind::Io,
+            format!("cannot {doing} {shown}: {error}; the data directory must be writable for this user"),
+            error,
+        ),
+        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => damaged(path, &error.to_string()),
+        _ => StoreError::caused(StoreErrorKind::Io, format!("cannot {doing} {shown}: {error}"), error),
+    }
+}
+
+/// A file that cannot have been written by a store like this, or not as it is now.
+pub(super) fn damaged(file: &Path, what: &str) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Corrupt,
+        format!(
+            "{} is damaged: {what}; restore it from a copy, or remove the directory it is in and sync again",
+            file.display()
+        ),
+    )
+}
+
+impl Fault {
+    fn in_file(self, file: &Path) -> StoreError {
+        match self {
+            Self::Store(error) => error,
+            Self::Damage(what) => damaged(file, &what),
+            Self::Engine(redb::Error::Io(error)) => io_error(file, "use", error),
+            Self::Engine(redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch) => locked(file),
+            Self::Engine(redb::Error::UpgradeRequired(version)) => StoreError::new(
+                StoreErrorKind::FormatVersion,
+                format!("{} has engine format {version}, which this release cannot read", file.display()),
+            ),
+            Self::Engine(
+                error @ (redb::Error::Corrupted(_)
+                | redb::Error::RepairAborted
+                | redb::Error::LockPoisoned(_)
+                | redb::Error::TableDoesNotExist(_)
+                | redb::Error::TableTypeMismatch { .. }
+                | redb::Error::TypeDefinitionChanged { .. }
+                | redb::Error::TableIsMultimap(_)),
+            ) => damaged(file, &error.to_string()),
+            Self::Engine(error) => {
+                StoreError::caused(StoreErrorKind::Io, format!("cannot use {}: {error}", file.display()), error)
+            }
+        }
+    }
+}
+
+/// Another process holds `file`.
+pub(super) fn locked(file: &Path) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Locked,
+        format!(
+            "{} is held by another running process; stop that one first, or use another data directory",
+            file.display()
+        ),
+    )
+}

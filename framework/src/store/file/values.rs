@@ -1,0 +1,172 @@
+//! The bytes under each key. Every value begins with a checksum over its key and itself.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::fault::Fault;
+use crate::store::{Commit, StateChange};
+use crate::types::{BlockLink, EncodedBlock, Hash32, Height, Tip};
+
+/// Bytes of a CRC-32.
+const SEAL: usize = 4;
+
+/// Bytes of the two hashes before a block.
+const HASHES: usize = 64;
+
+/// What a store says of itself; one record.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Meta {
+    pub(super) genesis: Option<Hash32>,
+    pub(super) tip: Option<Tip>,
+    /// The state table and the hash index are as of so many blocks; what came later is in the records alone.
+    pub(super) checkpoint: u64,
+    /// No rollback leaves fewer blocks than this.
+    pub(super) undo_floor: u64,
+    /// During a reorganisation: how many blocks of the old chain are in place.
+    pub(super) fork: Option<u64>,
+}
+
+impl Meta {
+    /// How many blocks the chain has.
+    pub(super) fn count(&self) -> u64 {
+        self.tip.map_or(0, |tip| tip.height.saturating_add(1))
+    }
+}
+
+/// What one block changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) hash: Hash32,
+    pub(super) changes: Vec<StateChange>,
+}
+
+impl From<&Commit> for Entry {
+    fn from(commit: &Commit) -> Self {
+        Self { hash: commit.block.link.hash, changes: commit.changes.clone() }
+    }
+}
+
+/// A key, its value before, its value after.
+type Line = (Bytes, Option<Bytes>, Option<Bytes>);
+
+/// Puts the checksum before a value.
+pub(super) fn seal(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut sealed = vec![0; SEAL + value.len()];
+    sealed[SEAL..].copy_from_slice(value);
+    close(key, &mut sealed);
+    sealed
+}
+
+/// Checks and takes off the checksum.
+pub(super) fn unseal<'a>(what: &str, key: &[u8], sealed: &'a [u8]) -> Result<&'a [u8], Fault> {
+    match sealed.split_first_chunk::<SEAL>() {
+        Some((sum, value)) if u32::from_le_bytes(*sum) == checksum(key, value) => Ok(value),
+        _ => Err(Fault::Damage(format!("the checksum of {what} does not fit it"))),
+    }
+}
+
+/// How many bytes [`write_block`] fills.
+pub(super) fn block_len(block: &EncodedBlock) -> usize {
+    SEAL + HASHES + block.bytes.len()
+}
+
+/// Writes a block as it is stored under its height.
+pub(super) fn write_block(block: &EncodedBlock, into: &mut [u8]) {
+    let (hashes, bytes) = into[SEAL..].split_at_mut(HASHES);
+    hashes[..32].copy_from_slice(&block.link.hash.0);
+    hashes[32..].copy_from_slice(&block.link.prev_hash.0);
+    bytes.copy_from_slice(&block.bytes);
+    close(&block.link.height.to_le_bytes(), into);
+}
+
+/// Reads a block as it is stored under its height.
+pub(super) fn read_block(height: Height, sealed: &[u8]) -> Result<EncodedBlock, Fault> {
+    let value = unseal(&format!("block {height}"), &height.to_le_bytes(), sealed)?;
+    let (hash, prev_hash, bytes) = split_block(value).ok_or_else(|| too_short(height))?;
+    Ok(EncodedBlock { link: BlockLink { height, hash, prev_hash }, bytes: Bytes::copy_from_slice(bytes) })
+}
+
+/// Reads the hash of a stored block.
+pub(super) fn read_hash(height: Height, sealed: &[u8]) -> Result<Hash32, Fault> {
+    let value = unseal(&format!("block {height}"), &height.to_le_bytes(), sealed)?;
+    split_block(value).map(|(hash, _, _)| hash).ok_or_else(|| too_short(height))
+}
+
+/// Writes what consecutive blocks from `first` on changed.
+pub(super) fn write_record(first: Height, entries: &[Entry]) -> Result<Vec<u8>, Fault> {
+    let lines = |entry: &Entry| -> Vec<Line> {
+        entry.changes.iter().map(|c| (c.key.clone(), c.old.clone(), c.new.clone())).collect()
+    };
+    let plain: Vec<(Hash32, Vec<Line>)> = entries.iter().map(|entry| (entry.hash, lines(entry))).collect();
+    encode(first, &plain)
+}
+
+/// Reads what consecutive blocks from `first` on changed.
+pub(super) fn read_record(first: Height, sealed: &[u8]) -> Result<Vec<Entry>, Fault> {
+    let what = format!("the undo record of block {first}");
+    let plain: Vec<(Hash32, Vec<Line>)> = decode(&what, first, sealed)?;
+    let entry = |(hash, lines): (Hash32, Vec<Line>)| Entry {
+        hash,
+        changes: lines.into_iter().map(|(key, old, new)| StateChange { key, old, new }).collect(),
+    };
+    Ok(plain.into_iter().map(entry).collect())
+}
+
+/// Writes the store's own record.
+pub(super) fn write_meta(meta: &Meta) -> Result<Vec<u8>, Fault> {
+    encode(0, meta)
+}
+
+/// Reads the store's own record.
+pub(super) fn read_meta(sealed: &[u8]) -> Result<Meta, Fault> {
+    decode("the store's own record", 0, sealed)
+}
+
+/// A key of the hash index: the first 8 bytes of the hash tell nearly all blocks apart, the height the rest.
+pub(super) fn index_key(hash: Hash32, height: Height) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&hash.0[..8]);
+    key[8..].copy_from_slice(&height.to_be_bytes());
+    key
+}
+
+/// The height in a key of the hash index.
+pub(super) fn index_height(key: [u8; 16]) -> Height {
+    let mut height = [0; 8];
+    height.copy_from_slice(&key[8..]);
+    Height::from_be_bytes(height)
+}
+
+fn encode<T: Serialize>(key: u64, value: &T) -> Result<Vec<u8>, Fault> {
+    let mut sealed = postcard::to_extend(value, vec![0; SEAL])
+        .map_err(|error| Fault::Damage(format!("a record cannot be encoded: {error}")))?;
+    close(&key.to_le_bytes(), &mut sealed);
+    Ok(sealed)
+}
+
+fn decode<T: for<'de> Deserialize<'de>>(what: &str, key: u64, sealed: &[u8]) -> Result<T, Fault> {
+    let value = unseal(what, &key.to_le_bytes(), sealed)?;
+    postcard::from_bytes(value).map_err(|error| Fault::Damage(format!("{what} cannot be read: {error}")))
+}
+
+fn split_block(value: &[u8]) -> Option<(Hash32, Hash32, &[u8])> {
+    let (hash, rest) = value.split_first_chunk()?;
+    let (prev_hash, bytes) = rest.split_first_chunk()?;
+    Some((Hash32(*hash), Hash32(*prev_hash), bytes))
+}
+
+fn too_short(height: Height) -> Fault {
+    Fault::Damage(format!("block {height} is too short"))
+}
+
+fn close(key: &[u8], sealed: &mut [u8]) {
+    let sum = checksum(key, &sealed[SEAL..]);
+    sealed[..SEAL].copy_from_slice(&sum.to_le_bytes());
+}
+
+fn checksum(key: &[u8], value: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(value);
+    hasher.finalize()
+}
