@@ -9,8 +9,8 @@ use crate::chain::{Applied, ChainCommand, Stop, proposer_signed};
 use crate::executor::accounts::state;
 use crate::mempool::{self, Refusal};
 use crate::peers::Offence;
-use crate::rules::{HashedBlock, Rejection};
-use crate::sync::{ConnId, RejectKind, SyncEvent};
+use crate::rules::HashedBlock;
+use crate::sync::{ConnId, SyncEvent};
 use crate::types::{Address, Hash32, Message, MessageKind, Transaction, WireBlock};
 
 impl Core {
@@ -75,7 +75,9 @@ impl Core {
         }
         match proposer_signed(&self.config.verifier, &self.config.keys, &block) {
             Some(Err(rejection)) => {
-                self.penalise(now, conn, &invalid(Some(link.hash), &rejection));
+                if let Some(offence) = Offence::of_block(&rejection, Some(link.hash)) {
+                    self.penalise(now, conn, &offence);
+                }
                 return;
             }
             // Whose block this is cannot be told before execution: only the very next one is worth that.
@@ -107,14 +109,14 @@ impl Core {
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.importing = peer.importing.saturating_sub(1);
         }
-        let Some(stop) = stop else { return };
+        let Some(stop) = stop else { return self.guard.useful(conn) };
         if !self.imports.values().any(|origin| *origin != ImportOrigin::Sync) {
             self.gossip_tip = self.tip;
         }
         if let Stop::Rejected(rejection) = stop
-            && rejection.kind() == RejectKind::Invalid
+            && let Some(offence) = Offence::of_block(rejection, None)
         {
-            self.penalise(now, conn, &invalid(None, rejection));
+            self.penalise(now, conn, &offence);
         }
     }
 
@@ -145,11 +147,14 @@ impl Core {
             return;
         }
         match self.admit_transaction(now, tx) {
-            Ok(_) => self.relay_transaction(now, tx, hash),
+            Ok(_) => {
+                self.guard.useful(conn);
+                self.relay_transaction(now, tx, hash);
+            }
             Err(refusal) => {
                 tracing::debug!(%hash, "transaction refused: {refusal}");
-                if refusal.is_proof() {
-                    self.penalise(now, conn, &Offence::InvalidSignatureTx { hash });
+                if let Some(offence) = Offence::of_transaction(&refusal, hash) {
+                    self.penalise(now, conn, &offence);
                 }
             }
         }
@@ -187,11 +192,6 @@ impl Core {
             })
         }
     }
-}
-
-fn invalid(hash: Option<Hash32>, rejection: &Rejection) -> Offence {
-    let rule = format!("{}: {}", rejection.rule, rejection.detail);
-    Offence::InvalidBlock { height: rejection.height, hash, rule }
 }
 
 impl Inbound {

@@ -121,7 +121,7 @@ impl Core {
         }
     }
 
-    fn refuse(&mut self, now: Duration, conn: ConnId, why: &str) {
+    pub(super) fn refuse(&mut self, now: Duration, conn: ConnId, why: &str) {
         let mut rng = self.fork_rng();
         // Whoever dialled us learns from our handshake why it is refused.
         if self.peers.get(&conn).is_some_and(|peer| peer.direction == Way::In) {

@@ -19,28 +19,14 @@ fn grows_for_hundreds_of_blocks_with_stakes_epochs_and_results() {
     let mut nonces = vec![0; users.len()];
     for (newcomer, height) in (500..).zip(0..BLOCKS) {
         let mut txs = Vec::new();
-<<<<<<< HEAD
         for (number, user) in users.iter().enumerate().filter(|(number, _)| (*number as u64 + height).is_multiple_of(3))
-=======
-        for (number, user) in
-            users.iter().enumerate().filter(|(number, _)| (number + height as usize).is_multiple_of(3))
->>>>>>> store
         {
             let nonce = nonces[number];
             nonces[number] += 1;
             txs.push(match (number as u64 + height) % 5 {
                 0 => user.stake(&chain.genesis, nonce, &user.pub_key(), 300 + 100 * (number as u128)),
                 1 => user.result(&chain.genesis, nonce),
-<<<<<<< HEAD
                 2 => user.transfer(&chain.genesis, nonce, &User::new(HashRules::Canonical, newcomer).address, 1),
-=======
-                2 => user.transfer(
-                    &chain.genesis,
-                    nonce,
-                    &User::new(HashRules::Canonical, 500 + height as u32).address,
-                    1,
-                ),
->>>>>>> store
                 _ => user.transfer(&chain.genesis, nonce, &users[(number + 1) % 12].address, 1000),
             });
         }
