@@ -7,6 +7,7 @@ use std::sync::Arc;
 use cpc_framework::executor::accounts::{AccountExecutor, state};
 use cpc_framework::executor::{Executor, ProposalTemplate, StateMachine};
 use cpc_framework::rules::keys::{ACCOUNT_PREFIX, Scheme, SecretKey, VALIDATOR_PREFIX};
+use cpc_framework::rules::schedule::round;
 use cpc_framework::rules::{HashedBlock, Hasher};
 use cpc_framework::store::{StateChange, StateView, StoreError};
 use cpc_framework::types::{Address, Block, Genesis, Network, Payload, Tip, Transaction, TxType};
@@ -116,9 +117,10 @@ impl Replay {
     }
 
     fn apply(&mut self, block: Block) -> String {
+        let waited = if block.header.height == 0 { 0 } else { block.header.timestamp - self.timestamp };
         self.timestamp = block.header.timestamp;
         let block: HashedBlock = self.hasher.hash_block(Arc::new(block));
-        let changes = self.machine.execute(&self.view, &block, 0).unwrap();
+        let changes = self.machine.execute(&self.view, &block, round(waited, BLOCK_TIME)).unwrap();
         self.view.apply(changes);
         self.tip = block.link.tip();
         self.tip.hash.to_string()

@@ -1,7 +1,11 @@
 //! Shared pieces of the end-to-end tests: node processes, data directories, test chains, and a peer written against the wire alone.
 //!
 //! But for [`generate`], nothing here uses a type of the framework: what these tests say about the node, they say from outside.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a broken assumption of a test is a failed test, and says so")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a broken assumption of a test is a failed test, and says so"
+)]
 
 pub mod datadir;
 pub mod deadline;

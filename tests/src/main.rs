@@ -1,3 +1,5 @@
 //! The node as a binary of this crate, so that its tests and benchmarks find it.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    cpc_node::run_cli(std::env::args_os())
+}

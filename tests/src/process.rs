@@ -267,7 +267,8 @@ impl Process {
 
     /// Waits for its end.
     pub async fn exit(&mut self, limit: Duration) -> Output {
-        let status: ExitStatus = within(limit, &format!("the end of `{}`", self.shown), self.child.wait()).await.unwrap();
+        let status: ExitStatus =
+            within(limit, &format!("the end of `{}`", self.shown), self.child.wait()).await.unwrap();
         let took = self.started.elapsed();
         for reader in self.readers.drain(..) {
             within(PATIENCE, "the end of its output", reader).await.unwrap();
@@ -425,6 +426,8 @@ impl Log {
     fn tail(&self, count: usize) -> String {
         let lines = self.lines.lock().unwrap();
         let shown = lines.iter().skip(lines.len().saturating_sub(count));
-        shown.map(|line| format!("{:8.3} {:?} {}\n", (line.at - self.start).as_secs_f64(), line.stream, line.text)).collect()
+        shown
+            .map(|line| format!("{:8.3} {:?} {}\n", (line.at - self.start).as_secs_f64(), line.stream, line.text))
+            .collect()
     }
 }

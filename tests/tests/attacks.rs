@@ -342,30 +342,42 @@ async fn row_7_an_answer_must_be_the_range_asked_in_order() {
     let lines = Arc::new(chain.lines.clone());
     let asked = |request: Request| usize::try_from(request.from).unwrap();
     let wrong: Vec<(&str, Box<dyn Fn(Request) -> Vec<String> + Send + Sync>)> = vec![
-        ("from one too far on", Box::new({
-            let lines = Arc::clone(&lines);
-            move |request| lines[asked(request) + 1..].to_vec()
-        })),
-        ("with a hole", Box::new({
-            let lines = Arc::clone(&lines);
-            move |request| {
-                let mut blocks = cut(&lines, request);
-                blocks.remove(1);
-                blocks
-            }
-        })),
-        ("backwards", Box::new({
-            let lines = Arc::clone(&lines);
-            move |request| cut(&lines, request).into_iter().rev().collect()
-        })),
-        ("with more than was asked", Box::new({
-            let lines = Arc::clone(&lines);
-            move |request| {
-                let mut blocks = cut(&lines, request);
-                blocks.extend(blocks.clone());
-                blocks
-            }
-        })),
+        (
+            "from one too far on",
+            Box::new({
+                let lines = Arc::clone(&lines);
+                move |request| lines[asked(request) + 1..].to_vec()
+            }),
+        ),
+        (
+            "with a hole",
+            Box::new({
+                let lines = Arc::clone(&lines);
+                move |request| {
+                    let mut blocks = cut(&lines, request);
+                    blocks.remove(1);
+                    blocks
+                }
+            }),
+        ),
+        (
+            "backwards",
+            Box::new({
+                let lines = Arc::clone(&lines);
+                move |request| cut(&lines, request).into_iter().rev().collect()
+            }),
+        ),
+        (
+            "with more than was asked",
+            Box::new({
+                let lines = Arc::clone(&lines);
+                move |request| {
+                    let mut blocks = cut(&lines, request);
+                    blocks.extend(blocks.clone());
+                    blocks
+                }
+            }),
+        ),
     ];
     for (what, answer) in wrong {
         let dir = Datadir::holding(NODE, &chain.up_to(60)).await;
@@ -540,9 +552,7 @@ async fn row_16_an_address_is_saved_once_a_dial_to_it_succeeded() {
         .wait(Duration::from_secs(30), "to be dialled back", |_| (listening.openings().len() >= 2).then_some(()))
         .await;
     // Dialled back and greeted: now it is known to be there.
-    listening
-        .wait(PROMPT, "two handshakes", |_| (listening.received("handshake").len() >= 2).then_some(()))
-        .await;
+    listening.wait(PROMPT, "two handshakes", |_| (listening.received("handshake").len() >= 2).then_some(())).await;
     node.stop().await;
     let saved: Vec<String> = serde_json::from_str(&dir.read("peers.json")).unwrap();
     assert_eq!(saved, [listening.address()]);
@@ -706,7 +716,10 @@ async fn row_22_a_reader_that_does_not_read_is_closed_and_nobody_waits_for_it() 
     // Every range another one; nothing is read. What the node does not take waits in the kernel, so send from a task.
     let asking = tokio::spawn(async move {
         for from in 0..5_000 {
-            if !deaf.try_send(format!("{}\n", wire::get_blocks(from % 700, from % 700 + 499 - from / 700)).as_bytes()).await {
+            if !deaf
+                .try_send(format!("{}\n", wire::get_blocks(from % 700, from % 700 + 499 - from / 700)).as_bytes())
+                .await
+            {
                 break;
             }
         }

@@ -58,10 +58,11 @@ async fn wrong_usage_ends_with_2_and_one_line() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_option_has_help_an_environment_variable_and_a_default() {
-    for command in [&["--help"][..], &["run", "--help"], &["sync", "--help"], &["init", "--help"], &["status", "--help"]] {
+    for command in
+        [&["--help"][..], &["run", "--help"], &["sync", "--help"], &["init", "--help"], &["status", "--help"]]
+    {
         let help = Call::new(NODE).args(command).output_within(SOON).await.expect_code(0).stdout;
-        let options: Vec<&str> =
-            help.split("\n  ").filter(|part| part.trim_start().starts_with('-')).collect();
+        let options: Vec<&str> = help.split("\n  ").filter(|part| part.trim_start().starts_with('-')).collect();
         assert!(!options.is_empty(), "{help}");
         for option in options.iter().filter(|option| !option.contains("--help") && !option.contains("--version")) {
             assert!(option.contains("[env: CPC_"), "no environment variable in {command:?}: {option}");
@@ -69,9 +70,17 @@ async fn every_option_has_help_an_environment_variable_and_a_default() {
         }
     }
     let run = Call::new(NODE).args(["run", "--help"]).output().await.stdout;
-    for option in
-        ["--peers", "--p2p-host", "--p2p-port", "--host", "--port", "--transport", "--codec", "--store", "--rebuild-state"]
-    {
+    for option in [
+        "--peers",
+        "--p2p-host",
+        "--p2p-port",
+        "--host",
+        "--port",
+        "--transport",
+        "--codec",
+        "--store",
+        "--rebuild-state",
+    ] {
         assert!(run.contains(option), "{option} is missing: {run}");
     }
 }
@@ -80,7 +89,8 @@ async fn every_option_has_help_an_environment_variable_and_a_default() {
 async fn the_environment_stands_in_for_options() {
     let dir = Datadir::absent();
     Call::new(NODE).env("CPC_DATADIR", dir.path()).arg("init").output().await.expect_code(0);
-    let status = Call::new(NODE).env("CPC_DATADIR", dir.path()).args(["status", "--json"]).output().await.expect_code(0);
+    let status =
+        Call::new(NODE).env("CPC_DATADIR", dir.path()).args(["status", "--json"]).output().await.expect_code(0);
     assert_eq!(status.json()["network"], "local");
     let output = dir.call(NODE).env("CPC_PEERS", "nonsense").arg("run").output_within(SOON).await;
     refused(output, 2, &["nonsense"]);
@@ -172,8 +182,7 @@ async fn a_port_in_use_is_named() {
     let dir = Datadir::joined(NODE, Chain::fork()).await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let output =
-        dir.call(NODE).args(["run", "--p2p-host", "127.0.0.1", "--p2p-port", &port]).output_within(SOON).await;
+    let output = dir.call(NODE).args(["run", "--p2p-host", "127.0.0.1", "--p2p-port", &port]).output_within(SOON).await;
     refused(output, 1, &[&port]);
 }
 
@@ -209,8 +218,11 @@ async fn a_damaged_or_unreadable_genesis_is_named() {
 async fn a_datadir_refuses_another_genesis_than_its_own() {
     let dir = Datadir::holding(NODE, &Chain::fork().up_to(3)).await;
     let own = dir.read("genesis.json");
-    fs::write(dir.path().join("genesis.json"), own.replacen("1000000000000000000000000,", "1000000000000000000000001,", 1))
-        .unwrap();
+    fs::write(
+        dir.path().join("genesis.json"),
+        own.replacen("1000000000000000000000000,", "1000000000000000000000001,", 1),
+    )
+    .unwrap();
     assert_ne!(dir.read("genesis.json"), own);
     refused(dir.call(NODE).arg("run").output_within(SOON).await, 1, &["genesis"]);
     fs::write(dir.path().join("genesis.json"), own).unwrap();
@@ -431,7 +443,8 @@ async fn a_node_in_memory_leaves_no_chain_behind() {
     let chain = Chain::fork();
     let dir = Datadir::joined(NODE, chain).await;
     let peer = Peer::listen(Script::modern(chain)).await;
-    let output = Call::sync(NODE, dir.path(), &[peer.address()]).args(["--store", "memory"]).output().await.expect_code(0);
+    let output =
+        Call::sync(NODE, dir.path(), &[peer.address()]).args(["--store", "memory"]).output().await.expect_code(0);
     assert_eq!(output.json()["tip_hash"], chain.tip_hash());
     assert!(dir.status(NODE).await["height"].is_null());
 }

@@ -93,7 +93,8 @@ async fn a_branch_that_breaks_half_way_costs_nothing_and_the_own_chain_goes_on()
         lines[broken_at] = with_another_signature(&lines[broken_at]);
         let script = Script::modern(branch).answering(move |request| Answer::Blocks(cut(&lines, request)));
         let liar = Peer::listen(script).await;
-        let output = Call::sync(NODE, here.path(), &[liar.address()]).args(["--timeout", "45"]).output_within(SYNC).await;
+        let output =
+            Call::sync(NODE, here.path(), &[liar.address()]).args(["--timeout", "45"]).output_within(SYNC).await;
         let (height, hash) = here.tip(NODE).await;
         // A branch that is valid up to a block above our tip may be taken as far as it is valid.
         if broken_at > 119 && height == 124 {

@@ -189,10 +189,8 @@ async fn a_new_block_goes_on_to_other_peers_and_not_back() {
     let (_dir, node) = running(&chain.up_to(60)).await;
     let at_60 = chain.up_to(60);
     let sender = Peer::dial(node.port(), Script::modern(&at_60)).await;
-    let others = [
-        Peer::dial(node.port(), Script::modern(&at_60)).await,
-        Peer::dial(node.port(), Script::legacy(&at_60)).await,
-    ];
+    let others =
+        [Peer::dial(node.port(), Script::modern(&at_60)).await, Peer::dial(node.port(), Script::legacy(&at_60)).await];
     for peer in [&sender, &others[0], &others[1]] {
         peer.message(PROMPT, "a handshake", Received::greeting).await;
     }
@@ -203,9 +201,8 @@ async fn a_new_block_goes_on_to_other_peers_and_not_back() {
     }
     // The next one comes to those who were told of the first; by then an echo of the first would have come too.
     others[0].send(&wire::new_block(&chain.lines[62])).await;
-    let next = sender
-        .message(PROMPT, "the next block", |message| message.block().filter(|block| block.height == 62))
-        .await;
+    let next =
+        sender.message(PROMPT, "the next block", |message| message.block().filter(|block| block.height == 62)).await;
     assert_eq!(next.prev_hash, chain.hashes[61]);
     let echoed = sender.received("new_block").iter().filter_map(Received::block).any(|block| block.height == 61);
     assert!(!echoed, "a block came back to its sender");
@@ -241,10 +238,8 @@ async fn a_new_transaction_goes_on_to_peers_that_have_not_seen_it() {
     let at_60 = chain.up_to(60);
     let sender = Peer::dial(node.port(), Script::modern(&at_60)).await;
     let knowing = Peer::dial(node.port(), Script::modern(&at_60)).await;
-    let others = [
-        Peer::dial(node.port(), Script::modern(&at_60)).await,
-        Peer::dial(node.port(), Script::legacy(&at_60)).await,
-    ];
+    let others =
+        [Peer::dial(node.port(), Script::modern(&at_60)).await, Peer::dial(node.port(), Script::legacy(&at_60)).await];
     for peer in [&sender, &knowing, &others[0], &others[1]] {
         peer.message(PROMPT, "a handshake", Received::greeting).await;
     }
@@ -302,10 +297,9 @@ async fn a_transaction_that_breaks_the_rules_is_not_relayed() {
     for tx in &txs {
         sender.send(&wire::new_tx(tx)).await;
     }
-    legacy
-        .wait(PROMPT, "the two good ones", |_| (legacy.received("new_tx").len() >= 2).then_some(()))
-        .await;
-    let relayed: Vec<_> = legacy.received("new_tx").iter().map(|tx| of(&tx.payload)["tx"]["signature"].clone()).collect();
+    legacy.wait(PROMPT, "the two good ones", |_| (legacy.received("new_tx").len() >= 2).then_some(())).await;
+    let relayed: Vec<_> =
+        legacy.received("new_tx").iter().map(|tx| of(&tx.payload)["tx"]["signature"].clone()).collect();
     let good: Vec<_> = txs.iter().map(|tx| of(tx)["signature"].clone()).collect();
     assert_eq!(relayed, good);
 }

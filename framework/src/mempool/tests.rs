@@ -434,7 +434,8 @@ fn takes_the_transactions_of_the_reference_chain_block_by_block() {
     let mut bench = Bench::new(|_| {});
     bench.pool = Mempool::new(Verifier::new(Arc::new(genesis)), &Limits::default());
     let mut taken = 0;
-    for line in std::fs::read_to_string(vectors.join("blocks.jsonl")).unwrap().lines() {
+    let blocks = flate2::read::GzDecoder::new(std::fs::File::open(vectors.join("blocks.jsonl.gz")).unwrap());
+    for line in std::io::read_to_string(blocks).unwrap().lines() {
         let block: Block = serde_json::from_str(line).unwrap();
         let mut hashes = Vec::new();
         for tx in block.txs {

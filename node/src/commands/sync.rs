@@ -92,10 +92,15 @@ fn figures(status: &NodeStatus) -> Figures {
         tip_hash: status.tip.map(|tip| tip.hash),
         blocks: status.figures.blocks,
         txs: status.figures.txs,
-        seconds,
-        blocks_per_second: rate(status.figures.blocks, seconds),
+        seconds: rounded(seconds),
+        blocks_per_second: rounded(rate(status.figures.blocks, seconds)),
         rolled_back: status.rolled_back,
     }
+}
+
+/// To microseconds: what is below is noise.
+fn rounded(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
 }
 
 /// Who was tried, and why in vain.
