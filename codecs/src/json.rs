@@ -8,6 +8,8 @@ use bytes::{Buf, BytesMut};
 use cpc_framework::codec::{Codec, DecodeError, Decoder, EncodeError, Sniff};
 use cpc_framework::types::Message;
 
+use crate::POSTCARD_MAGIC;
+
 /// One line of JSON for each message: `{"type": "...", "payload": {...}}` and a line feed.
 ///
 /// Reading is as lenient as the reference where that costs nothing: fields may come in any order, unknown ones are
@@ -86,7 +88,10 @@ impl Decoder for JsonDecoder {
 
 /// Says what a stream that is no text may be.
 fn foreign(prefix: &[u8]) -> String {
-    format!("this link speaks json, the peer does not: its first byte is {:#04x}", prefix[0])
+    match prefix[0] {
+        first if first == POSTCARD_MAGIC[0] => "the peer speaks postcard, this link speaks json".to_owned(),
+        first => format!("this link speaks json, the peer does not: its first byte is {first:#04x}"),
+    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,23 @@
 //! Codecs for [`cpc_framework`]: how messages are written on a stream.
 //!
-//! | codec | feature | wire |
+//! | codec | feature (all on by default) | wire |
 //! |---|---|---|
-//! | [`JsonCodec`] | `json` (default) | one line of JSON for each message, as the reference nodes speak it |
+//! | [`JsonCodec`] | `json` | one line of JSON for each message, as the reference nodes speak it |
+//! | [`PostcardCodec`] | `postcard` | length-prefixed binary frames, about a third of the size |
 //!
 //! Both sides of a stream must use the same codec. A codec recognises its own streams by their first bytes
 //! ([`Codec::sniff`](cpc_framework::codec::Codec::sniff)), and its decoder refuses the streams of the others by name.
 
 #[cfg(feature = "json")]
 mod json;
+#[cfg(feature = "postcard")]
+mod postcard;
 
 #[cfg(feature = "json")]
 pub use json::JsonCodec;
+#[cfg(feature = "postcard")]
+pub use postcard::PostcardCodec;
+
+/// What each frame of [`PostcardCodec`] starts with. The first byte starts no text, so that no line of JSON is taken for it.
+#[cfg(any(feature = "json", feature = "postcard"))]
+const POSTCARD_MAGIC: [u8; 4] = *b"\xc7cpc";

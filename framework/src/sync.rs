@@ -3,6 +3,12 @@
 //! A strategy is a state machine without IO: the engine hands it events with the time, and carries out its actions.
 //! Bodies of blocks stay in the engine; a strategy sees their links and names them by batch.
 //!
+//! # What the engine owes a strategy
+//! - Imports, rollbacks, look-ups and ends of reorganisations are carried out in the order in which they were asked for, and each is answered by its event.
+//! - Where a batch is rejected, those handed over after it are rejected too, as [`RejectKind::NotLinked`], unless they link all the same.
+//! - Every request ends with [`SyncEvent::Blocks`], [`SyncEvent::RequestFailed`] or [`SyncEvent::PeerGone`], unless the strategy cancels it.
+//! - [`SyncEvent::PeerTip`] is the first event of a peer and [`SyncEvent::PeerGone`] the last.
+//!
 //! # Contract
 //! Each sentence is one case of the conformance suite in [`crate::testkit`].
 //!
@@ -14,7 +20,7 @@
 //! - A peer that is gone is asked for nothing, and what was asked of it is asked of another.
 //! - An announced tip alone changes neither mode to SYNCING nor memory by more than a constant per peer.
 //! - With one honest peer among any number of silent or lying ones, the tip of the honest one is reached.
-//! - A strategy that is SYNCED with all claims closed has no outstanding request and asks for a deadline no earlier than its next probe.
+//! - A strategy that is SYNCED with all claims closed has, once its last requests were answered or ran out, no outstanding request, and asks for a deadline no earlier than its next probe.
 //! - Blocks are rolled back only towards blocks that were delivered and link to ours.
 //! - After a rollback that leads to nothing better, `FinishReorg { keep: false }` follows.
 //! - An honest peer is never penalised, whatever the others do.
@@ -26,6 +32,7 @@ use crate::types::{BlockLink, Height, Tip};
 
 pub mod batch;
 mod claim;
+mod delivery;
 pub mod fork;
 pub mod limits;
 mod ranges;

@@ -1,1 +1,25 @@
-//! Shared pieces of the end-to-end tests.
+//! Shared pieces of the end-to-end tests: node processes, data directories, test chains, and a peer written against the wire alone.
+//!
+//! But for [`generate`], nothing here uses a type of the framework: what these tests say about the node, they say from outside.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a broken assumption of a test is a failed test, and says so"
+)]
+
+pub mod datadir;
+pub mod deadline;
+pub mod generate;
+pub mod peer;
+pub mod process;
+pub mod raw;
+pub mod vectors;
+pub mod wire;
+
+/// The path of the node's binary, for use in a test or a benchmark of this crate.
+#[macro_export]
+macro_rules! node_binary {
+    () => {
+        env!("CARGO_BIN_EXE_cpc-node-under-test")
+    };
+}

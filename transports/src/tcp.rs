@@ -9,8 +9,10 @@ use cpc_framework::transport::{
     Connection, Endpoint, Incoming, Listener, Transport, TransportError, TransportErrorKind, closable,
 };
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
+
+use crate::socket::{Failed, canonical, no_address};
 
 /// Connects nodes by plain TCP. An endpoint is `host:port`; a name may stand for several addresses, all are tried.
 ///
@@ -54,7 +56,8 @@ impl Transport for TcpTransport {
 
     async fn listen(&self, at: &Endpoint) -> Result<Box<dyn Listener>, TransportError> {
         let failed = Failed { doing: "cannot listen on", endpoint: at };
-        let addresses = failed.resolve(at, self.dial_timeout).await?;
+        unpinned(failed)?;
+        let addresses = failed.resolve(self.dial_timeout).await?;
         let mut last = None;
         for address in addresses {
             match bind(address) {
@@ -67,9 +70,10 @@ impl Transport for TcpTransport {
 
     async fn dial(&self, to: &Endpoint) -> Result<Connection, TransportError> {
         let failed = Failed { doing: "cannot reach", endpoint: to };
+        unpinned(failed)?;
         let attempt = async {
             let mut last = None;
-            for address in failed.resolve(to, self.dial_timeout).await? {
+            for address in failed.resolve(self.dial_timeout).await? {
                 match TcpStream::connect(address).await {
                     Ok(stream) => return connection(stream, canonical(address)).map_err(|error| failed.io(error)),
                     Err(error) => last = Some(error),
@@ -146,11 +150,6 @@ fn connection(stream: TcpStream, remote: SocketAddr) -> io::Result<Connection> {
     Ok(Connection { remote: Endpoint::new(remote.to_string()), identity: None, control, bulk: None, handle })
 }
 
-/// An IPv4 peer of a socket that listens on IPv6 is the same peer as over IPv4.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
 fn is_the_diallers(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -161,60 +160,11 @@ fn is_the_diallers(error: &io::Error) -> bool {
     )
 }
 
-fn no_address() -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, "the name stands for no address")
-}
-
-/// What was being done, to whom: the frame of every error here.
-#[derive(Clone, Copy)]
-struct Failed<'a> {
-    doing: &'static str,
-    endpoint: &'a Endpoint,
-}
-
-impl Failed<'_> {
-    fn because(
-        self,
-        kind: TransportErrorKind,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> TransportError {
-        TransportError { kind, doing: self.doing, endpoint: self.endpoint.clone(), source: source.into() }
-    }
-
-    fn io(self, error: io::Error) -> TransportError {
-        use io::ErrorKind as Io;
-        let kind = match error.kind() {
-            Io::AddrInUse => TransportErrorKind::AddressInUse,
-            Io::AddrNotAvailable | Io::PermissionDenied | Io::InvalidInput | Io::Unsupported => {
-                TransportErrorKind::BadEndpoint
-            }
-            Io::TimedOut => TransportErrorKind::TimedOut,
-            Io::ConnectionRefused
-            | Io::ConnectionReset
-            | Io::ConnectionAborted
-            | Io::NotConnected
-            | Io::HostUnreachable
-            | Io::NetworkUnreachable
-            | Io::NetworkDown
-            | Io::NotFound => TransportErrorKind::Unreachable,
-            _ => TransportErrorKind::Other,
-        };
-        self.because(kind, error)
-    }
-
-    /// The addresses of an endpoint, names looked up.
-    async fn resolve(self, endpoint: &Endpoint, limit: Duration) -> Result<Vec<SocketAddr>, TransportError> {
-        if endpoint.identity.is_some() {
-            return Err(self.because(TransportErrorKind::BadEndpoint, "tcp cannot prove the key before the @"));
-        }
-        let (host, port) =
-            endpoint.host_port().map_err(|error| self.because(TransportErrorKind::BadEndpoint, error))?;
-        match timeout(limit, lookup_host((host, port))).await {
-            Ok(Ok(addresses)) => Ok(addresses.collect()),
-            // A name that is not known now may be known later.
-            Ok(Err(error)) => Err(self.because(TransportErrorKind::Unreachable, error)),
-            Err(_) => Err(self.because(TransportErrorKind::TimedOut, format!("the name {host} was not found in time"))),
-        }
+/// TCP proves no key.
+fn unpinned(failed: Failed<'_>) -> Result<(), TransportError> {
+    match failed.endpoint.identity {
+        None => Ok(()),
+        Some(_) => Err(failed.because(TransportErrorKind::BadEndpoint, "tcp cannot prove the key before the @")),
     }
 }
 

@@ -20,6 +20,8 @@ use crate::types::{Handshake, Hash32, Height, Message, MessageKind, Transaction,
 const READ_CHUNK: usize = 64 * 1024;
 /// A buffer that grew beyond this is given back once it is empty.
 const BUFFER_KEPT: usize = 256 * 1024;
+/// How long a connection that we end may take to send what waits.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// Queued bytes are counted in units of this size.
 const BUDGET_UNIT: usize = 1024;
 
@@ -28,7 +30,7 @@ const BUDGET_UNIT: usize = 1024;
 pub(crate) struct Link {
     pub(crate) id: ConnId,
     /// Which of the node's links.
-    pub(crate) link: usize,
+    pub(crate) node_link: usize,
     pub(crate) codec: Arc<dyn Codec>,
     pub(crate) outbox: Outbox,
     pub(crate) answer_sizes: AnswerSizes,
@@ -55,8 +57,19 @@ impl Link {
         (self.bytes_in.load(Ordering::Relaxed), self.bytes_out.load(Ordering::Relaxed))
     }
 
+    /// Ends the connection: what waits is still sent, as far as the peer takes it within [`FAREWELL`].
+    pub(crate) fn close(self: &Arc<Self>, reason: &str) {
+        if self.outbox.close() {
+            let (link, reason) = (Arc::clone(self), reason.to_owned());
+            tokio::spawn(async move {
+                let _ = timeout(FAREWELL, link.handle.closed()).await;
+                link.abort(&reason);
+            });
+        }
+    }
+
     /// Ends the connection at once.
-    pub(crate) fn close(&self, reason: &str) {
+    pub(crate) fn abort(&self, reason: &str) {
         self.outbox.close();
         self.handle.close(reason);
     }
@@ -161,7 +174,7 @@ impl Inbox {
 /// Starts the reader and the writer of a connection.
 pub(crate) fn spawn(
     id: ConnId,
-    link: usize,
+    node_link: usize,
     connection: Connection,
     codec: Arc<dyn Codec>,
     frame_cap: usize,
@@ -171,7 +184,7 @@ pub(crate) fn spawn(
     let limits = OutboxLimits { bytes: inbox.limits.outbox_bytes, frames: inbox.limits.outbox_messages };
     let link = Arc::new(Link {
         id,
-        link,
+        node_link,
         codec,
         outbox: Outbox::new(limits),
         answer_sizes: AnswerSizes::default(),
@@ -184,13 +197,13 @@ pub(crate) fn spawn(
     let not_reading = Arc::new(AtomicBool::new(false));
     let write = {
         let (link, limits, not_reading) = (Arc::clone(&link), Arc::clone(&inbox.limits), Arc::clone(&not_reading));
-        tokio::spawn(async move { Writer { writer, link, limits }.run(&not_reading).await })
+        tokio::spawn(async move { Writer { stream: writer, link, limits }.run(&not_reading).await })
     };
     let (reading, inbox) = (Arc::clone(&link), inbox.clone());
     tokio::spawn(async move {
         let events = inbox.events.clone();
-        let mut why = Reader { reader, link: Arc::clone(&reading), inbox, large: None }.run().await;
-        reading.close("the connection is over");
+        let mut why = Reader { stream: reader, link: Arc::clone(&reading), inbox, large: None }.run().await;
+        reading.abort("the connection is over");
         // The writer ends by itself: its stream is closed.
         let _ = write.await;
         if not_reading.load(Ordering::Acquire) {
@@ -202,7 +215,7 @@ pub(crate) fn spawn(
 }
 
 struct Reader {
-    reader: Box<dyn tokio::io::AsyncRead + Send + Unpin>,
+    stream: Box<dyn tokio::io::AsyncRead + Send + Unpin>,
     link: Arc<Link>,
     inbox: Inbox,
     /// The right to hold a frame above the normal cap.
@@ -258,7 +271,7 @@ impl Reader {
         };
         buffer.reserve(READ_CHUNK.min(buffer.len().max(4096)));
         let begun = Instant::now();
-        let read = self.reader.read_buf(buffer);
+        let read = self.stream.read_buf(buffer);
         let result = match patience {
             Some(patience) => match timeout(patience, read).await {
                 Ok(result) => result,
@@ -320,7 +333,7 @@ fn hash(hasher: &Hasher, block: &WireBlock) -> Result<HashedBlock, String> {
 }
 
 struct Writer {
-    writer: Box<dyn tokio::io::AsyncWrite + Send + Unpin>,
+    stream: Box<dyn tokio::io::AsyncWrite + Send + Unpin>,
     link: Arc<Link>,
     limits: Arc<Limits>,
 }
@@ -331,21 +344,21 @@ impl Writer {
             while !frame.is_empty() {
                 let patient = self.link.patient.load(Ordering::Acquire);
                 let patience = if patient { self.limits.legacy_timeout } else { self.limits.outbox_stall };
-                match timeout(patience, self.writer.write_buf(&mut frame)).await {
-                    Ok(Ok(0) | Err(_)) => return self.link.close("cannot be written to"),
+                match timeout(patience, self.stream.write_buf(&mut frame)).await {
+                    Ok(Ok(0) | Err(_)) => return self.link.abort("cannot be written to"),
                     Ok(Ok(written)) => {
                         self.link.bytes_out.fetch_add(written as u64, Ordering::Relaxed);
                     }
                     Err(_) => {
                         not_reading.store(true, Ordering::Release);
-                        return self.link.close("it does not read what we send");
+                        return self.link.abort("it does not read what we send");
                     }
                 }
             }
-            if self.writer.flush().await.is_err() {
-                return self.link.close("cannot be written to");
+            if self.stream.flush().await.is_err() {
+                return self.link.abort("cannot be written to");
             }
         }
-        let _ = timeout(self.limits.outbox_stall, self.writer.shutdown()).await;
+        let _ = timeout(self.limits.outbox_stall, self.stream.shutdown()).await;
     }
 }

@@ -7,7 +7,6 @@ use super::outbox::Class;
 use super::outgoing::Outgoing;
 use super::peer::{Outstanding, Peer, Way};
 use crate::chain::{Applied, ChainCommand, ChainEvent, ChainOutcome, KeyBook, Stop, genesis_hash_in};
-use crate::codec::DecodeError;
 use crate::limits::Limits;
 use crate::mempool::Mempool;
 use crate::node::NodeEvent;
@@ -95,6 +94,7 @@ pub(crate) struct Core {
     pub(super) last_rejection: Option<Rejection>,
     pub(super) failed_dials: BTreeMap<String, String>,
     pub(super) tip_update_due: Option<Duration>,
+    clean_up_due: Duration,
     /// Transactions of blocks rolled back in the reorganisation under way: back to the pool once it is over.
     removed: Vec<Arc<Transaction>>,
     next_batch: u64,
@@ -126,6 +126,8 @@ pub struct Figures {
 
 /// How long we wait before telling our peers again that our tip has moved.
 const TIP_UPDATE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often what has grown too old is dropped.
+const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(60);
 /// Blocks that come with one import while SYNCED are passed on one by one up to this many; of more only the tip is told.
 const RELAYED_BLOCKS: usize = 16;
 
@@ -156,6 +158,7 @@ impl Core {
             last_rejection: None,
             failed_dials: BTreeMap::new(),
             tip_update_due: None,
+            clean_up_due: Duration::ZERO,
             removed: Vec::new(),
             next_batch: 0,
             rng: config.seed,
@@ -228,8 +231,12 @@ impl Core {
         let way = dialled.map_or(Way::In, Way::Out);
         let out = matches!(way, Way::Out(_));
         self.peers.insert(conn, Peer::new(remote, identity, way, &self.config.limits, now));
-        if out {
-            self.send_handshake(now, conn);
+        if !out {
+            return;
+        }
+        match self.guard.banned(&self.peers[&conn].remote, identity.as_ref(), now) {
+            Some(left) => self.refuse(now, conn, &format!("it is banned for another {} s", left.as_secs())),
+            None => self.send_handshake(now, conn),
         }
     }
 
@@ -237,11 +244,14 @@ impl Core {
     pub(crate) fn closed(&mut self, now: Duration, conn: ConnId, why: &CloseReason) {
         let Some(peer) = self.peers.remove(&conn) else { return };
         self.guard.gone(conn);
-        // Whom we dialled may be something else than a node altogether, until its handshake shows otherwise.
+        // Whom we dialled may be something else than a node altogether, until its handshake shows otherwise; and the
+        // reference bounds no line.
         if let CloseReason::Fatal(error) = why
             && (peer.direction == Way::In || peer.handshake.is_some())
+            && !peer.is_legacy()
+            && let Some(offence) = Offence::of_frame(error)
         {
-            self.punish(now, &peer, &offence_of(error));
+            self.punish(now, &peer, &offence);
         }
         let told = peer.closing;
         let mut rng = self.fork_rng();
@@ -252,8 +262,7 @@ impl Core {
                 let endpoint = endpoint.clone();
                 self.note_failed_dial(now, &endpoint, &format!("connected, but no handshake came: {why}"));
             }
-            (Way::Out(_), false) => {}
-            (Way::In, _) => {}
+            (Way::Out(_), false) | (Way::In, _) => {}
         }
         if let Some(endpoint) = &peer.dial_back {
             self.dialer.inbound_gone(endpoint);
@@ -281,7 +290,11 @@ impl Core {
         for (host, kind, more) in self.log.due(now) {
             tracing::info!(peer = %host, more, "{kind}: repeated");
         }
-        self.pool.expire(now);
+        if self.clean_up_due <= now {
+            self.clean_up_due = now + CLEAN_UP_INTERVAL;
+            self.dialer.clean_up(now);
+            self.pool.expire(now);
+        }
         if self.sync.next_deadline().is_some_and(|at| at <= now) {
             self.sync_event(now, SyncEvent::Tick);
         }
@@ -292,12 +305,12 @@ impl Core {
     /// When to call [`tick`](Self::tick) again, at the latest.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let limits = &self.config.limits;
-        let peers = self.peers.values().filter(|peer| !peer.closing).filter_map(|peer| {
+        let peers = self.peers.values().filter(|peer| !peer.closing).map(|peer| {
             if peer.handshake.is_none() {
-                return Some(peer.since + limits.handshake_timeout);
+                return peer.since + limits.handshake_timeout;
             }
             let silence = peer.last_sent + limits.legacy_handshake_repeat;
-            Some(peer.outstanding.map_or(silence, |asked| asked.deadline.min(silence)))
+            peer.outstanding.map_or(silence, |asked| asked.deadline.min(silence))
         });
         peers
             .chain([self.sync.next_deadline(), self.dialer.next_deadline(), self.tip_update_due].into_iter().flatten())
@@ -389,7 +402,9 @@ impl Core {
         if !self.pool.is_empty() {
             let senders = applied.iter().flat_map(|block| &block.block.txs).map(|tx| &tx.from_address);
             let accounts = self.accounts();
-            applied.iter().for_each(|block| self.pool.remove_included(&block.tx_hashes));
+            for block in applied {
+                self.pool.remove_included(&block.tx_hashes);
+            }
             self.pool.revalidate(senders, &accounts);
         }
         for block in applied {
@@ -628,7 +643,7 @@ impl Core {
         BatchId(self.next_batch)
     }
 
-    /// SplitMix64: good enough for jitter and nonces, and the same for the same seed.
+    /// `SplitMix64`: good enough for jitter and nonces, and the same for the same seed.
     pub(super) fn random(&mut self) -> u64 {
         self.rng = self.rng.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.rng;
@@ -644,13 +659,5 @@ impl Core {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             state ^ (state >> 33)
         }
-    }
-}
-
-/// What a stream that cannot be read any further proves.
-fn offence_of(error: &DecodeError) -> Offence {
-    match error {
-        DecodeError::TooLarge { cap } => Offence::OversizeFrame { cap: *cap },
-        other => Offence::UnreadableStream { detail: other.to_string() },
     }
 }

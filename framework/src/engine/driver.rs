@@ -215,14 +215,14 @@ impl Driver {
         let now = self.now();
         match command {
             Command::Submit { tx, reply } => {
-                let _ = reply.send(self.core.submit(now, tx));
+                let _ = reply.send(self.core.submit(now, &tx));
             }
             Command::Peers { reply } => {
                 let conns = &self.conns;
                 let links = &self.links;
                 let peers = self.core.peer_infos(now, self.env.clock.unix_seconds(), |conn| {
                     conns.get(&conn).map_or_else(Default::default, |link| {
-                        let name = links.get(link.link).map_or("?", |l| l.transport.name());
+                        let name = links.get(link.node_link).map_or("?", |l| l.transport.name());
                         (format!("{name}+{}", link.codec.name()), link.traffic())
                     })
                 });
@@ -458,7 +458,7 @@ impl Driver {
             }
         }
         for link in self.conns.values() {
-            link.close("this node is shutting down");
+            link.abort("this node is shutting down");
         }
         self.chain.shutdown().await;
         if let Some(saving) = self.saving.take() {

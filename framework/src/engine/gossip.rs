@@ -9,8 +9,8 @@ use crate::chain::{Applied, ChainCommand, Stop, proposer_signed};
 use crate::executor::accounts::state;
 use crate::mempool::{self, Refusal};
 use crate::peers::Offence;
-use crate::rules::{HashedBlock, Rejection};
-use crate::sync::{ConnId, RejectKind, SyncEvent};
+use crate::rules::HashedBlock;
+use crate::sync::{ConnId, SyncEvent};
 use crate::types::{Address, Hash32, Message, MessageKind, Transaction, WireBlock};
 
 impl Core {
@@ -37,14 +37,16 @@ impl Core {
             Inbound::NewBlock(block) => self.block_announced(now, conn, block),
             Inbound::NewTx(tx, hash) => self.transaction_received(now, conn, &tx, hash),
             Inbound::GetBlocks { from, to } => self.blocks_asked(now, conn, from, to),
-            Inbound::Blocks { blocks, malformed, bytes } => self.blocks_received(now, conn, blocks, malformed, bytes),
+            Inbound::Blocks { blocks, malformed, bytes } => {
+                self.blocks_received(now, conn, blocks, malformed.as_deref(), bytes)
+            }
         }
     }
 
     /// A transaction of our own user. Gives its hash, or why the pool refuses it.
-    pub(crate) fn submit(&mut self, now: Duration, tx: Arc<Transaction>) -> Result<Hash32, Refusal> {
-        let hash = self.admit_transaction(now, &tx)?;
-        self.relay_transaction(now, &tx, hash);
+    pub(crate) fn submit(&mut self, now: Duration, tx: &Arc<Transaction>) -> Result<Hash32, Refusal> {
+        let hash = self.admit_transaction(now, tx)?;
+        self.relay_transaction(now, tx, hash);
         Ok(hash)
     }
 
@@ -73,16 +75,17 @@ impl Core {
         }
         match proposer_signed(&self.config.verifier, &self.config.keys, &block) {
             Some(Err(rejection)) => {
-                self.penalise(now, conn, &invalid(Some(link.hash), &rejection));
+                if let Some(offence) = Offence::of_block(&rejection, Some(link.hash)) {
+                    self.penalise(now, conn, &offence);
+                }
                 return;
             }
-            Some(Ok(())) => {}
             // Whose block this is cannot be told before execution: only the very next one is worth that.
             None if !link.extends(self.tip.as_ref()) => {
                 self.sync_event(now, SyncEvent::PeerTip { peer: conn, height: Some(link.height), legacy });
                 return;
             }
-            None => {}
+            Some(Ok(())) | None => {}
         }
         let gossip = self.imports.values().filter(|origin| matches!(origin, ImportOrigin::Gossip(_))).count();
         let sync_is_importing = self.imports.values().any(|origin| *origin == ImportOrigin::Sync);
@@ -106,14 +109,14 @@ impl Core {
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.importing = peer.importing.saturating_sub(1);
         }
-        let Some(stop) = stop else { return };
+        let Some(stop) = stop else { return self.guard.useful(conn) };
         if !self.imports.values().any(|origin| *origin != ImportOrigin::Sync) {
             self.gossip_tip = self.tip;
         }
         if let Stop::Rejected(rejection) = stop
-            && rejection.kind() == RejectKind::Invalid
+            && let Some(offence) = Offence::of_block(rejection, None)
         {
-            self.penalise(now, conn, &invalid(None, rejection));
+            self.penalise(now, conn, &offence);
         }
     }
 
@@ -144,11 +147,14 @@ impl Core {
             return;
         }
         match self.admit_transaction(now, tx) {
-            Ok(_) => self.relay_transaction(now, tx, hash),
+            Ok(_) => {
+                self.guard.useful(conn);
+                self.relay_transaction(now, tx, hash);
+            }
             Err(refusal) => {
                 tracing::debug!(%hash, "transaction refused: {refusal}");
-                if refusal.is_proof() {
-                    self.penalise(now, conn, &Offence::InvalidSignatureTx { hash });
+                if let Some(offence) = Offence::of_transaction(&refusal, hash) {
+                    self.penalise(now, conn, &offence);
                 }
             }
         }
@@ -186,11 +192,6 @@ impl Core {
             })
         }
     }
-}
-
-fn invalid(hash: Option<Hash32>, rejection: &Rejection) -> Offence {
-    let rule = format!("{}: {}", rejection.rule, rejection.detail);
-    Offence::InvalidBlock { height: rejection.height, hash, rule }
 }
 
 impl Inbound {

@@ -34,12 +34,7 @@ impl Core {
             return;
         }
         if theirs.nonce == Some(self.nonce) {
-            if let Way::Out(endpoint) = &peer.direction {
-                let endpoint = endpoint.clone();
-                tracing::info!(address = %endpoint, "this address is our own: forgotten");
-                self.dialer.mark_self(&endpoint);
-            }
-            self.close_quietly(conn, "this is ourselves");
+            self.met_ourselves(now, conn);
             return;
         }
         if let Some(why) = self.mismatch(&theirs) {
@@ -53,6 +48,17 @@ impl Core {
             }
         }
         self.accept(now, conn, theirs);
+    }
+
+    /// The side that was dialled shows itself too, so that the one that dialled learns which address is our own.
+    fn met_ourselves(&mut self, now: Duration, conn: ConnId) {
+        if let Some(Way::Out(endpoint)) = self.peers.get(&conn).map(|peer| peer.direction.clone()) {
+            tracing::info!(address = %endpoint, "this address is our own: forgotten");
+            self.dialer.mark_self(&endpoint);
+        } else {
+            self.send_handshake(now, conn);
+        }
+        self.close_quietly(conn, "this is ourselves");
     }
 
     fn accept(&mut self, now: Duration, conn: ConnId, theirs: Handshake) {
@@ -115,8 +121,12 @@ impl Core {
         }
     }
 
-    fn refuse(&mut self, now: Duration, conn: ConnId, why: &str) {
+    pub(super) fn refuse(&mut self, now: Duration, conn: ConnId, why: &str) {
         let mut rng = self.fork_rng();
+        // Whoever dialled us learns from our handshake why it is refused.
+        if self.peers.get(&conn).is_some_and(|peer| peer.direction == Way::In) {
+            self.send_handshake(now, conn);
+        }
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.closing = true;
         tracing::warn!(peer = %peer.label(), "peer refused: {why}");

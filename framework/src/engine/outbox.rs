@@ -120,11 +120,12 @@ impl Outbox {
         }
     }
 
-    /// Takes nothing more; what waits is still written.
-    pub(crate) fn close(&self) {
-        self.lock().closed = true;
+    /// Takes nothing more; what waits is still written. Says whether it was open.
+    pub(crate) fn close(&self) -> bool {
+        let was_open = !std::mem::replace(&mut self.lock().closed, true);
         self.filled.notify_one();
         self.drained.notify_waiters();
+        was_open
     }
 
     /// How many frames were dropped for want of room.

@@ -69,7 +69,7 @@ impl Core {
         now: Duration,
         conn: ConnId,
         mut blocks: Vec<HashedBlock>,
-        malformed: Option<String>,
+        malformed: Option<&str>,
         bytes: usize,
     ) {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
@@ -105,7 +105,7 @@ impl Core {
         for block in &blocks {
             peer.known.insert_block(&block.link.hash);
         }
-        if let Some(why) = &malformed {
+        if let Some(why) = malformed {
             let height = asked.from + blocks.len() as u64;
             let label = peer.label();
             let host = peer.host.clone();

@@ -27,7 +27,7 @@ mod transition;
 mod tree;
 
 /// Executes blocks on accounts and validators. Its machines keep the active validators in memory, and under v1 rules the
-/// hashes of the state tree: about 200 bytes for each account.
+/// hashes of the state tree: about 150 bytes for each account.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AccountExecutor;
 

@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use crate::limits::Limits;
 use crate::rules::Verifier;
-use crate::types::{Address, Hash32, HashRules, HexText, Quantity, Transaction};
+use crate::types::{Address, Hash32, HashRules, Transaction};
 
+mod cost;
 mod refusal;
 mod sender;
 
+use cost::{cost, gas_cost, tx_bytes};
 pub use refusal::Refusal;
 use sender::SenderQueue;
 
@@ -109,7 +111,7 @@ impl Mempool {
             return Err(Refusal::NonceGap { nonce: tx.nonce, next: account.nonce, most });
         }
         if let Some(old) = replaced {
-            return self.check_replacement(tx, &old.tx);
+            return self.check_replacement(tx, &old.tx, account);
         }
         let ready = match self.senders.get(&tx.from_address) {
             Some(queue) => queue.would_be_ready(account, tx.nonce, cost(tx)),
@@ -162,7 +164,7 @@ impl Mempool {
                 continue;
             }
             if let Some(old) = self.replaced_by(&tx) {
-                if self.check_replacement(&tx, &old.tx).is_err() {
+                if self.check_replacement(&tx, &old.tx, account).is_err() {
                     continue;
                 }
                 let old = self.senders.get(&tx.from_address).and_then(|queue| queue.get(tx.nonce));
@@ -306,15 +308,25 @@ impl Mempool {
         }
     }
 
-    fn check_replacement(&self, new: &Transaction, old: &Transaction) -> Result<(), Refusal> {
+    /// Neither the fee that the sender signed nor what the gas pays may fall, one of them must rise by a tenth, and the
+    /// account must have the fee: so a transaction is replaced a few hundred times at most, whatever its sender holds.
+    fn check_replacement(&self, new: &Transaction, old: &Transaction, account: Account) -> Result<(), Refusal> {
+        let old_fee = old.fee.to_u128().unwrap_or(u128::MAX);
+        let needed = self.raised(old_fee);
+        let refused = Err(Refusal::Replacement { nonce: new.nonce, needed });
+        let (Some(fee), Some(pays)) = (new.fee.to_u128(), gas_cost(new)) else { return refused };
+        let old_pays = gas_cost(old).unwrap_or(u128::MAX);
+        let affordable = new.amount.checked_add(fee).is_some_and(|cost| cost <= account.balance);
+        let rises = fee >= needed || pays >= self.raised(old_pays);
+        if affordable && rises && fee >= old_fee && pays >= old_pays { Ok(()) } else { refused }
+    }
+
+    /// A price with what a replacement must pay more.
+    fn raised(&self, price: u128) -> u128 {
         let percent = self.limits.pool_replacement_percent;
-        let paid = gas_cost(old).unwrap_or(u128::MAX);
-        let more = (paid / 100).saturating_mul(percent).saturating_add((paid % 100 * percent).div_ceil(100)).max(1);
-        let needed = paid.saturating_add(more);
-        match gas_cost(new) {
-            Some(pays) if pays >= needed => Ok(()),
-            _ => Err(Refusal::Replacement { nonce: new.nonce, needed }),
-        }
+        let more =
+            (price / 100).saturating_mul(percent).saturating_add((price % 100).saturating_mul(percent).div_ceil(100));
+        price.saturating_add(more.max(1))
     }
 
     /// Drops the newest until there is room for a transaction; says whether there is.
@@ -385,35 +397,8 @@ impl Mempool {
     }
 }
 
-/// What a transaction pays for its gas.
-fn gas_cost(tx: &Transaction) -> Option<u128> {
-    tx.gas_price.checked_mul(tx.tx_type.base_gas()?.into())
-}
-
-/// What a transaction takes from its sender; where that is more than any account can hold, the most there is.
-fn cost(tx: &Transaction) -> u128 {
-    gas_cost(tx).unwrap_or(u128::MAX).saturating_add(tx.amount)
-}
-
 fn percent_of(whole: usize, percent: usize) -> usize {
     whole / 100 * percent + whole % 100 * percent / 100
-}
-
-/// What an entry takes besides the texts of its transaction: the transaction itself, the entries of four maps.
-const BOOKKEEPING: usize = 768;
-
-/// What a transaction takes in memory, with its place in the pool.
-fn tx_bytes(tx: &Transaction) -> usize {
-    let hex = |text: &HexText| text.canonical_bytes().map_or_else(|| text.text().len(), <[u8]>::len);
-    let digits = |number: &Quantity| if number.to_u128().is_some() { 0 } else { number.to_string().len() };
-    BOOKKEEPING
-        + tx.from_address.as_str().len()
-        + tx.to_address.as_ref().map_or(0, |to| to.as_str().len())
-        + hex(&tx.signature)
-        + hex(&tx.pub_key)
-        + digits(&tx.fee)
-        + digits(&tx.gas_limit)
-        + tx.payload.as_str().len()
 }
 
 #[cfg(test)]

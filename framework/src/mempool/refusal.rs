@@ -49,7 +49,7 @@ pub enum Refusal {
     Replacement {
         /// The nonce.
         nonce: u64,
-        /// What it must pay for its gas.
+        /// The fee that would do.
         needed: u128,
     },
 }
@@ -70,7 +70,7 @@ impl Refusal {
                 format!("too_many_waiting: {most} transactions wait for lower nonces or funds")
             }
             Self::Replacement { nonce, needed } => {
-                format!("replacement_underpriced: nonce {nonce} is taken, gas must pay at least {needed}")
+                format!("replacement_underpriced: nonce {nonce} is taken, fee must be at least {needed}, and covered")
             }
         }
     }

@@ -7,8 +7,8 @@ use super::host::{Host, canonical};
 use crate::limits::Limits;
 use crate::transport::Endpoint;
 
-/// Where an address came from. The first in this order wins where an address comes from several.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// Where an address came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// The operator named it: dialled for ever, never dropped.
     Configured,
@@ -19,6 +19,17 @@ pub enum Origin {
         /// Whose handshake.
         source: Host,
     },
+}
+
+impl Origin {
+    /// The order in which addresses are dialled; where one comes from several places the first counts.
+    pub(super) fn rank(&self) -> u8 {
+        match self {
+            Self::Configured => 0,
+            Self::Saved => 1,
+            Self::Learnt { .. } => 2,
+        }
+    }
 }
 
 /// The addresses that a node knows. The [`Dialer`](super::Dialer) owns one and keeps it up to date.
@@ -90,7 +101,7 @@ impl AddressBook {
     pub fn add(&mut self, endpoint: &Endpoint, origin: Origin, ready_at: Duration) -> bool {
         let endpoint = canonical(endpoint);
         if let Some(entry) = self.entries.get_mut(&endpoint.address) {
-            if origin < entry.origin {
+            if origin.rank() < entry.origin.rank() {
                 entry.origin = origin;
                 entry.ready_at = entry.ready_at.min(ready_at);
                 entry.endpoint.identity = endpoint.identity.or(entry.endpoint.identity);

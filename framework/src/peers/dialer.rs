@@ -111,7 +111,7 @@ impl Dialer {
             .entries()
             .filter(|entry| entry.ready_at <= now)
             .filter_map(|entry| Some((entry, feeler(entry, slots)?)))
-            .min_by_key(|(entry, feeler)| (*feeler, rank(&entry.origin), entry.pauses, entry.arrival))
+            .min_by_key(|(entry, feeler)| (*feeler, entry.origin.rank(), entry.pauses, entry.arrival))
             .map(|(entry, feeler)| Dial { endpoint: entry.endpoint.clone(), feeler });
         if let Some(dial) = &chosen
             && let Some(entry) = self.book.entry(&dial.endpoint)
@@ -281,15 +281,6 @@ fn feeler(entry: &Entry, free: Slots) -> Option<bool> {
         return idle.then_some(false);
     }
     (idle && !configured && !entry.is_proven() && free.feelers > 0).then_some(true)
-}
-
-/// The order in which addresses are dialled, by where they came from.
-fn rank(origin: &Origin) -> u8 {
-    match origin {
-        Origin::Configured => 0,
-        Origin::Saved => 1,
-        Origin::Learnt { .. } => 2,
-    }
 }
 
 #[cfg(test)]

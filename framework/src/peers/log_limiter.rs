@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::limits::Limits;
 
+/// A crowd beyond the table must not cost a search of it for each line.
+const SEARCH_PAUSE: Duration = Duration::from_secs(1);
+
 /// Says which log lines may be written. `P` names a peer; take its address rather than its connection, since
 /// connecting anew must not buy a line.
 #[derive(Debug)]
@@ -13,6 +16,8 @@ pub struct LogLimiter<P> {
     interval: Duration,
     capacity: usize,
     lines: HashMap<(P, &'static str), Line>,
+    /// When the full table was last searched for lines that are over.
+    searched: Duration,
     /// Everybody for whom there is no room: one line a kind for all of them.
     others: HashMap<&'static str, Line>,
 }
@@ -30,6 +35,7 @@ impl<P: Clone + Eq + Hash> LogLimiter<P> {
             interval: limits.log_interval,
             capacity: limits.addresses_tracked,
             lines: HashMap::new(),
+            searched: Duration::ZERO,
             others: HashMap::new(),
         }
     }
@@ -38,11 +44,12 @@ impl<P: Clone + Eq + Hash> LogLimiter<P> {
     /// since the last one, or `None` where this one is to be held back. `kind` must come from a fixed set.
     pub fn allow(&mut self, peer: &P, kind: &'static str, now: Duration) -> Option<u64> {
         let key = (peer.clone(), kind);
-        if !self.lines.contains_key(&key) && self.lines.len() >= self.capacity {
+        let is_new = !self.lines.contains_key(&key);
+        if is_new && self.lines.len() >= self.capacity && now.saturating_sub(self.searched) >= SEARCH_PAUSE {
             let interval = self.interval;
+            self.searched = now;
             self.lines.retain(|_, line| now.saturating_sub(line.written) < interval || line.held_back > 0);
         }
-        let is_new = !self.lines.contains_key(&key);
         let line = if is_new && self.lines.len() >= self.capacity {
             self.others.get_mut(kind)
         } else {

@@ -127,13 +127,19 @@ fn address(text: &str) -> Option<Endpoint> {
     (port != 0).then(|| canonical(&endpoint))
 }
 
+/// How many damaged files are kept beside each other; after that the last one is replaced.
+const DAMAGED_KEPT: usize = 100;
+
 /// The first of `peers.json.damaged`, `peers.json.damaged.1`, ... that is free.
 fn free_name(path: &Path) -> PathBuf {
-    let first = with_suffix(path, ".damaged");
-    if !first.exists() {
-        return first;
+    let mut name = with_suffix(path, ".damaged");
+    for n in 1..DAMAGED_KEPT {
+        if !name.exists() {
+            break;
+        }
+        name = with_suffix(path, &format!(".damaged.{n}"));
     }
-    (1u64..).map(|n| with_suffix(&first, &format!(".{n}"))).find(|name| !name.exists()).unwrap_or(first)
+    name
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

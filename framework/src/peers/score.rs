@@ -11,8 +11,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::host::Host;
+use crate::codec::DecodeError;
 use crate::limits::Limits;
-use crate::sync::SyncOffence;
+use crate::mempool;
+use crate::rules::Rejection;
+use crate::sync::{RejectKind, SyncOffence};
 use crate::transport::{Endpoint, PeerId};
 use crate::types::{Hash32, Height, MessageKind};
 
@@ -47,12 +50,14 @@ pub enum Offence {
         /// What is wrong with the answer.
         detail: String,
     },
-    /// It sent a frame that is longer than what is allowed at this point.
+    /// It sent a frame that is longer than what is allowed at this point. Not to be held against legacy peers that
+    /// have done their handshake: the reference bounds no line, so that those are only closed.
     OversizeFrame {
         /// The cap, in bytes.
         cap: usize,
     },
-    /// It sent something else before its handshake.
+    /// It dialled us and sent something else before its handshake. Not to be held against acceptors: those of the
+    /// reference broadcast to every socket, so that they are closed after some frames.
     BeforeHandshake {
         /// The message's type, where it could be read.
         kind: Option<MessageKind>,
@@ -67,14 +72,34 @@ pub enum Offence {
         /// What is wrong.
         detail: String,
     },
-    /// It sent more than its queue may hold, again and again, though reading from it had stopped in between.
-    Flood {
-        /// Of what.
-        kind: MessageKind,
-    },
 }
 
 impl Offence {
+    /// What a refused block proves against who delivered it: nothing where the reason may be our own state, clock,
+    /// store or strictness, or where somebody else may have swapped the body.
+    pub fn of_block(rejection: &Rejection, hash: Option<Hash32>) -> Option<Self> {
+        (rejection.kind() == RejectKind::Invalid && !rejection.stricter_than_v1).then(|| Self::InvalidBlock {
+            height: rejection.height,
+            hash,
+            rule: format!("{}: {}", rejection.rule, rejection.detail),
+        })
+    }
+
+    /// What a transaction that the pool refused proves against who sent it.
+    pub fn of_transaction(refusal: &mempool::Refusal, hash: Hash32) -> Option<Self> {
+        refusal.is_proof().then_some(Self::InvalidSignatureTx { hash })
+    }
+
+    /// What a frame that could not be read proves against who sent it: nothing where its type is merely unknown.
+    pub fn of_frame(error: &DecodeError) -> Option<Self> {
+        match error {
+            DecodeError::UnknownType(_) => None,
+            DecodeError::Malformed(detail) => Some(Self::MalformedMessage { detail: detail.clone() }),
+            DecodeError::TooLarge { cap } => Some(Self::OversizeFrame { cap: *cap }),
+            DecodeError::Desync(detail) => Some(Self::UnreadableStream { detail: detail.clone() }),
+        }
+    }
+
     /// A short name, for [`LogLimiter`](super::LogLimiter) and counters.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -86,7 +111,6 @@ impl Offence {
             Self::BeforeHandshake { .. } => "before handshake",
             Self::MalformedMessage { .. } => "malformed message",
             Self::UnreadableStream { .. } => "unreadable stream",
-            Self::Flood { .. } => "flood",
         }
     }
 
@@ -99,14 +123,14 @@ impl Offence {
             Self::InvalidBlock { .. } => 100,
             Self::OversizeFrame { .. } | Self::InvalidSignatureTx { .. } => 34,
             Self::UnaskedResponse { .. } | Self::WrongRange { .. } | Self::UnreadableStream { .. } => 20,
-            Self::BeforeHandshake { .. } | Self::Flood { .. } => 10,
+            Self::BeforeHandshake { .. } => 10,
             Self::MalformedMessage { .. } => 4,
         }
     }
 
     /// Whether the connection is closed even where the peer is not banned yet.
     pub fn closes(&self) -> bool {
-        !matches!(self, Self::MalformedMessage { .. } | Self::InvalidSignatureTx { .. } | Self::Flood { .. })
+        !matches!(self, Self::MalformedMessage { .. } | Self::InvalidSignatureTx { .. })
     }
 }
 
@@ -128,7 +152,6 @@ impl fmt::Display for Offence {
             Self::BeforeHandshake { kind: None } => f.write_str("no handshake at the start"),
             Self::MalformedMessage { detail } => write!(f, "malformed message: {detail}"),
             Self::UnreadableStream { detail } => write!(f, "unreadable stream: {detail}"),
-            Self::Flood { kind } => write!(f, "too many {} messages", kind.name()),
         }
     }
 }

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::quirks;
-use crate::types::{Address, Hash32, HashRules, HexText};
+use crate::types::{Address, Hash32, HashRules, HexText, bech32};
 
 /// The bech32 prefix of account addresses.
 pub const ACCOUNT_PREFIX: &str = "cpc";
@@ -165,20 +165,40 @@ pub fn address_of(rules: HashRules, pub_key: &HexText, prefix: &str) -> Result<A
 
 fn address_of_bytes(key: &[u8], prefix: &str) -> Address {
     let hash: [u8; 20] = Ripemd160::digest(Sha256::digest(key)).into();
-    quirks::bech32(prefix, &hash).into()
+    bech32::encode(prefix, &hash).into()
 }
 
-/// A secp256k1 public key of 33, 65 or 64 bytes, spelled as Python reads it.
-pub(super) fn secp256k1_key(pub_key: &HexText) -> Result<secp256k1::PublicKey, KeyError> {
-    let bytes = v1_bytes(pub_key, "public key")?;
-    let parsed = if bytes.len() == 64 {
-        let mut tagged = [4; 65];
-        tagged[1..].copy_from_slice(&bytes);
-        secp256k1::PublicKey::from_slice(&tagged)
-    } else {
-        secp256k1::PublicKey::from_slice(&bytes)
-    };
-    parsed.map_err(|_| KeyError(format!("{} bytes that are no secp256k1 public key", bytes.len())))
+/// A secp256k1 public key in a form that the library parses. Parsing finds a square root, which is work worth leaving to
+/// where signatures are verified.
+#[derive(Debug, Clone)]
+pub(super) struct Secp256k1Key {
+    bytes: [u8; 65],
+    len: usize,
+}
+
+impl Secp256k1Key {
+    /// Takes 33, 65 or 64 bytes, spelled as Python reads them.
+    pub(super) fn read(pub_key: &HexText) -> Result<Self, KeyError> {
+        let read = v1_bytes(pub_key, "public key")?;
+        let mut bytes = [0; 65];
+        match read.len() {
+            33 | 65 => bytes[..read.len()].copy_from_slice(&read),
+            // x‖y, without the byte that says so.
+            64 => {
+                bytes[0] = 4;
+                bytes[1..].copy_from_slice(&read);
+            }
+            other => return Err(KeyError(format!("{other} bytes that are no secp256k1 public key"))),
+        }
+        Ok(Self { bytes, len: if read.len() == 33 { 33 } else { 65 } })
+    }
+
+    /// The point, if it is one of the curve.
+    pub(super) fn parse(&self) -> Result<secp256k1::PublicKey, KeyError> {
+        let bytes = &self.bytes[..self.len];
+        secp256k1::PublicKey::from_slice(bytes)
+            .map_err(|_| KeyError(format!("{} is no secp256k1 public key", hex::encode(bytes))))
+    }
 }
 
 /// An ECDSA signature, its s brought into the lower half of the order: libsecp256k1 takes no other, the reference takes

@@ -24,6 +24,6 @@ mod tests;
 pub use canonical::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH};
 pub use hasher::{HashedBlock, Hasher};
 pub use rejection::{Rejection, Rule};
-pub use signature::SignatureCheck;
+pub use signature::{SignatureCheck, SignatureFault};
 pub use transaction::TxFault;
 pub use verify::{MAX_SECONDS_AHEAD, Parent, Verifier};

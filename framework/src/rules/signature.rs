@@ -2,10 +2,10 @@ use ed25519_zebra::{Signature, VerificationKey, VerificationKeyBytes, batch};
 use rand_core::{TryCryptoRng, TryRng};
 use sha2::{Digest, Sha256};
 
-use super::keys::{self, KeyError, Scheme};
+use super::keys::{self, KeyError, Scheme, Secp256k1Key};
 use crate::types::{Hash32, HashRules, HexText};
 
-/// A signature that remains to be checked, with everything parsed.
+/// A signature that remains to be checked, with everything read; what costs more than reading is left to the check.
 #[derive(Debug, Clone)]
 pub struct SignatureCheck {
     /// What is signed: `None` the header, `Some(i)` transaction i.
@@ -15,7 +15,7 @@ pub struct SignatureCheck {
 
 #[derive(Debug, Clone)]
 enum Signed {
-    Secp256k1 { key: secp256k1::PublicKey, signature: secp256k1::ecdsa::Signature, hash: Hash32 },
+    Secp256k1 { key: Secp256k1Key, signature: secp256k1::ecdsa::Signature, hash: Hash32 },
     Ed25519(Ed25519Signed),
 }
 
@@ -27,7 +27,7 @@ struct Ed25519Signed {
 }
 
 impl SignatureCheck {
-    /// Parses key and signature by the scheme of a family of rules.
+    /// Reads key and signature by the scheme of a family of rules.
     ///
     /// # Errors
     /// One of them cannot be read.
@@ -40,7 +40,7 @@ impl SignatureCheck {
     ) -> Result<Self, KeyError> {
         let signed = match Scheme::of(rules) {
             Scheme::Secp256k1 => Signed::Secp256k1 {
-                key: keys::secp256k1_key(pub_key)?,
+                key: Secp256k1Key::read(pub_key)?,
                 signature: keys::secp256k1_signature(signature)?,
                 hash,
             },
@@ -55,13 +55,32 @@ impl SignatureCheck {
 
     /// Whether the signature is valid.
     pub fn is_valid(&self) -> bool {
+        self.verify().is_ok()
+    }
+
+    /// Verifies the signature.
+    ///
+    /// # Errors
+    /// The key is no point of the curve, or the signature is not one of this key.
+    pub fn verify(&self) -> Result<(), SignatureFault> {
         match &self.signed {
-            Signed::Secp256k1 { key, signature, hash } => {
-                signature.verify(secp256k1::Message::from_digest(hash.0), key).is_ok()
-            }
-            Signed::Ed25519(signed) => signed.is_valid(),
+            Signed::Secp256k1 { key, signature, hash } => signature
+                .verify(secp256k1::Message::from_digest(hash.0), &key.parse()?)
+                .map_err(|_| SignatureFault::Invalid),
+            Signed::Ed25519(signed) => signed.verify(),
         }
     }
+}
+
+/// A signature does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureFault {
+    /// The key is no point of the curve.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The signature is not one of this key over this hash.
+    #[error("the signature is not one of this key")]
+    Invalid,
 }
 
 /// More in a batch than this gains little: the cost of a signature falls with the logarithm of their number.
@@ -101,8 +120,11 @@ fn batch_is_valid(checks: &[SignatureCheck]) -> bool {
 }
 
 impl Ed25519Signed {
-    fn is_valid(&self) -> bool {
-        VerificationKey::try_from(self.key).is_ok_and(|key| key.verify(&self.signature, &self.hash.0).is_ok())
+    fn verify(&self) -> Result<(), SignatureFault> {
+        VerificationKey::try_from(self.key)
+            .map_err(|_| KeyError(format!("{} is no Ed25519 public key", hex::encode(self.key))))?
+            .verify(&self.signature, &self.hash.0)
+            .map_err(|_| SignatureFault::Invalid)
     }
 }
 

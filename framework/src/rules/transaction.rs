@@ -1,7 +1,7 @@
 //! The rules for a transaction by itself, without state.
 
 use super::keys::{self, KeyError};
-use super::{Hasher, Rule, SignatureCheck, canonical, payload};
+use super::{Hasher, Rule, SignatureCheck, SignatureFault, canonical, payload};
 use crate::types::{Address, Genesis, Hash32, HashRules, Quantity, Transaction, TxType};
 
 /// A transaction breaks a rule that needs no state.
@@ -71,6 +71,16 @@ pub enum TxFault {
     /// The signature is not one of the sender.
     #[error("not a signature of {0}")]
     Signature(Address),
+}
+
+impl TxFault {
+    /// The fault that a failed check of a transaction's signature stands for.
+    pub(super) fn of_signature(tx: &Transaction, fault: SignatureFault) -> Self {
+        match fault {
+            SignatureFault::Key(error) => Self::SignatureForm(error),
+            SignatureFault::Invalid => Self::Signature(tx.from_address.clone()),
+        }
+    }
 }
 
 impl TxFault {

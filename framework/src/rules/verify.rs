@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::hasher::HashedBlock;
 use super::keys::Scheme;
 use super::transaction::{self, TxFault};
-use super::{Hasher, Rejection, Rule, SignatureCheck, schedule, signature};
+use super::{Hasher, Rejection, Rule, SignatureCheck, SignatureFault, schedule, signature};
 use crate::types::{Genesis, Hash32, HashRules, Header, Height, HexText, Tip, Transaction};
 
 /// How far a block may be ahead of the clock, in seconds (protocol.md section 4, block validity 2).
@@ -135,11 +135,9 @@ impl Verifier {
     /// # Errors
     /// The signature is invalid, or signature or key cannot be read.
     pub fn verify_transaction(&self, tx: &Transaction, hash: &Hash32) -> Result<(), TxFault> {
-        if transaction::signature_check(&self.hasher, 0, tx, *hash)?.is_valid() {
-            Ok(())
-        } else {
-            Err(TxFault::Signature(tx.from_address.clone()))
-        }
+        transaction::signature_check(&self.hasher, 0, tx, *hash)?
+            .verify()
+            .map_err(|fault| TxFault::of_signature(tx, fault))
     }
 
     /// How a block stands to its parent (`None` for block 0): height, link, time. Gives the round.
@@ -227,11 +225,22 @@ impl Verifier {
     /// The rejection that stands for a failed check of this block.
     pub fn signature_rejection(&self, block: &HashedBlock, check: &SignatureCheck) -> Rejection {
         let height = block.link.height;
+        // Why it failed is worked out again: a batch does not tell, and it happens once a block at most.
+        let fault = check.verify().err().unwrap_or(SignatureFault::Invalid);
         if let Some((i, tx)) = check.tx.and_then(|i| Some((i, block.block.txs.get(i)?))) {
-            return self.tx_rejection(height, i, &TxFault::Signature(tx.from_address.clone()));
+            return self.tx_rejection(height, i, &TxFault::of_signature(tx, fault));
         }
-        let detail = format!("not a signature of {}", block.block.header.proposer_address);
+        let detail = match fault {
+            SignatureFault::Key(error) => error.to_string(),
+            SignatureFault::Invalid => format!("not a signature of {}", block.block.header.proposer_address),
+        };
         Rejection::new(height, Rule::BlockSignature, detail)
+    }
+
+    /// The rejection of a block that cannot be decoded. Under v1 rules that may be one which the reference takes (a negative
+    /// amount, a number as text), so that nobody is at fault for it.
+    pub fn unreadable(&self, height: Height, error: &dyn fmt::Display) -> Rejection {
+        self.stricter(height, Rule::Encoding, error.to_string())
     }
 
     fn tx_rejection(&self, height: Height, at: usize, fault: &TxFault) -> Rejection {

@@ -112,6 +112,17 @@ impl Map {
     }
 }
 
+/// What one version says of a key.
+#[derive(Debug)]
+pub(super) enum Lookup {
+    /// Its value.
+    Set(StateValue),
+    /// That it is removed.
+    Removed,
+    /// Nothing: the base decides, if there is one.
+    Nothing,
+}
+
 /// One version of a [`Versions`].
 #[derive(Debug)]
 pub(super) struct View {
@@ -127,10 +138,14 @@ impl View {
         Self { versions: Arc::clone(versions), version }
     }
 
-    /// What this version says of a key: nothing, that it is removed, or its value.
-    pub(super) fn lookup(&self, key: &[u8]) -> Option<Option<StateValue>> {
+    /// What this version says of a key.
+    pub(super) fn lookup(&self, key: &[u8]) -> Lookup {
         let map = self.versions.read();
-        self.shown(map.entries.get(key)?).map(|value| value.value.clone())
+        match map.entries.get(key).and_then(|values| self.shown(values)) {
+            Some(Value { value: Some(value), .. }) => Lookup::Set(value.clone()),
+            Some(Value { value: None, .. }) => Lookup::Removed,
+            None => Lookup::Nothing,
+        }
     }
 
     /// All that this version says of keys with a prefix, in order.
@@ -162,7 +177,10 @@ impl Drop for View {
 
 impl StateView for View {
     fn get(&self, key: &[u8]) -> Result<Option<StateValue>, StoreError> {
-        Ok(self.lookup(key).flatten())
+        match self.lookup(key) {
+            Lookup::Set(value) => Ok(Some(value)),
+            Lookup::Removed | Lookup::Nothing => Ok(None),
+        }
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {

@@ -35,6 +35,8 @@ pub(super) struct Peer {
     /// Since when we wait for it: from the first request on that nothing good has answered.
     pub(super) waiting: Option<Duration>,
     pub(super) request: Option<RequestId>,
+    /// When it was last asked for anything.
+    pub(super) asked: Duration,
     pub(super) sizing: Sizing,
     pub(super) empties: u8,
     pub(super) failures: u8,
@@ -73,6 +75,7 @@ impl Peer {
             probed: false,
             waiting: None,
             request: None,
+            asked: Duration::ZERO,
             sizing: Sizing::default(),
             empties: 0,
             failures: 0,

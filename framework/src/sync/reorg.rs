@@ -128,6 +128,11 @@ impl<F: ForkRule> BatchSync<F> {
         session.empties = 0;
         match session.stage {
             Stage::Searching { asking, .. } => self.on_searched(asking, links, delivered),
+            // A short answer ended below the branching point.
+            Stage::Showing { .. } if session.shown.is_empty() && delivered.extends(session.shown_to.as_ref()) => {
+                let keep = branching_above(session, links);
+                self.on_located(keep, delivered);
+            }
             Stage::Showing { .. } if delivered.extends(session.shown_to.as_ref()) => session.show(delivered),
             Stage::Joining { broken: false, .. } if delivered.extends(self.tip.as_ref()) => self.import(delivered),
             _ => {
@@ -294,14 +299,18 @@ impl<F: ForkRule> BatchSync<F> {
 
     fn on_searched(&mut self, asking: u64, links: &[BlockLink], delivered: Delivered) {
         let Some(session) = &mut self.session else { return };
-        let keep = match branching(&session.own, links) {
+        match branching(&session.own, links) {
             Branching::Lower => {
                 self.discard(delivered.batch);
                 self.search_deeper(asking);
-                return;
             }
-            Branching::After(keep) => keep,
-        };
+            Branching::After(keep) => self.on_located(keep, delivered),
+        }
+    }
+
+    /// The peer's branch leaves ours after `keep`, or after higher blocks that it did not send yet.
+    fn on_located(&mut self, keep: Option<Height>, delivered: Delivered) {
+        let Some(session) = &mut self.session else { return };
         let (id, ours) = (session.peer, session.ours);
         if keep == Some(ours.height) {
             // No fork: the peer has our tip after all.
@@ -321,9 +330,6 @@ impl<F: ForkRule> BatchSync<F> {
         } else {
             self.discard(delivered.batch);
         }
-        if self.peers.get(&id).is_none_or(|peer| peer.forks.tried.contains(&keep)) {
-            self.fail_session(false);
-        }
     }
 
     /// Rolls back once the branch is seen to be better, or fills the buffer; asks for more of it until then.
@@ -332,6 +338,11 @@ impl<F: ForkRule> BatchSync<F> {
         let shown_to = session.shown_to.map(|tip| tip.height);
         let better = shown_to.is_some_and(|height| self.rule.is_better(height, session.ours.height));
         let full = session.shown_bytes >= self.limits.window_bytes;
+        let id = session.peer;
+        if !session.shown.is_empty() && self.peers.get(&id).is_none_or(|peer| peer.forks.tried.contains(&keep)) {
+            self.fail_session(false);
+            return;
+        }
         if !session.shown.is_empty() && (better || full) {
             if self.importing.is_empty() {
                 session.stage = Stage::RollingBack { keep };
@@ -341,7 +352,7 @@ impl<F: ForkRule> BatchSync<F> {
             }
             return;
         }
-        let (id, next) = (session.peer, shown_to.map_or(Some(0), |height| height.checked_add(1)));
+        let next = shown_to.map_or(Some(0), |height| height.checked_add(1));
         self.ask_further(id, next);
     }
 
@@ -382,6 +393,14 @@ impl Session {
         self.shown_to = Some(delivered.last);
         self.shown_bytes = self.shown_bytes.saturating_add(delivered.bytes);
         self.shown.push_back(delivered);
+    }
+}
+
+/// The last common block of ours and these, which link to one of ours.
+fn branching_above(session: &Session, links: &[BlockLink]) -> Option<Height> {
+    match branching(&session.own, links) {
+        Branching::After(keep) => keep,
+        Branching::Lower => session.shown_to.map(|tip| tip.height),
     }
 }
 

@@ -15,14 +15,14 @@ impl<F: ForkRule> BatchSync<F> {
     /// is late with; and to a peer that was not yet asked for what it claims, a small part of the latter at once, so that all claims are probed in parallel.
     pub(super) fn schedule(&mut self) {
         let Some(next) = self.next_height() else { return };
-        let mut free: Vec<(bool, bool, ConnId)> = self
+        let mut free: Vec<(bool, bool, Duration, ConnId)> = self
             .peers
             .iter()
             .filter(|&(&id, peer)| self.is_free(id, peer, next))
-            .map(|(&id, peer)| (!peer.proven, peer.legacy, id))
+            .map(|(&id, peer)| (!peer.proven, peer.legacy, peer.asked, id))
             .collect();
         free.sort_unstable();
-        for (_, _, id) in free {
+        for (.., id) in free {
             let Some(peer) = self.peers.get(&id) else { continue };
             let allowed = peer.best.unwrap_or(0).min(peer.allowed(self.now).unwrap_or(0));
             let len = range_for(&self.limits, peer.legacy, &peer.sizing, &self.seen);
@@ -71,7 +71,7 @@ impl<F: ForkRule> BatchSync<F> {
             Purpose::Fork if !peer.legacy => limits.claim_patience,
             _ => peer.timeout(limits),
         };
-        peer.request = Some(request);
+        (peer.request, peer.asked) = (Some(request), now);
         if purpose == Purpose::Range {
             peer.probed = true;
             peer.waiting = peer.waiting.or(Some(now));

@@ -24,7 +24,7 @@ pub struct Subject {
     pub candidates: Vec<Vec<Arc<Transaction>>>,
 }
 
-/// Makes a module of tests, one for each case, from an expression that gives a new [`Subject`](executor::Subject).
+/// Makes a module of tests, one for each case, from an expression that gives a new [`Subject`](crate::testkit::executor::Subject).
 #[macro_export]
 macro_rules! executor_suite {
     ($name:ident, $subject:expr) => {

@@ -4,4 +4,5 @@ pub mod codec;
 pub mod executor;
 pub mod messages;
 pub mod store;
+pub mod sync;
 pub mod transport;

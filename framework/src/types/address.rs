@@ -4,6 +4,8 @@ use std::sync::Arc;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
+use super::bech32;
+
 /// An account or validator address: text, compared and hashed as received.
 ///
 /// Addresses that keys give are bech32 of 20 bytes under `cpc` (accounts) or `cpcvalcons` (validators), and travel as
@@ -25,9 +27,8 @@ impl Address {
     /// # Errors
     /// The prefix is none that bech32 allows (empty, not ASCII, mixed case, over 83 characters).
     pub fn bech32(prefix: &str, bytes: &[u8; 20]) -> Result<Self, InvalidPrefix> {
-        let hrp = bech32::Hrp::parse(prefix).map_err(|_| InvalidPrefix(prefix.to_owned()))?;
-        let text = bech32::encode::<bech32::Bech32>(hrp, bytes).map_err(|_| InvalidPrefix(prefix.to_owned()))?;
-        Ok(Self(text.into()))
+        let well_formed = ::bech32::Hrp::parse(prefix).is_ok();
+        well_formed.then(|| Self(bech32::encode(prefix, bytes).into())).ok_or_else(|| InvalidPrefix(prefix.to_owned()))
     }
 
     /// The text.
@@ -43,13 +44,7 @@ impl Address {
 
     /// The 20 bytes and the tag of the prefix, where the text is exactly what [`Address::bech32`] would write.
     fn compact(&self) -> Option<(u8, [u8; 20])> {
-        let (tag, prefix) = PREFIXES
-            .into_iter()
-            .rev()
-            .find(|(_, prefix)| self.0.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('1')))?;
-        let (_, data) = bech32::decode(&self.0).ok()?;
-        let bytes: [u8; 20] = data.try_into().ok()?;
-        (Self::bech32(prefix, &bytes).ok()?.0 == self.0).then_some((tag, bytes))
+        PREFIXES.into_iter().find_map(|(tag, prefix)| Some((tag, bech32::decode(prefix, &self.0)?)))
     }
 }
 
@@ -131,7 +126,7 @@ impl<'de> Deserialize<'de> for Address {
                     .find(|(known, _)| known == tag)
                     .ok_or_else(|| E::custom("an address has an unknown form"))?;
                 let bytes = rest.try_into().map_err(|_| E::custom("an address must have 20 bytes"))?;
-                Address::bech32(prefix, &bytes).map_err(E::custom)
+                Ok(bech32::encode(prefix, &bytes).into())
             }
         }
         if deserializer.is_human_readable() {

@@ -5,6 +5,7 @@
 
 mod address;
 mod amount;
+pub(crate) mod bech32;
 mod block;
 pub mod encoding;
 mod genesis;

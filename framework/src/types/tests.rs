@@ -183,6 +183,15 @@ fn quantities_compare_as_numbers() {
     assert!(["", "-1", "+1", "01", "1.0", "1e3", " 1"].into_iter().all(|text| Quantity::from_digits(text).is_none()));
 }
 
+#[test]
+fn a_payload_of_any_depth_is_decoded_without_recursion() {
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let json = serde_json::to_string(&transaction()).unwrap().replace("\"payload\":{}", &format!("\"payload\":{deep}"));
+    let tx: Transaction = serde_json::from_str(&json).unwrap();
+    assert_eq!(tx.payload.as_str(), deep);
+    assert_eq!(decode_transaction(&encode_transaction(&tx)), Ok(tx));
+}
+
 fn any_hex_text() -> impl Strategy<Value = HexText> {
     prop_oneof!["([0-9a-f]{2}){0,40}", "[0-9a-fA-F ]{0,20}", ".{0,12}"].prop_map(|text| HexText::new(&text))
 }

@@ -49,3 +49,23 @@ fn a_batch_of_500_reference_blocks_is_one_line() {
     assert!(matches!(&message, Message::BlocksResponse { blocks, malformed: None } if blocks.len() == 500));
     assert_eq!(encode(&message), line);
 }
+
+#[cfg(feature = "postcard")]
+#[test]
+fn json_to_postcard_to_json_is_the_identity_in_two_fifths_of_the_bytes() {
+    use cpc_framework::codec::Codec;
+
+    for name in ["mainline/blocks.jsonl.gz", "fork/blocks.jsonl.gz", "fork/branch.jsonl.gz"] {
+        let (mut json, mut binary) = (0, 0);
+        for chunk in lines(name).chunks(100) {
+            let line = format!("{{\"type\":\"blocks_response\",\"payload\":{{\"blocks\":[{}]}}}}\n", chunk.join(","));
+            let mut frame = bytes::BytesMut::new();
+            crate::PostcardCodec.encode(&decode(&line).unwrap(), super::CAP, &mut frame).unwrap();
+            json += line.len();
+            binary += frame.len();
+            let decoded = crate::PostcardCodec.decoder().decode(&mut frame, super::CAP).unwrap().unwrap();
+            assert_eq!(encode(&decoded), line);
+        }
+        assert!(binary * 5 <= json * 2, "{name}: {binary} of {json} bytes");
+    }
+}

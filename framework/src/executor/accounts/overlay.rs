@@ -1,6 +1,6 @@
 //! What a block has changed so far, over the state that it started from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap, hash_map};
 
 use super::state::{
     self, Account, Validator, account_key, decode_account, decode_validator, encode_account, encode_validator,
@@ -13,15 +13,17 @@ use crate::types::Address;
 #[derive(Debug)]
 pub(super) struct Overlay<'a> {
     view: &'a dyn StateView,
-    entries: BTreeMap<StateKey, Entry>,
+    entries: HashMap<StateKey, Entry>,
     /// Keys written since [`Overlay::take_written`].
-    written: BTreeSet<StateKey>,
+    written: Vec<StateKey>,
 }
 
 #[derive(Debug)]
 struct Entry {
     old: Option<StateValue>,
     new: Option<StateValue>,
+    /// Whether the key is among those written.
+    listed: bool,
 }
 
 /// A key with its value before and now.
@@ -29,7 +31,7 @@ pub(super) type Touched<'s> = (&'s StateKey, Option<&'s [u8]>, Option<&'s [u8]>)
 
 impl<'a> Overlay<'a> {
     pub(super) fn new(view: &'a dyn StateView) -> Self {
-        Self { view, entries: BTreeMap::new(), written: BTreeSet::new() }
+        Self { view, entries: HashMap::new(), written: Vec::new() }
     }
 
     pub(super) fn get(&mut self, key: &StateKey) -> Result<Option<StateValue>, StoreError> {
@@ -41,8 +43,16 @@ impl<'a> Overlay<'a> {
         let entry = self.entry(key)?;
         if entry.new != value {
             entry.new = value;
-            self.written.insert(key.clone());
+            if !std::mem::replace(&mut entry.listed, true) {
+                self.written.push(key.clone());
+            }
         }
+        Ok(())
+    }
+
+    /// Writes a value that follows from other writes: [`Overlay::take_written`] does not tell of it.
+    pub(super) fn put_derived(&mut self, key: &StateKey, value: StateValue) -> Result<(), StoreError> {
+        self.entry(key)?.new = Some(value);
         Ok(())
     }
 
@@ -77,11 +87,9 @@ impl<'a> Overlay<'a> {
 
     /// The first `limit` values under a prefix, in order of their keys.
     pub(super) fn first_values(&self, prefix: &[u8], limit: usize) -> Result<Vec<StateValue>, StoreError> {
-        let touched = self.entries.range(StateKey::copy_from_slice(prefix)..);
-        let mut found: BTreeMap<StateKey, StateValue> = touched
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .filter_map(|(key, entry)| Some((key.clone(), entry.new.clone()?)))
-            .collect();
+        let touched = self.entries.iter().filter(|(key, _)| key.starts_with(prefix));
+        let mut found: BTreeMap<StateKey, StateValue> =
+            touched.filter_map(|(key, entry)| Some((key.clone(), entry.new.clone()?))).collect();
         let mut unchanged = 0;
         self.view.scan(prefix, &mut |key, value| {
             if !self.entries.contains_key(key) {
@@ -93,35 +101,42 @@ impl<'a> Overlay<'a> {
         Ok(found.into_values().take(limit).collect())
     }
 
-    /// The keys written since the last call, in order, with what they hold now.
+    /// The keys written since the last call, with what they hold now.
     pub(super) fn take_written(&mut self) -> Vec<(StateKey, Option<StateValue>)> {
-        let written = std::mem::take(&mut self.written);
-        written.into_iter().map(|key| (key.clone(), self.entries.get(&key).and_then(|e| e.new.clone()))).collect()
+        let read = |key: StateKey| {
+            let value = self.entries.get_mut(&key).and_then(|entry| {
+                entry.listed = false;
+                entry.new.clone()
+            });
+            (key, value)
+        };
+        std::mem::take(&mut self.written).into_iter().map(read).collect()
     }
 
-    /// The keys under a prefix that were read or written and are or were there: in order, with the value before and now.
+    /// The keys under a prefix that were read or written and are or were there, with the value before and now.
     pub(super) fn touched<'s>(&'s self, prefix: &'s [u8]) -> impl Iterator<Item = Touched<'s>> {
-        let touched = self.entries.range(StateKey::copy_from_slice(prefix)..);
-        touched
-            .take_while(move |(key, _)| key.starts_with(prefix))
-            .filter(|(_, entry)| entry.old.is_some() || entry.new.is_some())
+        self.entries
+            .iter()
+            .filter(move |(key, entry)| key.starts_with(prefix) && (entry.old.is_some() || entry.new.is_some()))
             .map(|(key, entry)| (key, entry.old.as_deref(), entry.new.as_deref()))
     }
 
     /// All that differs from the view: each key once, in order.
     pub(super) fn into_changes(self) -> Vec<StateChange> {
-        self.entries
-            .into_iter()
-            .filter(|(_, entry)| entry.old != entry.new)
-            .map(|(key, Entry { old, new })| StateChange { key, old, new })
-            .collect()
+        let mut changes = Vec::with_capacity(self.entries.len());
+        let differing = self.entries.into_iter().filter(|(_, entry)| entry.old != entry.new);
+        changes.extend(differing.map(|(key, Entry { old, new, .. })| StateChange { key, old, new }));
+        changes.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        changes
     }
 
     fn entry(&mut self, key: &StateKey) -> Result<&mut Entry, StoreError> {
-        if !self.entries.contains_key(key) {
-            let old = self.view.get(key)?;
-            self.entries.insert(key.clone(), Entry { new: old.clone(), old });
-        }
-        Ok(self.entries.get_mut(key).expect("it was just put there"))
+        Ok(match self.entries.entry(key.clone()) {
+            hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            hash_map::Entry::Vacant(entry) => {
+                let old = self.view.get(key)?;
+                entry.insert(Entry { new: old.clone(), old, listed: false })
+            }
+        })
     }
 }

@@ -241,3 +241,42 @@ fn scan_decoded<T>(
     })?;
     failure.map_or(Ok(()), Err)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Canonical state roots cover these bytes, so they must never change.
+    #[test]
+    fn keys_and_values_are_frozen() {
+        let alice = Address::new("alice");
+        assert_eq!(account_key(&alice), "a/alice");
+        let account = Account { balance: 10u128.pow(20), nonce: 300 };
+        assert_eq!(hex::encode(encode_account(&alice, account)), "8080c098d6c5d7e3eb0aac0200");
+        let long = Address::new("ж".repeat(451));
+        assert_eq!(account_key(&long).len(), 2 + 1 + 32);
+        let value = encode_account(&long, account);
+        assert_eq!(decode_account(&account_key(&long), &value).unwrap(), (long, account));
+
+        let validator = Validator {
+            address: Address::new("v"),
+            pub_key: HexText::from_bytes(&[0xab, 0xcd]),
+            power: 1000,
+            is_active: true,
+            reward_address: Some(alice),
+            order: 5,
+        };
+        assert_eq!(hex::encode(encode_validator(&validator)), "0002abcde80701010600616c6963650500");
+        assert_eq!(decode_validator(b"v/v", &encode_validator(&validator)).unwrap(), validator);
+        let by_order = candidate_key(HashRules::ComputechainV1, &validator);
+        assert_eq!(hex::encode(&by_order[2..]), format!("{}fc17{}05", "ff".repeat(14), "00".repeat(7)));
+        assert!(candidate_key(HashRules::Canonical, &validator).ends_with(b"v"));
+    }
+
+    #[test]
+    fn bytes_left_over_are_an_error_that_names_the_key() {
+        let error = decode_account(b"a/bob", &[0, 0, 0, 0]).unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Corrupt);
+        assert!(error.to_string().contains("a/bob"), "{error}");
+    }
+}

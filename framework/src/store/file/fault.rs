@@ -50,9 +50,11 @@ pub(super) fn guarded<T>(file: &Path, work: impl FnOnce() -> Result<T, Fault>) -
 pub(super) fn io_error(path: &Path, doing: &str, error: std::io::Error) -> StoreError {
     let shown = path.display();
     match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            StoreError::caused(StoreErrorKind::Full, format!("cannot {doing} {shown}: no room left on the disk"), error)
-        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => StoreError::caused(
+            StoreErrorKind::Full,
+            format!("cannot {doing} {shown}: {error}; make room, then it goes on"),
+            error,
+        ),
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreError::caused(
             StoreErrorKind::Io,
             format!("cannot {doing} {shown}: {error}; the data directory must be writable for this user"),

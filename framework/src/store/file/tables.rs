@@ -178,8 +178,13 @@ pub(super) fn load_meta(db: &impl ReadableDatabase) -> Result<Meta, Fault> {
     }
 }
 
-/// The tip that a store has once an interrupted reorganisation is put back.
-pub(super) fn settled_tip(db: &impl ReadableDatabase, meta: &Meta) -> Result<Option<Tip>, Fault> {
+/// The genesis, and the tip that a store has once an interrupted reorganisation is put back.
+pub(super) fn summary(db: &impl ReadableDatabase) -> Result<(Option<Hash32>, Option<Tip>), Fault> {
+    let meta = load_meta(db)?;
+    Ok((meta.genesis, settled_tip(db, &meta)?))
+}
+
+fn settled_tip(db: &impl ReadableDatabase, meta: &Meta) -> Result<Option<Tip>, Fault> {
     let Some(fork) = meta.fork else { return Ok(meta.tip) };
     let txn = db.begin_read()?;
     if let Some((height, block)) = txn.open_table(REMOVED)?.last()? {

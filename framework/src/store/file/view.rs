@@ -9,7 +9,7 @@ use redb::ReadableTable;
 use super::fault::{Fault, guarded};
 use super::tables::Snapshot;
 use super::values;
-use crate::store::versions::View;
+use crate::store::versions::{Lookup, View};
 use crate::store::{StateValue, StateView, StoreError};
 
 /// The engine's snapshot, under what is not in its tables yet.
@@ -22,8 +22,10 @@ pub(super) struct FileView {
 
 impl StateView for FileView {
     fn get(&self, key: &[u8]) -> Result<Option<StateValue>, StoreError> {
-        if let Some(newer) = self.overlay.lookup(key) {
-            return Ok(newer);
+        match self.overlay.lookup(key) {
+            Lookup::Set(value) => return Ok(Some(value)),
+            Lookup::Removed => return Ok(None),
+            Lookup::Nothing => {}
         }
         guarded(&self.file, || {
             let sealed = self.snapshot.state.get(key)?;

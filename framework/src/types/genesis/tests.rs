@@ -10,12 +10,12 @@ fn read(text: &str) -> Result<Genesis, String> {
 
 #[test]
 fn a_v1_genesis_takes_its_network_from_configuration() {
-    let text = format!(
-        r#"{{"alloc":{{"a":1000000000000000000000000000,"b":"5"}},"validators":[
-            {{"address":"v","pq_pub_key":"00","power":3,"is_active":false,"reward_address":"r"}},
-            {{"address":"w","pub_key":"Ab","power":1000000000000000000000000000}}]}}"#
-    );
-    let genesis = read(&text).unwrap();
+    let genesis = read(
+        r#"{"alloc":{"a":1000000000000000000000000000,"b":"5"},"validators":[
+            {"address":"v","pq_pub_key":"00","power":3,"is_active":false,"reward_address":"r"},
+            {"address":"w","pub_key":"Ab","power":1000000000000000000000000000}]}"#,
+    )
+    .unwrap();
     assert_eq!((genesis.network.as_str(), genesis.chain_id.as_str()), ("testnet", "cpc-testnet-1"));
     assert_eq!(genesis.params, Network::Testnet.params());
     assert_eq!(genesis.hash_rules, HashRules::ComputechainV1);

@@ -192,3 +192,27 @@ fn refuses_to_open_a_state_that_is_not_its_own() {
     let error = AccountExecutor.open(genesis, &MemoryState::default()).unwrap_err();
     assert!(error.to_string().contains("not written by the accounts executor"), "{error}");
 }
+
+#[test]
+fn refuses_a_genesis_validator_whose_address_fits_no_key() {
+    let mut genesis = vector_genesis("fork");
+    genesis.validators[0].address = Address::new("v".repeat(901));
+    let error = AccountExecutor.genesis_state(&genesis).unwrap_err();
+    assert!(error.to_string().contains("901 bytes"), "{error}");
+}
+
+#[test]
+fn the_first_state_commits_to_every_account_validator_and_the_epoch() {
+    let users = users(HashRules::Canonical, 3);
+    let plain = genesis(HashRules::Canonical, &users);
+    let mut roots = std::collections::BTreeSet::from([Chain::new(plain.clone()).root()]);
+    let mut differs = |change: &dyn Fn(&mut crate::types::Genesis)| {
+        let mut other = plain.clone();
+        change(&mut other);
+        assert!(roots.insert(Chain::new(other).root()), "another genesis with a root that another one has");
+    };
+    differs(&|genesis| *genesis.alloc.get_mut(&users[1].address).unwrap() += 1);
+    differs(&|genesis| assert!(genesis.alloc.insert(User::new(HashRules::Canonical, 50).address, 0).is_none()));
+    differs(&|genesis| genesis.validators[0].power += 1);
+    differs(&|genesis| genesis.validators[0].reward_address = Some(users[2].address.clone()));
+}

@@ -70,7 +70,7 @@ proptest! {
     fn pages_are_read_back_as_they_were_written(
         slots in proptest::collection::vec((0..3u8, any::<[u8; 32]>(), any::<[u8; 32]>()), 16)
     ) {
-        let mut page = Page::default();
+        let mut page = Box::<Page>::default();
         for (index, (kind, one, other)) in slots.into_iter().enumerate() {
             *page.slot_mut(index) = match kind {
                 0 => Slot::Empty,
@@ -78,6 +78,7 @@ proptest! {
                 _ => Slot::Node(Hash32(one)),
             };
         }
+        page.seal();
         let bytes = page.encode();
         prop_assert_eq!(Page::decode(&bytes), Some(page));
         prop_assert_eq!(Page::decode(&bytes[..bytes.len() - 1]), None);
@@ -89,4 +90,19 @@ proptest! {
 fn an_empty_tree_has_a_root_of_zeros() {
     let empty = MemoryState::default();
     assert_eq!(sparse::root(&mut Overlay::new(&empty)).unwrap(), Hash32::ZERO);
+}
+
+/// Worked out from the definition alone, by another program. They must never change: chains depend on them.
+#[test]
+fn has_the_roots_that_are_frozen() {
+    let root_of = |entries: &[(StateKey, StateValue)]| {
+        let empty = MemoryState::default();
+        let mut overlay = Overlay::new(&empty);
+        sparse::insert(&mut overlay, entries).unwrap();
+        sparse::root(&mut overlay).unwrap().to_string()
+    };
+    let epoch = (StateKey::from_static(b"m/epoch"), StateValue::from_static(&[0]));
+    assert_eq!(root_of(&[epoch]), "81b5210e36cba9ccb802e5a985cfb6b0538547e5bc857035be3e4ea04ac54d01");
+    let squares: Vec<_> = (0..100).map(|i| (format!("a/{i}").into(), (i * i).to_string().into())).collect();
+    assert_eq!(root_of(&squares), "55f8e8dbe3877beeab8877bbeddb2f4b35b835dc2bdd4eb06fcdb86b8e505430");
 }

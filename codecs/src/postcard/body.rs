@@ -1,0 +1,141 @@
+//! The body of a frame: a byte for the message type and the fields.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use cpc_framework::codec::DecodeError;
+use cpc_framework::types::{Handshake, Message, MessageKind, WireBlock, encoding};
+use serde::{Deserialize, Serialize};
+
+/// No block is shorter than the three hashes in its header: more blocks than that allows cannot be in a frame.
+const MIN_BLOCK: usize = 3 * 32;
+/// The longest `node_id` or `network`, in bytes: a domain name has at most 253 (RFC 1035), a port five and a colon.
+const MAX_TEXT: usize = 259;
+/// The most features in a handshake.
+const MAX_FEATURES: usize = 32;
+/// The longest name of a feature, in bytes.
+const MAX_FEATURE: usize = 64;
+
+/// Appends the body of `message`. Stops early once `out` is longer than `bound`, since the frame will not be sent then.
+pub(super) fn write(message: &Message, bound: usize, out: &mut BytesMut) {
+    out.extend_from_slice(&[tag(message.kind())]);
+    match message {
+        Message::Handshake(handshake) => put(handshake, out),
+        Message::NewBlock(block) => out.extend_from_slice(&block.encode()),
+        Message::NewTx(tx) => out.extend_from_slice(&encoding::encode_transaction(tx)),
+        Message::GetBlocks { from_height, to_height } => put(&(from_height, to_height), out),
+        Message::BlocksResponse { blocks, .. } => {
+            put(&blocks.len(), out);
+            for block in blocks {
+                let bytes = block.encode();
+                put(&bytes.len(), out);
+                out.extend_from_slice(&bytes);
+                if out.len() > bound {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The message that `body` holds, all of it.
+pub(super) fn read(body: &Bytes) -> Result<Message, DecodeError> {
+    let (&tag, fields) = body.split_first().ok_or_else(|| malformed("a frame without a body"))?;
+    match kind(tag).ok_or_else(|| DecodeError::UnknownType(tag.to_string()))? {
+        MessageKind::Handshake => check(whole(fields)?).map(Message::Handshake),
+        MessageKind::NewBlock if fields.len() < MIN_BLOCK => Err(malformed("new_block: too short for a block")),
+        MessageKind::NewBlock => Ok(Message::NewBlock(WireBlock::Encoded(body.slice(1..)))),
+        MessageKind::NewTx => encoding::decode_transaction(fields)
+            .map(|tx| Message::NewTx(Arc::new(tx)))
+            .map_err(|error| malformed(format!("new_tx: {error}"))),
+        MessageKind::GetBlocks => {
+            whole(fields).map(|(from_height, to_height)| Message::GetBlocks { from_height, to_height })
+        }
+        MessageKind::BlocksResponse => response(body, fields),
+    }
+}
+
+fn response(body: &Bytes, fields: &[u8]) -> Result<Message, DecodeError> {
+    let (count, mut rest) = take::<usize>(fields)?;
+    let mut blocks = Vec::with_capacity(count.min(rest.len() / MIN_BLOCK));
+    for index in 0..count {
+        match postcard::take_from_bytes::<&[u8]>(rest) {
+            Ok((block, after)) if block.len() >= MIN_BLOCK => {
+                blocks.push(WireBlock::Encoded(body.slice_ref(block)));
+                rest = after;
+            }
+            broken => {
+                let why = broken.map_or_else(|error| error.to_string(), |(block, _)| format!("{} bytes", block.len()));
+                let malformed = Some(format!("block {} of {count} cannot be read: {why}", index + 1));
+                return Ok(Message::BlocksResponse { blocks, malformed });
+            }
+        }
+    }
+    ended(rest)?;
+    Ok(Message::BlocksResponse { blocks, malformed: None })
+}
+
+/// The bounds that hold for a handshake in JSON hold here.
+fn check(handshake: Handshake) -> Result<Handshake, DecodeError> {
+    let long = |name: &str, length: usize, most: usize| malformed(format!("{name}: {length} is more than {most}"));
+    for (name, text) in [("node_id", &handshake.node_id), ("network", &handshake.network)] {
+        if text.len() > MAX_TEXT {
+            return Err(long(name, text.len(), MAX_TEXT));
+        }
+    }
+    let features = handshake.features.as_deref().unwrap_or_default();
+    match features.iter().find(|name| name.len() > MAX_FEATURE) {
+        _ if features.len() > MAX_FEATURES => Err(long("features", features.len(), MAX_FEATURES)),
+        Some(name) => Err(long("a feature", name.len(), MAX_FEATURE)),
+        None => Ok(handshake),
+    }
+}
+
+fn tag(kind: MessageKind) -> u8 {
+    match kind {
+        MessageKind::Handshake => 0,
+        MessageKind::NewBlock => 1,
+        MessageKind::NewTx => 2,
+        MessageKind::GetBlocks => 3,
+        MessageKind::BlocksResponse => 4,
+    }
+}
+
+fn kind(byte: u8) -> Option<MessageKind> {
+    MessageKind::ALL.into_iter().find(|kind| tag(*kind) == byte)
+}
+
+/// Appends what serde makes of a value whose lengths are all known.
+fn put<T: Serialize>(value: &T, out: &mut BytesMut) {
+    struct Tail<'a>(&'a mut BytesMut);
+    impl Extend<u8> for Tail<'_> {
+        fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
+            self.0.extend(bytes);
+        }
+    }
+    // The only error is a sequence of unknown length, and none of our types has one.
+    let written = postcard::to_extend(value, Tail(out));
+    debug_assert!(written.is_ok());
+}
+
+fn take<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), DecodeError> {
+    postcard::take_from_bytes(bytes).map_err(|error| malformed(error.to_string()))
+}
+
+/// A value that takes all of `bytes`.
+fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+    let (value, rest) = take(bytes)?;
+    ended(rest).map(|()| value)
+}
+
+fn ended(rest: &[u8]) -> Result<(), DecodeError> {
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(malformed(format!("{} bytes left over after the last field", rest.len())))
+    }
+}
+
+fn malformed(why: impl Into<String>) -> DecodeError {
+    DecodeError::Malformed(why.into())
+}

@@ -1,0 +1,28 @@
+use crate::types::{HexText, Quantity, Transaction};
+
+/// What a transaction pays for its gas.
+pub(super) fn gas_cost(tx: &Transaction) -> Option<u128> {
+    tx.gas_price.checked_mul(tx.tx_type.base_gas()?.into())
+}
+
+/// What a transaction takes from its sender; where that is more than any account can hold, the most there is.
+pub(super) fn cost(tx: &Transaction) -> u128 {
+    gas_cost(tx).unwrap_or(u128::MAX).saturating_add(tx.amount)
+}
+
+/// What an entry takes besides the texts of its transaction: the transaction itself, the entries of four maps.
+const BOOKKEEPING: usize = 768;
+
+/// What a transaction takes in memory, with its place in the pool.
+pub(super) fn tx_bytes(tx: &Transaction) -> usize {
+    let hex = |text: &HexText| text.canonical_bytes().map_or_else(|| text.text().len(), <[u8]>::len);
+    let digits = |number: &Quantity| if number.to_u128().is_some() { 0 } else { number.to_string().len() };
+    BOOKKEEPING
+        + tx.from_address.as_str().len()
+        + tx.to_address.as_ref().map_or(0, |to| to.as_str().len())
+        + hex(&tx.signature)
+        + hex(&tx.pub_key)
+        + digits(&tx.fee)
+        + digits(&tx.gas_limit)
+        + tx.payload.as_str().len()
+}

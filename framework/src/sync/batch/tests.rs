@@ -1,0 +1,32 @@
+//! Scenarios of the default strategy in a simulated network.
+
+mod among_liars;
+mod any_events;
+mod following;
+mod forks;
+mod legacy;
+mod refusals;
+mod synced;
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::sync::{RequestFailure, SyncOffence, SyncReport};
+use crate::testkit::sync::{Chain, Peer as Scripted, Rule, World};
+
+crate::sync_suite!(conforms, BatchSync::default());
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn world(ours: &Chain) -> World {
+    World::new(Box::new(BatchSync::default()), ours)
+}
+
+/// Ours ends at 120; theirs leaves it after 100.
+fn fork_to(tip: Height) -> (Chain, Chain) {
+    let ours = Chain::to(120);
+    let theirs = ours.fork(100, 1, tip);
+    (ours, theirs)
+}

@@ -1,0 +1,420 @@
+//! A node without IO, in virtual time, around a strategy under test: it carries out the strategy's actions and notes each breach of the contract.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::model::{Chain, Peer};
+use crate::sync::{
+    BatchId, ConnId, Connectivity, Mode, RejectKind, RequestFailure, RequestId, SyncAction, SyncEvent, SyncStrategy,
+};
+use crate::types::{BlockLink, Height, Tip};
+
+/// The most actions that one event may cause before the strategy counts as running in circles.
+const MOST_ACTIONS: usize = 10_000;
+
+/// A rule of the contract that a world watches over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// At most one request is outstanding with a peer.
+    OneRequestPerPeer,
+    /// A request has a fresh number and asks for 1 to 500 heights.
+    RequestSize,
+    /// Imports are in order.
+    ImportOrder,
+    /// A batch is imported or discarded once.
+    BatchOnce,
+    /// Nothing is asked of a peer that is gone.
+    GonePeer,
+    /// Rollbacks go towards delivered blocks that link.
+    RollbackLinks,
+    /// A reorganisation is ended once, and put back where it led to nothing better.
+    ReorgEnds,
+    /// Nobody is penalised who is not at fault.
+    Blame,
+    /// An event causes a bounded number of actions.
+    Circles,
+}
+
+/// A simulated node and its network.
+#[derive(Debug)]
+pub struct World {
+    pub(super) strategy: Box<dyn SyncStrategy>,
+    pub(super) now: Duration,
+    agenda: BTreeMap<(Duration, u64), Happening>,
+    serial: u64,
+    peers: BTreeMap<ConnId, Peer>,
+    gone: BTreeSet<ConnId>,
+    guilty: BTreeSet<ConnId>,
+    pub(super) outstanding: BTreeMap<RequestId, (ConnId, Height, Height)>,
+    used: BTreeSet<RequestId>,
+    pub(super) held: BTreeMap<BatchId, Batch>,
+    pub(super) chain: Chain,
+    pub(super) journal: Option<(Option<Tip>, Vec<BlockLink>)>,
+    jobs: VecDeque<SyncAction>,
+    import_per_block: Duration,
+    /// What messages call it.
+    pub name: String,
+    /// Every action, with its time.
+    pub log: Vec<(Duration, SyncAction)>,
+    /// Every change of mode, with its time.
+    pub modes: Vec<(Duration, Mode)>,
+    /// Every breach of the contract, in words.
+    pub breaches: Vec<(Rule, String)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Batch {
+    peer: ConnId,
+    links: Vec<BlockLink>,
+    faults: BTreeMap<Height, RejectKind>,
+    handed_over: bool,
+}
+
+#[derive(Debug)]
+enum Happening {
+    Event(SyncEvent),
+    Answer { peer: ConnId, request: RequestId, from: Height, to: Height },
+    TimeOut { peer: ConnId, request: RequestId },
+    Leave(ConnId),
+    Work,
+}
+
+impl World {
+    /// A node with this chain, whose blocks take 100 µs to import, and which has dialled somebody.
+    pub fn new(strategy: Box<dyn SyncStrategy>, chain: &Chain) -> Self {
+        let mut world = Self {
+            strategy,
+            now: Duration::ZERO,
+            agenda: BTreeMap::new(),
+            serial: 0,
+            peers: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            guilty: BTreeSet::new(),
+            outstanding: BTreeMap::new(),
+            used: BTreeSet::new(),
+            held: BTreeMap::new(),
+            chain: chain.clone(),
+            journal: None,
+            jobs: VecDeque::new(),
+            import_per_block: Duration::from_micros(100),
+            name: "the simulated network".to_owned(),
+            log: Vec::new(),
+            modes: Vec::new(),
+            breaches: Vec::new(),
+        };
+        world.tell(SyncEvent::LocalTip(chain.tip()));
+        world.tell(SyncEvent::Connectivity(Connectivity::Dialling));
+        world
+    }
+
+    /// Lets an import take this long per block.
+    pub fn importing_at(mut self, per_block: Duration) -> Self {
+        self.import_per_block = per_block;
+        self
+    }
+
+    /// Connects a peer now.
+    pub fn connect(&mut self, peer: Peer) -> ConnId {
+        let id = ConnId(self.serial());
+        let (height, legacy) = (peer.claims, peer.legacy);
+        self.peers.insert(id, peer);
+        self.tell(SyncEvent::Connectivity(Connectivity::Connected));
+        self.tell(SyncEvent::PeerTip { peer: id, height, legacy });
+        id
+    }
+
+    /// Ends a connection now.
+    pub fn disconnect(&mut self, id: ConnId) {
+        if self.peers.remove(&id).is_some() {
+            self.gone.insert(id);
+            self.outstanding.retain(|_, (peer, ..)| *peer != id);
+            self.tell(SyncEvent::PeerGone { peer: id });
+        }
+    }
+
+    /// Gives a peer another chain, without a word to the node.
+    pub fn set_chain(&mut self, id: ConnId, chain: &Chain) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.chain = chain.clone();
+        }
+    }
+
+    /// Repeats a peer's handshake with another height.
+    pub fn claim(&mut self, id: ConnId, height: Option<Height>) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.claims = height;
+        let legacy = peer.legacy;
+        self.tell(SyncEvent::PeerTip { peer: id, height, legacy });
+    }
+
+    /// A peer's last block arrives, as after its production. It is applied if it extends our chain and no reorganisation is under way.
+    pub fn announce_tip(&mut self, id: ConnId) {
+        let Some(link) = self.peers.get(&id).and_then(|peer| peer.chain.at(peer.chain.height()?)) else { return };
+        if link.extends(self.tip().as_ref()) && self.journal.is_none() && self.jobs.is_empty() {
+            self.chain.push(link);
+            self.tell(SyncEvent::LocalTip(self.tip()));
+        } else {
+            self.tell(SyncEvent::Announced { peer: id, link });
+        }
+    }
+
+    /// Tells the strategy anything at all.
+    pub fn tell(&mut self, event: SyncEvent) {
+        self.strategy.handle(self.now, event);
+        let mut actions = 0;
+        while let Some(action) = self.strategy.poll_action() {
+            actions += 1;
+            if actions > MOST_ACTIONS {
+                self.breach(Rule::Circles, format!("{actions} actions at {:?}", self.now));
+                break;
+            }
+            self.carry_out(action);
+        }
+        let mode = self.strategy.status().mode;
+        if self.modes.last().is_none_or(|&(_, last)| last != mode) {
+            self.modes.push((self.now, mode));
+        }
+    }
+
+    /// Tells the strategy something later.
+    pub fn tell_at(&mut self, at: Duration, event: SyncEvent) {
+        self.schedule(at.saturating_sub(self.now), Happening::Event(event));
+    }
+
+    /// Ends a connection later.
+    pub fn disconnect_at(&mut self, at: Duration, id: ConnId) {
+        self.schedule(at.saturating_sub(self.now), Happening::Leave(id));
+    }
+
+    /// Lets time pass until `end`.
+    pub fn run_until(&mut self, end: Duration) {
+        self.run(end, |_| false);
+    }
+
+    /// Lets time pass until the strategy is SYNCED, at most until `end`. Whether it is.
+    pub fn run_until_synced(&mut self, end: Duration) -> bool {
+        self.run(end, |world| world.mode() == Mode::Synced);
+        self.mode() == Mode::Synced
+    }
+
+    fn run(&mut self, end: Duration, done: impl Fn(&Self) -> bool) {
+        while !done(self) {
+            let agenda = self.agenda.keys().next().copied();
+            let tick = self.strategy.next_deadline().map(|at| at.max(self.now + Duration::from_millis(1)));
+            let next = agenda.map(|(at, _)| at).into_iter().chain(tick).min();
+            let Some(at) = next.filter(|&at| at <= end) else {
+                self.now = self.now.max(end);
+                return;
+            };
+            self.now = self.now.max(at);
+            match agenda.filter(|&(due, _)| due <= at).and_then(|key| self.agenda.remove(&key)) {
+                Some(happening) => self.happen(happening),
+                None => self.tell(SyncEvent::Tick),
+            }
+        }
+    }
+
+    fn breach(&mut self, rule: Rule, what: String) {
+        self.breaches.push((rule, what));
+    }
+
+    fn serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    fn schedule(&mut self, after: Duration, happening: Happening) {
+        let serial = self.serial();
+        self.agenda.insert((self.now.saturating_add(after), serial), happening);
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Event(event) => self.tell(event),
+            Happening::Answer { peer, request, from, to } => self.answer(peer, request, from, to),
+            Happening::TimeOut { peer, request } => {
+                if self.outstanding.remove(&request).is_some() {
+                    self.tell(SyncEvent::RequestFailed { peer, request, why: RequestFailure::TimedOut });
+                }
+            }
+            Happening::Leave(peer) => self.disconnect(peer),
+            Happening::Work => self.work(),
+        }
+    }
+
+    fn answer(&mut self, id: ConnId, request: RequestId, from: Height, to: Height) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        let Some((links, malformed)) = peer.answer(from, to) else { return };
+        if self.outstanding.remove(&request).is_none() {
+            return;
+        }
+        let mut faults = peer.faults.clone();
+        if peer.makes_up {
+            // Made-up blocks are signed by nobody; where they link by chance of an empty chain, that is found out.
+            faults.extend(links.first().map(|link| (link.height, RejectKind::NotLinked)));
+        }
+        let batch = BatchId(self.serial());
+        let bytes = links.len() * 1500;
+        self.held.insert(batch, Batch { peer: id, links: links.clone(), faults, handed_over: false });
+        self.tell(SyncEvent::Blocks { peer: id, request, batch, links, bytes, malformed });
+    }
+
+    fn carry_out(&mut self, action: SyncAction) {
+        self.log.push((self.now, action.clone()));
+        match action {
+            SyncAction::Request { peer, request, from, to, timeout } => self.send(peer, request, from, to, timeout),
+            SyncAction::Cancel { request } => drop(self.outstanding.remove(&request)),
+            SyncAction::Discard { batch } => {
+                if self.held.remove(&batch).is_none_or(|batch| batch.handed_over) {
+                    self.breach(Rule::BatchOnce, format!("{batch:?} discarded, which is not there"));
+                }
+            }
+            SyncAction::Import { batch } => {
+                self.check_import(batch);
+                self.enqueue(SyncAction::Import { batch });
+            }
+            SyncAction::Rollback { keep } => {
+                self.check_rollback(keep);
+                self.enqueue(SyncAction::Rollback { keep });
+            }
+            SyncAction::LookUp { .. } | SyncAction::FinishReorg { .. } => self.enqueue(action),
+            SyncAction::Penalise { peer, .. } => {
+                if !self.guilty.contains(&peer) {
+                    self.breach(Rule::Blame, format!("{peer:?} penalised"));
+                }
+                self.schedule(Duration::ZERO, Happening::Leave(peer));
+            }
+            SyncAction::Report(_) => {}
+        }
+    }
+
+    fn send(&mut self, id: ConnId, request: RequestId, from: Height, to: Height, timeout: Duration) {
+        if to < from || to - from >= 500 || !self.used.insert(request) {
+            self.breach(Rule::RequestSize, format!("{request:?} for {from}..={to}"));
+        }
+        if self.outstanding.values().any(|&(peer, ..)| peer == id) {
+            self.breach(Rule::OneRequestPerPeer, format!("{request:?} to {id:?}"));
+        }
+        let Some(peer) = self.peers.get(&id) else {
+            self.breach(Rule::GonePeer, format!("{request:?} to {id:?}"));
+            return;
+        };
+        let (latency, leaves) = (peer.latency, peer.leaves_at.is_some_and(|height| to >= height));
+        self.outstanding.insert(request, (id, from, to));
+        if leaves {
+            self.schedule(latency, Happening::Leave(id));
+        } else if latency < Duration::MAX {
+            self.schedule(latency, Happening::Answer { peer: id, request, from, to });
+        }
+        self.schedule(timeout, Happening::TimeOut { peer: id, request });
+    }
+
+    fn check_import(&mut self, id: BatchId) {
+        let queued = self.jobs.iter().rev().find_map(|job| match job {
+            SyncAction::Import { batch } => {
+                self.held.get(batch).and_then(|batch| batch.links.last()).map(BlockLink::tip)
+            }
+            _ => None,
+        });
+        let expected = queued.or(self.tip());
+        let Some(batch) = self.held.get_mut(&id).filter(|batch| !batch.handed_over) else {
+            self.breach(Rule::BatchOnce, format!("{id:?} imported, which is not there"));
+            return;
+        };
+        batch.handed_over = true;
+        let first = batch.links.first().copied();
+        if first.is_none_or(|first| !first.extends(expected.as_ref())) {
+            self.breach(Rule::ImportOrder, format!("{id:?} begins with {first:?}, on {expected:?}"));
+        }
+    }
+
+    fn check_rollback(&mut self, keep: Option<Height>) {
+        let base = keep.and_then(|keep| self.chain.at(keep)).map(|link| link.tip());
+        let linked = self.held.values().filter(|batch| !batch.handed_over);
+        let linked = linked.filter_map(|batch| batch.links.first()).any(|first| first.extends(base.as_ref()));
+        if !linked || base.is_none() != keep.is_none() {
+            self.breach(Rule::RollbackLinks, format!("rollback to {keep:?} without a block that links there"));
+        }
+        if self.journal.is_some() {
+            self.breach(Rule::ReorgEnds, format!("rollback to {keep:?} within a reorganisation"));
+        }
+    }
+
+    fn enqueue(&mut self, job: SyncAction) {
+        let takes = match &job {
+            SyncAction::Import { batch } => {
+                let blocks = self.held.get(batch).map_or(0, |batch| batch.links.len());
+                self.import_per_block * u32::try_from(blocks).unwrap_or(u32::MAX)
+            }
+            _ => self.import_per_block,
+        };
+        self.jobs.push_back(job);
+        if self.jobs.len() == 1 {
+            self.schedule(takes, Happening::Work);
+        }
+    }
+
+    fn work(&mut self) {
+        let Some(job) = self.jobs.pop_front() else { return };
+        if let Some(next) = self.jobs.pop_front() {
+            let rest = std::mem::take(&mut self.jobs);
+            self.enqueue(next);
+            self.jobs.extend(rest);
+        }
+        let event = match job {
+            SyncAction::Import { batch } => self.import(batch),
+            SyncAction::LookUp { from, to } => SyncEvent::OwnLinks { links: self.chain.range(from, to) },
+            SyncAction::Rollback { keep } => {
+                let old = self.tip();
+                let removed = self.chain.cut(keep);
+                self.journal.get_or_insert((old, removed));
+                SyncEvent::RolledBack { tip: self.tip() }
+            }
+            SyncAction::FinishReorg { keep } => self.finish_reorg(keep),
+            _ => return,
+        };
+        self.tell(event);
+    }
+
+    fn import(&mut self, id: BatchId) -> SyncEvent {
+        let Some(batch) = self.held.remove(&id) else {
+            return SyncEvent::Tick;
+        };
+        for link in &batch.links {
+            let fault = if link.extends(self.tip().as_ref()) {
+                batch.faults.get(&link.height).copied()
+            } else {
+                Some(RejectKind::NotLinked)
+            };
+            if let Some(why) = fault {
+                if why == RejectKind::Invalid {
+                    self.guilty.insert(batch.peer);
+                }
+                return SyncEvent::Rejected { batch: id, height: link.height, why, tip: self.tip() };
+            }
+            self.chain.push(*link);
+        }
+        match self.tip() {
+            Some(tip) => SyncEvent::Imported { batch: id, tip },
+            None => SyncEvent::Tick,
+        }
+    }
+
+    fn finish_reorg(&mut self, keep: bool) -> SyncEvent {
+        let Some((old, removed)) = self.journal.take() else {
+            self.breach(Rule::ReorgEnds, "FinishReorg without a rollback".to_owned());
+            return SyncEvent::ReorgFinished { tip: self.tip() };
+        };
+        let better = self.height() > old.map(|tip| tip.height);
+        if keep != better {
+            self.breach(Rule::ReorgEnds, format!("FinishReorg {{ keep: {keep} }} at {:?}, was {old:?}", self.tip()));
+        }
+        if !keep && let Some(first) = removed.first() {
+            self.chain.cut(first.height.checked_sub(1));
+            for link in removed {
+                self.chain.push(link);
+            }
+        }
+        SyncEvent::ReorgFinished { tip: self.tip() }
+    }
+}
