@@ -126,6 +126,8 @@ pub struct Figures {
 
 /// How long we wait before telling our peers again that our tip has moved.
 const TIP_UPDATE_INTERVAL: Duration = Duration::from_secs(1);
+/// The feature by which a dialler says that it only checks the address, and will go once it is greeted.
+pub(super) const FEELER: &str = "feeler";
 /// How often what has grown too old is dropped.
 const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(60);
 /// Blocks that come with one import while SYNCED are passed on one by one up to this many; of more only the tip is told.
@@ -212,6 +214,12 @@ impl Core {
         self.after_peers_changed(now);
     }
 
+    /// Whether a connection is proof enough that a feeler's address is good. A second handshake would upset a legacy
+    /// peer that is connected already.
+    pub(crate) fn connecting_suffices(&self, endpoint: &Endpoint) -> bool {
+        self.peers.values().any(|peer| peer.is_legacy() && peer.dial_back.as_ref() == Some(endpoint))
+    }
+
     /// A dial that was only to show that the address is good has shown it.
     pub(crate) fn feeler_succeeded(&mut self, now: Duration, endpoint: &Endpoint) {
         self.dialer.succeeded(endpoint, now);
@@ -226,11 +234,13 @@ impl Core {
         conn: ConnId,
         remote: Endpoint,
         identity: Option<PeerId>,
-        dialled: Option<Endpoint>,
+        dialled: Option<(Endpoint, bool)>,
     ) {
-        let way = dialled.map_or(Way::In, Way::Out);
-        let out = matches!(way, Way::Out(_));
-        self.peers.insert(conn, Peer::new(remote, identity, way, &self.config.limits, now));
+        let out = dialled.is_some();
+        let (way, feeler) = dialled.map_or((Way::In, false), |(endpoint, feeler)| (Way::Out(endpoint), feeler));
+        let mut peer = Peer::new(remote, identity, way, &self.config.limits, now);
+        peer.feeler = feeler;
+        self.peers.insert(conn, peer);
         if !out {
             return;
         }
@@ -584,7 +594,11 @@ impl Core {
 
     pub(super) fn send_handshake(&mut self, now: Duration, conn: ConnId) {
         let class = if self.peers.get(&conn).is_some_and(Peer::is_ready) { Class::TipUpdate } else { Class::Needed };
-        let message = Arc::new(Outgoing::new(Message::Handshake(self.handshake())));
+        let mut handshake = self.handshake();
+        if self.peers.get(&conn).is_some_and(|peer| peer.feeler) {
+            handshake.features.get_or_insert_default().push(FEELER.to_owned());
+        }
+        let message = Arc::new(Outgoing::new(Message::Handshake(handshake)));
         self.send(now, conn, class, message);
     }
 

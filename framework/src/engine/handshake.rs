@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::connection::Inbound;
-use super::core::{Action, Core};
+use super::core::{Action, Core, FEELER};
 use super::peer::{Peer, Way};
 use crate::peers::Offence;
 use crate::sync::{ConnId, SyncEvent};
@@ -41,6 +41,9 @@ impl Core {
             self.refuse(now, conn, &why);
             return;
         }
+        if self.is_feeler(now, conn, &theirs) {
+            return;
+        }
         if let Some(other) = self.second_connection(conn, &theirs) {
             self.settle_second_connection(now, conn, other, &theirs);
             if self.peers.get(&conn).is_none_or(|peer| peer.closing) {
@@ -48,6 +51,23 @@ impl Core {
             }
         }
         self.accept(now, conn, theirs);
+    }
+
+    /// Whether the connection is there only to check an address: then it ends with this handshake, and is nobody's peer.
+    fn is_feeler(&mut self, now: Duration, conn: ConnId, theirs: &Handshake) -> bool {
+        let Some(peer) = self.peers.get(&conn) else { return false };
+        match &peer.direction {
+            Way::Out(endpoint) if peer.feeler => {
+                let endpoint = endpoint.clone();
+                self.feeler_succeeded(now, &endpoint);
+            }
+            Way::In if theirs.features.iter().flatten().any(|feature| feature == FEELER) => {
+                self.send_handshake(now, conn)
+            }
+            _ => return false,
+        }
+        self.close_quietly(conn, "only to see whether this address is good");
+        true
     }
 
     /// The side that was dialled shows itself too, so that the one that dialled learns which address is our own.
