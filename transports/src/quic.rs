@@ -174,10 +174,11 @@ impl Transport for QuicTransport {
 
     async fn listen(&self, at: &Endpoint) -> Result<Box<dyn Listener>, TransportError> {
         let failed = Failed { doing: "cannot listen on", endpoint: at };
-        if at.identity.is_some() {
-            return Err(
-                failed.because(TransportErrorKind::BadEndpoint, "a node listens with its own key: leave out the @")
-            );
+        if at.identity.is_some_and(|id| id != self.id) {
+            return Err(failed.because(
+                TransportErrorKind::BadEndpoint,
+                "a node listens with its own key, which is another one: leave out the @",
+            ));
         }
         let mut last = None;
         for address in failed.resolve(config::HANDSHAKE_TIMEOUT).await? {
@@ -223,7 +224,7 @@ struct QuicAcceptor {
 #[async_trait]
 impl Listener for QuicAcceptor {
     fn local(&self) -> Endpoint {
-        Endpoint::new(self.local.to_string())
+        Endpoint { identity: Some(self.transport.id), ..Endpoint::new(self.local.to_string()) }
     }
 
     async fn accept(&mut self) -> Result<Incoming, TransportError> {
