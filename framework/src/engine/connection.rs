@@ -207,7 +207,8 @@ pub(crate) fn spawn(
     let (reading, inbox) = (Arc::clone(&link), inbox.clone());
     tokio::spawn(async move {
         let events = inbox.events.clone();
-        let mut why = Reader { stream: reader, link: Arc::clone(&reading), inbox, large: None, fresh: accepted }.run().await;
+        let mut why =
+            Reader { stream: reader, link: Arc::clone(&reading), inbox, large: None, fresh: accepted }.run().await;
         reading.abort("the connection is over");
         // The writer ends by itself: its stream is closed.
         let _ = write.await;

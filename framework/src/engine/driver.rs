@@ -63,12 +63,30 @@ pub(crate) struct DriverParts {
 
 /// What the driver's own tasks report.
 enum Internal {
-    Incoming { link: usize, incoming: Incoming },
-    Upgraded { conn: ConnId, link: usize, remote: Endpoint, result: Result<(Connection, Arc<dyn Codec>), TransportError> },
-    Dialled { endpoint: Endpoint, feeler: bool, result: Result<Connection, TransportError> },
-    Served { conn: ConnId },
-    OwnLinks { links: Vec<BlockLink> },
-    ListenerFailed { error: TransportError },
+    Incoming {
+        link: usize,
+        incoming: Incoming,
+    },
+    Upgraded {
+        conn: ConnId,
+        link: usize,
+        remote: Endpoint,
+        result: Result<(Connection, Arc<dyn Codec>), TransportError>,
+    },
+    Dialled {
+        endpoint: Endpoint,
+        feeler: bool,
+        result: Result<Connection, TransportError>,
+    },
+    Served {
+        conn: ConnId,
+    },
+    OwnLinks {
+        links: Vec<BlockLink>,
+    },
+    ListenerFailed {
+        error: TransportError,
+    },
 }
 
 /// What the driver wakes up for.

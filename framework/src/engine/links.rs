@@ -38,7 +38,10 @@ impl NodeLink {
     }
 
     /// Learns what the other side of an accepted connection speaks. Not cancel-safe: dropped, the connection is lost.
-    pub(crate) async fn recognise(&self, connection: Connection) -> Result<(Connection, Arc<dyn Codec>), TransportError> {
+    pub(crate) async fn recognise(
+        &self,
+        connection: Connection,
+    ) -> Result<(Connection, Arc<dyn Codec>), TransportError> {
         if let [codec] = self.codecs.as_slice() {
             return Ok((connection, Arc::clone(codec)));
         }
@@ -57,7 +60,10 @@ impl NodeLink {
             }
             if prefix.len() >= SNIFFED || opinions.iter().all(|opinion| *opinion == Sniff::NotMine) {
                 let ours: Vec<&str> = self.codecs.iter().map(|codec| codec.name()).collect();
-                let why = format!("this link speaks {}, the peer none of them: it begins with {prefix:02x?}", ours.join(" or "));
+                let why = format!(
+                    "this link speaks {}, the peer none of them: it begins with {prefix:02x?}",
+                    ours.join(" or ")
+                );
                 let _ = writer.shutdown().await;
                 handle.close("unknown codec");
                 return Err(failed(why));

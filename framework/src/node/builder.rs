@@ -101,8 +101,7 @@ impl NodeBuilder {
         second: impl Codec,
         listen: impl Into<String>,
     ) -> Self {
-        let link =
-            NodeLink { transport: Arc::new(transport), codecs: vec![Arc::new(first), Arc::new(second)] };
+        let link = NodeLink { transport: Arc::new(transport), codecs: vec![Arc::new(first), Arc::new(second)] };
         self.links.push((link, Some(Endpoint::new(listen))));
         self
     }
@@ -264,7 +263,10 @@ fn usable(links: &[NodeLink], saved: Vec<Endpoint>) -> (Vec<Endpoint>, Vec<Endpo
 
 fn no_link(links: &[NodeLink], peer: &Endpoint) -> StartError {
     let names: Vec<String> = links.iter().map(|link| link.name().to_string()).collect();
-    StartError::NoSuchLink { peer: peer.clone(), links: if names.is_empty() { "none".to_owned() } else { names.join(" and ") } }
+    StartError::NoSuchLink {
+        peer: peer.clone(),
+        links: if names.is_empty() { "none".to_owned() } else { names.join(" and ") },
+    }
 }
 
 /// What we call ourselves over a link: `0.0.0.0` tells a peer to take the address that it sees (protocol.md section 2), and a v6

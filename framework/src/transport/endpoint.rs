@@ -199,7 +199,9 @@ mod tests {
 
     #[test]
     fn what_names_no_link_or_no_key_is_refused_with_the_text() {
-        for text in ["quic://a:1", "://a:1", "+json://a:1", "tcp+://a:1", "TCP+JSON://a:1", "tcp+json://zz@a:1", "ab@a:1"] {
+        for text in
+            ["quic://a:1", "://a:1", "+json://a:1", "tcp+://a:1", "TCP+JSON://a:1", "tcp+json://zz@a:1", "ab@a:1"]
+        {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
         }

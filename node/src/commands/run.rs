@@ -1,20 +1,21 @@
 use cpc_framework::node::NodeStatus;
 use cpc_framework::sync::Mode;
 
-use crate::args::{DEFAULT_P2P_PORT, NodeArgs};
+use crate::args::NodeArgs;
 use crate::console::Progress;
 use crate::datadir::Datadir;
+use crate::links::{ByDefault, LinkSpec};
 use crate::signals::Stop;
 use crate::{CliError, engine_glue, init};
 
 /// `cpc-node run`
 pub(super) async fn run(datadir: &Datadir, args: NodeArgs) -> Result<(), CliError> {
     let mut stop = Stop::listen()?;
+    let links = LinkSpec::all(&args, ByDefault::Listens)?;
     if !datadir.has_genesis() {
         make_network(datadir, &args)?;
     }
-    let listen = format!("{}:{}", args.p2p_host, args.p2p_port.unwrap_or(DEFAULT_P2P_PORT));
-    let node = engine_glue::start_node(datadir, &args, Some(listen)).await?;
+    let node = engine_glue::start_node(datadir, &args, &links).await?;
     let mut watch = node.watch();
     let mut shown = Shown::default();
     let outcome = loop {
