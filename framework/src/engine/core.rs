@@ -207,10 +207,11 @@ impl Core {
         false
     }
 
-    /// An admitted connection came to nothing before it was one.
-    pub(crate) fn inbound_failed(&mut self, now: Duration, conn: ConnId, remote: &Endpoint, why: &str) {
+    /// An admitted connection came to nothing before it was one; `refused` says that one side does not want the other.
+    pub(crate) fn inbound_failed(&mut self, now: Duration, conn: ConnId, remote: &Endpoint, refused: bool, why: &str) {
         self.guard.gone(conn);
-        if let Some(more) = self.log.allow(&Host::of(remote), "upgrade", now) {
+        let kind = if refused { "link refused" } else { "upgrade" };
+        if let Some(more) = self.log.allow(&Host::of(remote), kind, now) {
             tracing::info!(peer = %remote.address, more, "inbound connection failed: {why}");
         }
     }

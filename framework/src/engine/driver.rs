@@ -278,7 +278,10 @@ impl Driver {
             }
             Internal::Upgraded { conn, link, remote, result } => match result {
                 Ok((connection, codec)) => self.connect(conn, link, codec, connection, None),
-                Err(error) => self.core.inbound_failed(now, conn, &remote, &error.to_string()),
+                Err(error) => {
+                    let refused = error.kind == TransportErrorKind::Refused;
+                    self.core.inbound_failed(now, conn, &remote, refused, &error.to_string());
+                }
             },
             Internal::Dialled { endpoint, feeler, result } => match result {
                 Ok(connection) if feeler && self.core.connecting_suffices(&endpoint) => {
