@@ -91,7 +91,8 @@ impl LinkSpec {
             TransportName::Tcp => Arc::new(TcpTransport::default()),
             TransportName::Quic => Arc::new(
                 QuicTransport::new(identity, self.codec.name())
-                    .map_err(|error| CliError::caused("cannot use the node's key", &error))?,
+                    .map_err(|error| CliError::caused("cannot use the node's key", &error))?
+                    .with_bulk_stream(),
             ),
         })
     }

@@ -64,7 +64,8 @@ impl Cell {
             Carrier::Tcp => (Arc::new(TcpTransport::default()), "127.0.0.1:0".to_owned()),
             Carrier::Quic => {
                 let identity = NodeIdentity::generate().unwrap();
-                (Arc::new(QuicTransport::new(&identity, codec.name()).unwrap()), "127.0.0.1:0".to_owned())
+                let transport = QuicTransport::new(&identity, codec.name()).unwrap().with_bulk_stream();
+                (Arc::new(transport), "127.0.0.1:0".to_owned())
             }
         };
         let peers: Vec<Endpoint> = peers.iter().flat_map(|peer| peer.handle.listening().to_vec()).collect();

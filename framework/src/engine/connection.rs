@@ -1,5 +1,5 @@
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -33,8 +33,12 @@ pub(crate) struct Link {
     pub(crate) node_link: usize,
     pub(crate) codec: Arc<dyn Codec>,
     pub(crate) outbox: Outbox,
+    /// What waits for the stream of bulk answers, where the connection has one.
+    bulk: Option<Outbox>,
     pub(crate) answer_sizes: AnswerSizes,
     handle: Arc<dyn ConnectionHandle>,
+    /// Why the stream of bulk answers ended, where it did first.
+    bulk_ended: OnceLock<CloseReason>,
     frame_cap: AtomicUsize,
     patient: AtomicBool,
     bytes_in: AtomicU64,
@@ -57,9 +61,22 @@ impl Link {
         (self.bytes_in.load(Ordering::Relaxed), self.bytes_out.load(Ordering::Relaxed))
     }
 
+    /// Where answers to `get_blocks` go: on a stream of their own, if there is one, so that news need not wait behind them.
+    pub(crate) fn answers(&self) -> &Outbox {
+        self.bulk.as_ref().unwrap_or(&self.outbox)
+    }
+
+    /// Takes nothing more to send; what waits is still written. Says whether it was open.
+    pub(crate) fn finish(&self) -> bool {
+        if let Some(bulk) = &self.bulk {
+            bulk.close();
+        }
+        self.outbox.close()
+    }
+
     /// Ends the connection: what waits is still sent, as far as the peer takes it within [`FAREWELL`].
     pub(crate) fn close(self: &Arc<Self>, reason: &str) {
-        if self.outbox.close() {
+        if self.finish() {
             let (link, reason) = (Arc::clone(self), reason.to_owned());
             tokio::spawn(async move {
                 let _ = timeout(FAREWELL, link.handle.closed()).await;
@@ -70,7 +87,7 @@ impl Link {
 
     /// Ends the connection at once.
     pub(crate) fn abort(&self, reason: &str) {
-        self.outbox.close();
+        self.finish();
         self.handle.close(reason);
     }
 }
@@ -185,13 +202,18 @@ pub(crate) fn spawn(
     frame_cap: usize,
     inbox: &Inbox,
 ) -> Arc<Link> {
-    let Connection { control: Duplex { reader, writer }, handle, .. } = connection;
-    let limits = OutboxLimits { bytes: inbox.limits.outbox_bytes, frames: inbox.limits.outbox_messages };
+    let Connection { control: Duplex { reader, writer }, bulk, handle, .. } = connection;
+    // Two streams share what one may have waiting.
+    let share = if bulk.is_some() { 2 } else { 1 };
+    let limits =
+        OutboxLimits { bytes: inbox.limits.outbox_bytes / share, frames: inbox.limits.outbox_messages / share };
     let link = Arc::new(Link {
         id,
         node_link,
         codec,
         outbox: Outbox::new(limits),
+        bulk: bulk.is_some().then(|| Outbox::new(limits)),
+        bulk_ended: OnceLock::new(),
         answer_sizes: AnswerSizes::default(),
         handle,
         frame_cap: AtomicUsize::new(frame_cap),
@@ -200,18 +222,43 @@ pub(crate) fn spawn(
         bytes_out: AtomicU64::new(0),
     });
     let not_reading = Arc::new(AtomicBool::new(false));
-    let write = {
+    let start_writer = |stream, lane| {
         let (link, limits, not_reading) = (Arc::clone(&link), Arc::clone(&inbox.limits), Arc::clone(&not_reading));
-        tokio::spawn(async move { Writer { stream: writer, link, limits }.run(&not_reading).await })
+        tokio::spawn(async move { Writer { stream, lane, link, limits }.run(&not_reading).await })
     };
+    let write = start_writer(writer, Lane::Control);
+    let bulk_tasks = bulk.map(|Duplex { reader, writer }| {
+        let (link, inbox) = (Arc::clone(&link), inbox.clone());
+        let read = tokio::spawn(async move {
+            let (stream, shared) = (reader, Arc::clone(&link));
+            let reader = Reader { stream, lane: Lane::Bulk, link: shared, inbox, large: None, fresh: false };
+            match reader.run().await {
+                // In order, or with the whole connection: the control stream tells.
+                CloseReason::Ended(_) => {}
+                why => {
+                    let _ = link.bulk_ended.set(why);
+                    link.abort("the stream of bulk answers cannot be read");
+                }
+            }
+        });
+        (read, start_writer(writer, Lane::Bulk))
+    });
     let (reading, inbox) = (Arc::clone(&link), inbox.clone());
     tokio::spawn(async move {
         let events = inbox.events.clone();
-        let mut why =
-            Reader { stream: reader, link: Arc::clone(&reading), inbox, large: None, fresh: accepted }.run().await;
+        let (stream, link) = (reader, Arc::clone(&reading));
+        let reader = Reader { stream, lane: Lane::Control, link, inbox, large: None, fresh: accepted };
+        let mut why = reader.run().await;
+        if let Some(bulk) = reading.bulk_ended.get() {
+            why = bulk.clone();
+        }
         reading.abort("the connection is over");
         // The writer ends by itself: its stream is closed.
         let _ = write.await;
+        if let Some((read, write)) = bulk_tasks {
+            let _ = read.await;
+            let _ = write.await;
+        }
         if not_reading.load(Ordering::Acquire) {
             why = CloseReason::NotReading;
         }
@@ -220,8 +267,18 @@ pub(crate) fn spawn(
     link
 }
 
+/// Which of a connection's streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    /// All messages; where there is no other, answers too.
+    Control,
+    /// Answers to `get_blocks`. Nothing may come for as long as nothing is asked.
+    Bulk,
+}
+
 struct Reader {
     stream: Box<dyn tokio::io::AsyncRead + Send + Unpin>,
+    lane: Lane,
     link: Arc<Link>,
     inbox: Inbox,
     /// The right to hold a frame above the normal cap.
@@ -298,8 +355,8 @@ impl Reader {
         let patience = match (in_frame, patient) {
             (true, false) => Some(limits.frame_timeout.saturating_sub(*waited)),
             (true, true) => Some(limits.legacy_timeout.saturating_sub(*waited)),
-            (false, false) => Some(limits.idle_timeout),
-            (false, true) => None,
+            (false, false) if self.lane == Lane::Control => Some(limits.idle_timeout),
+            (false, _) => None,
         };
         buffer.reserve(READ_CHUNK.min(buffer.len().max(4096)));
         let begun = Instant::now();
@@ -366,13 +423,19 @@ fn hash(hasher: &Hasher, block: &WireBlock) -> Result<HashedBlock, String> {
 
 struct Writer {
     stream: Box<dyn tokio::io::AsyncWrite + Send + Unpin>,
+    lane: Lane,
     link: Arc<Link>,
     limits: Arc<Limits>,
 }
 
 impl Writer {
     async fn run(mut self, not_reading: &AtomicBool) {
-        while let Some(mut frame) = self.link.outbox.next().await {
+        let link = Arc::clone(&self.link);
+        let outbox = match self.lane {
+            Lane::Control => &link.outbox,
+            Lane::Bulk => link.answers(),
+        };
+        while let Some(mut frame) = outbox.next().await {
             while !frame.is_empty() {
                 let patient = self.link.patient.load(Ordering::Acquire);
                 let patience = if patient { self.limits.legacy_timeout } else { self.limits.outbox_stall };

@@ -440,7 +440,7 @@ impl Driver {
                 serve::answer(store.as_ref(), &link, from, to, &limits).await
             };
             match frame {
-                Ok(frame) => link.outbox.push_when_room(frame).await,
+                Ok(frame) => link.answers().push_when_room(frame).await,
                 Err(error) => tracing::error!("get_blocks {from}..={to} cannot be answered: {error}"),
             }
             let _ = events.send(Internal::Served { conn }).await;
@@ -484,7 +484,7 @@ impl Driver {
         self.carry_out();
         self.tasks.shutdown().await;
         for link in self.conns.values() {
-            link.outbox.close();
+            link.finish();
         }
         let farewell = tokio::time::Instant::now() + FAREWELL;
         self.internal.close();
