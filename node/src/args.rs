@@ -120,7 +120,7 @@ pub struct NodeArgs {
     /// Peers to connect to, besides those of peers.json [default: none]
     ///
     /// HOST:PORT is over the default link, the first one; LINK://HOST:PORT over any other. ID@ before the host takes only
-    /// the node with this key, as in quic+postcard://ID@192.0.2.7:9001.
+    /// the node with this key, as in `quic+postcard://ID@192.0.2.7:9001`.
     #[arg(long, value_name = "[LINK://][ID@]HOST:PORT,...", env = "CPC_PEERS", value_delimiter = ',', value_parser = peer)]
     pub peers: Vec<Endpoint>,
 

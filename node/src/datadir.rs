@@ -145,15 +145,14 @@ impl Datadir {
     /// The file cannot be used, or a new one cannot be written.
     pub fn identity(&self) -> Result<NodeIdentity, CliError> {
         let path = self.node_key_file();
-        let key = match self.node_key()? {
-            Some(key) => key,
-            None => {
-                let key = SecretKey::generate(Scheme::Ed25519);
-                let file = NewFile { path: path.clone(), text: format!("{}\n", key.to_hex()), access: Access::Secret };
-                files::create_all(&[file]).map_err(|(path, error)| CliError::file("write", &path, &error))?;
-                tracing::info!("made a new node key in {}", path.display());
-                key
-            }
+        let key = if let Some(key) = self.node_key()? {
+            key
+        } else {
+            let key = SecretKey::generate(Scheme::Ed25519);
+            let file = NewFile { path: path.clone(), text: format!("{}\n", key.to_hex()), access: Access::Secret };
+            files::create_all(&[file]).map_err(|(path, error)| CliError::file("write", &path, &error))?;
+            tracing::info!("made a new node key in {}", path.display());
+            key
         };
         let mut secret = [0; 32];
         hex::decode_to_slice(key.to_hex(), &mut secret)

@@ -52,10 +52,10 @@ impl LinkSpec {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let endpoint: Endpoint = text.parse().map_err(|error| format!("{error}"))?;
         let link = endpoint.link.as_ref().ok_or("expected LINK://HOST:PORT, for example tcp+json://0.0.0.0:9000")?;
-        let transport = TransportName::named(&link.transport)
-            .ok_or_else(|| format!("{:?} is no transport: use tcp or quic", link.transport))?;
-        let codec = CodecName::named(&link.codec)
-            .ok_or_else(|| format!("{:?} is no codec: use json, postcard or, over tcp, auto", link.codec))?;
+        let transport = TransportName::named(link.transport())
+            .ok_or_else(|| format!("{:?} is no transport: use tcp or quic", link.transport()))?;
+        let codec = CodecName::named(link.codec())
+            .ok_or_else(|| format!("{:?} is no codec: use json, postcard or, over tcp, auto", link.codec()))?;
         fits(transport, codec)?;
         if endpoint.identity.is_some() {
             return Err("a node listens with its own key: leave out what is before the @".to_owned());

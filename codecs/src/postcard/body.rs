@@ -21,19 +21,33 @@ pub(super) fn write(message: &Message, bound: usize, out: &mut BytesMut) {
     out.extend_from_slice(&[tag(message.kind())]);
     match message {
         Message::Handshake(handshake) => put(handshake, out),
-        Message::NewBlock(block) => out.extend_from_slice(&block.encode()),
+        Message::NewBlock(block) => with_bytes(block, &mut Vec::new(), |bytes| out.extend_from_slice(bytes)),
         Message::NewTx(tx) => out.extend_from_slice(&encoding::encode_transaction(tx)),
         Message::GetBlocks { from_height, to_height } => put(&(from_height, to_height), out),
         Message::BlocksResponse { blocks, .. } => {
             put(&blocks.len(), out);
+            let mut scratch = Vec::new();
             for block in blocks {
-                let bytes = block.encode();
-                put(&bytes.len(), out);
-                out.extend_from_slice(&bytes);
+                with_bytes(block, &mut scratch, |bytes| {
+                    put(&bytes.len(), out);
+                    out.extend_from_slice(bytes);
+                });
                 if out.len() > bound {
                     return;
                 }
             }
+        }
+    }
+}
+
+/// Gives the encoded block, from `scratch` where it has to be encoded first.
+fn with_bytes(block: &WireBlock, scratch: &mut Vec<u8>, give: impl FnOnce(&[u8])) {
+    match block {
+        WireBlock::Encoded(bytes) => give(bytes),
+        WireBlock::Decoded(block) => {
+            scratch.clear();
+            encoding::append_block(block, scratch);
+            give(scratch);
         }
     }
 }

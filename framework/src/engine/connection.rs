@@ -30,7 +30,7 @@ const BUDGET_UNIT: usize = 1024;
 pub(crate) struct Link {
     pub(crate) id: ConnId,
     /// Which of the node's links.
-    pub(crate) node_link: usize,
+    pub(crate) number: usize,
     pub(crate) codec: Arc<dyn Codec>,
     pub(crate) outbox: Outbox,
     /// What waits for the stream of bulk answers, where the connection has one.
@@ -195,7 +195,7 @@ impl Inbox {
 /// Starts the reader and the writer of a connection.
 pub(crate) fn spawn(
     id: ConnId,
-    node_link: usize,
+    number: usize,
     connection: Connection,
     codec: Arc<dyn Codec>,
     accepted: bool,
@@ -209,7 +209,7 @@ pub(crate) fn spawn(
         OutboxLimits { bytes: inbox.limits.outbox_bytes / share, frames: inbox.limits.outbox_messages / share };
     let link = Arc::new(Link {
         id,
-        node_link,
+        number,
         codec,
         outbox: Outbox::new(limits),
         bulk: bulk.is_some().then(|| Outbox::new(limits)),

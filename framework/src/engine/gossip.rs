@@ -39,7 +39,7 @@ impl Core {
             Inbound::NewTx(tx, hash) => self.transaction_received(now, conn, &tx, hash),
             Inbound::GetBlocks { from, to } => self.blocks_asked(now, conn, from, to),
             Inbound::Blocks { blocks, malformed, bytes } => {
-                self.blocks_received(now, conn, blocks, malformed.as_deref(), bytes)
+                self.blocks_received(now, conn, blocks, malformed.as_deref(), bytes);
             }
         }
     }

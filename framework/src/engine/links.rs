@@ -28,12 +28,12 @@ impl NodeLink {
 
     /// The codec that an address means.
     fn codec(&self, name: &LinkName) -> Option<&Arc<dyn Codec>> {
-        if name.transport != self.transport.name() {
+        if name.transport() != self.transport.name() {
             None
-        } else if name.codec == LinkName::AUTO && self.codecs.len() > 1 {
+        } else if name.codec() == LinkName::AUTO && self.codecs.len() > 1 {
             self.codecs.first()
         } else {
-            self.codecs.iter().find(|codec| codec.name() == name.codec)
+            self.codecs.iter().find(|codec| codec.name() == name.codec())
         }
     }
 
@@ -59,7 +59,7 @@ impl NodeLink {
                 break Arc::clone(&self.codecs[at]);
             }
             if prefix.len() >= SNIFFED || opinions.iter().all(|opinion| *opinion == Sniff::NotMine) {
-                let ours: Vec<&str> = self.codecs.iter().map(|codec| codec.name()).collect();
+                let ours: Vec<&str> = self.codecs.iter().map(Codec::name).collect();
                 let why = format!(
                     "this link speaks {}, the peer none of them: it begins with {prefix:02x?}",
                     ours.join(" or ")

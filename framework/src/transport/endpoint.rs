@@ -19,12 +19,7 @@ impl fmt::Debug for PeerId {
 
 /// The name of a link: a transport and a codec, `tcp+json` for example.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkName {
-    /// What the transport calls itself.
-    pub transport: String,
-    /// What the codec calls itself.
-    pub codec: String,
-}
+pub struct LinkName(Box<str>);
 
 /// The longest name of a transport or a codec in the text of an address, in bytes: longer than any that is known.
 const MAX_NAME: usize = 32;
@@ -34,8 +29,18 @@ impl LinkName {
     pub const AUTO: &'static str = "auto";
 
     /// The link of a transport and a codec.
-    pub fn new(transport: impl Into<String>, codec: impl Into<String>) -> Self {
-        Self { transport: transport.into(), codec: codec.into() }
+    pub fn new(transport: &str, codec: &str) -> Self {
+        Self(format!("{transport}+{codec}").into())
+    }
+
+    /// What the transport calls itself.
+    pub fn transport(&self) -> &str {
+        self.0.split_once('+').map_or(&self.0, |(transport, _)| transport)
+    }
+
+    /// What the codec calls itself.
+    pub fn codec(&self) -> &str {
+        self.0.split_once('+').map_or("", |(_, codec)| codec)
     }
 
     /// What the reference nodes speak (protocol.md section 2), so that plain addresses in `peers.json` mean it.
@@ -45,13 +50,13 @@ impl LinkName {
 
     /// Whether it is what the reference nodes speak.
     pub fn is_reference(&self) -> bool {
-        self.transport == "tcp" && self.codec == "json"
+        &*self.0 == "tcp+json"
     }
 }
 
 impl fmt::Display for LinkName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}+{}", self.transport, self.codec)
+        f.write_str(&self.0)
     }
 }
 

@@ -59,7 +59,7 @@ impl Address {
     }
 
     /// The 20 bytes and the tag of the prefix, where the text is exactly what [`Address::bech32`] would write.
-    fn compact(&self) -> Option<(u8, [u8; 20])> {
+    pub(super) fn compact(&self) -> Option<(u8, [u8; 20])> {
         PREFIXES.into_iter().find_map(|(tag, prefix)| Some((tag, bech32::decode(prefix, &self.0)?)))
     }
 }

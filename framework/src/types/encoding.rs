@@ -4,7 +4,7 @@
 //! them unchanged, so that serving a block costs a copy. Each value has exactly one encoding that decodes.
 
 use super::decode::Reader;
-use super::{Block, Transaction};
+use super::{Block, Transaction, encode};
 
 /// The first byte of every encoding.
 const VERSION: u8 = 1;
@@ -34,7 +34,15 @@ pub enum BlockDecodeError {
 
 /// Encodes a block.
 pub fn encode_block(block: &Block) -> Vec<u8> {
-    encode(block)
+    let mut out = Vec::new();
+    append_block(block, &mut out);
+    out
+}
+
+/// Appends the encoding of a block to `out`, whose memory can so serve for many.
+pub fn append_block(block: &Block, out: &mut Vec<u8>) {
+    out.push(VERSION);
+    encode::block(block, out);
 }
 
 /// Decodes a block. Memory is bounded by a small multiple of `bytes.len()`.
@@ -47,7 +55,10 @@ pub fn decode_block(bytes: &[u8]) -> Result<Block, BlockDecodeError> {
 
 /// Encodes a transaction.
 pub fn encode_transaction(tx: &Transaction) -> Vec<u8> {
-    encode(tx)
+    let mut out = Vec::with_capacity(encode::USUAL_TRANSACTION);
+    out.push(VERSION);
+    encode::transaction(tx, &mut out);
+    out
 }
 
 /// Decodes a transaction.
@@ -56,11 +67,6 @@ pub fn encode_transaction(tx: &Transaction) -> Vec<u8> {
 /// See [`BlockDecodeError`].
 pub fn decode_transaction(bytes: &[u8]) -> Result<Transaction, BlockDecodeError> {
     decode(bytes, Reader::transaction)
-}
-
-fn encode<T: serde::Serialize>(value: &T) -> Vec<u8> {
-    // The only error is a sequence of unknown length, and none of our types has one.
-    postcard::to_extend(value, vec![VERSION]).expect("blocks and transactions have known lengths")
 }
 
 fn decode<'a, T>(

@@ -38,6 +38,14 @@ impl HexText {
         }
     }
 
+    /// What binary formats carry: the bytes of the canonical text (0), or any other text (1).
+    pub(super) fn form(&self) -> (u8, &[u8]) {
+        match &self.0 {
+            Repr::Bytes(bytes) => (0, bytes),
+            Repr::Text(text) => (1, text.as_bytes()),
+        }
+    }
+
     /// Reads what binary formats carry: the bytes of the canonical text (0), or any other text (1).
     pub(super) fn from_form(tag: u8, bytes: &[u8]) -> Result<Self, &'static str> {
         match tag {
@@ -95,10 +103,8 @@ impl Serialize for HexText {
         if serializer.is_human_readable() {
             serializer.serialize_str(&self.text())
         } else {
-            match &self.0 {
-                Repr::Bytes(bytes) => (0u8, serde_bytes_view(bytes)).serialize(serializer),
-                Repr::Text(text) => (1u8, serde_bytes_view(text.as_bytes())).serialize(serializer),
-            }
+            let (form, bytes) = self.form();
+            (form, serde_bytes_view(bytes)).serialize(serializer)
         }
     }
 }

@@ -8,6 +8,7 @@ mod amount;
 pub(crate) mod bech32;
 mod block;
 mod decode;
+mod encode;
 pub mod encoding;
 mod genesis;
 mod hash;

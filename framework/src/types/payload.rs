@@ -28,6 +28,11 @@ impl Payload {
         self.0.as_deref().unwrap_or("{}")
     }
 
+    /// What binary formats carry: the text, and nothing for `{}`, by far the most common payload.
+    pub(super) fn form(&self) -> &str {
+        self.0.as_deref().unwrap_or("")
+    }
+
     /// Reads what binary formats carry: the text, and nothing for `{}`.
     pub(super) fn from_form(json: &str) -> Result<Self, String> {
         match json {
@@ -65,8 +70,7 @@ impl fmt::Debug for Payload {
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if !serializer.is_human_readable() {
-            // Nothing stands for `{}`, by far the most common payload.
-            return serializer.serialize_str(self.0.as_deref().unwrap_or(""));
+            return serializer.serialize_str(self.form());
         }
         match &self.0 {
             None => serializer.serialize_map(Some(0)).and_then(serde::ser::SerializeMap::end),

@@ -50,6 +50,7 @@ fn json_and_binary_keep_every_block_of_the_vectors() {
     for json in blocks {
         let block: Block = serde_json::from_str(&json).unwrap();
         let bytes = encode_block(&block);
+        assert_eq!(bytes, postcard::to_extend(&block, vec![1]).unwrap(), "the encoding is what postcard makes of it");
         assert_eq!(decode_block(&bytes).as_ref(), Ok(&block), "{json}");
         let written = serde_json::to_string(&block).unwrap();
         assert_eq!(serde_json::from_str::<Block>(&written).unwrap(), block, "{json}");
