@@ -256,7 +256,8 @@ impl Peer {
         within(limit, what, async {
             loop {
                 count.borrow_and_update();
-                if let Some(found) = look(&self.inner.events.lock().unwrap()) {
+                // A copy, so that `look` may ask the peer for more.
+                if let Some(found) = look(&self.events()) {
                     return found;
                 }
                 count.changed().await.unwrap();
