@@ -62,7 +62,7 @@ async fn every_option_has_help_an_environment_variable_and_a_default() {
         [&["--help"][..], &["run", "--help"], &["sync", "--help"], &["init", "--help"], &["status", "--help"]]
     {
         let help = Call::new(NODE).args(command).output_within(SOON).await.expect_code(0).stdout;
-        let options: Vec<&str> = help.split("\n  ").filter(|part| part.trim_start().starts_with('-')).collect();
+        let options = options(&help);
         assert!(!options.is_empty(), "{help}");
         for option in options.iter().filter(|option| !option.contains("--help") && !option.contains("--version")) {
             assert!(option.contains("[env: CPC_"), "no environment variable in {command:?}: {option}");
@@ -485,6 +485,21 @@ async fn a_damaged_peers_file_is_set_aside_and_the_node_starts() {
         let kept = files_of(&dir).into_iter().any(|(name, bytes)| name != "peers.json" && bytes == text.as_bytes());
         assert!(kept || text.is_empty(), "{text:?} was not set aside");
     }
+}
+
+/// The part of a help page about each option: from its name to the next one's.
+fn options(help: &str) -> Vec<String> {
+    let mut options: Vec<String> = Vec::new();
+    for line in help.lines() {
+        let line = line.trim_start();
+        if line.starts_with("--") || line.starts_with("-h,") || line.starts_with("-V,") {
+            options.push(line.to_owned());
+        } else if let Some(option) = options.last_mut() {
+            option.push(' ');
+            option.push_str(line);
+        }
+    }
+    options
 }
 
 /// The name and content of every file in a datadir.
