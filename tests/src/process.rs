@@ -420,14 +420,16 @@ impl Log {
 
     fn text(&self, stream: Stream) -> String {
         let lines = self.lines.lock().unwrap();
-        lines.iter().filter(|line| line.stream == stream).map(|line| format!("{}\n", line.text)).collect()
+        lines.iter().filter(|line| line.stream == stream).flat_map(|line| [line.text.as_str(), "\n"]).collect()
     }
 
     fn tail(&self, count: usize) -> String {
         let lines = self.lines.lock().unwrap();
         let shown = lines.iter().skip(lines.len().saturating_sub(count));
-        shown
-            .map(|line| format!("{:8.3} {:?} {}\n", (line.at - self.start).as_secs_f64(), line.stream, line.text))
-            .collect()
+        let mut text = String::new();
+        for Line { stream, at, text: line } in shown {
+            text.push_str(&format!("{:8.3} {stream:?} {line}\n", (*at - self.start).as_secs_f64()));
+        }
+        text
     }
 }

@@ -305,7 +305,7 @@ async fn term_and_ctrl_c_end_a_node_in_order_within_five_seconds() {
         node.signal(signal);
         node.exit(Duration::from_secs(5)).await.expect_code(0);
     }
-    assert_eq!(dir.status(NODE).await["tip_hash"].is_string(), true);
+    assert!(dir.status(NODE).await["tip_hash"].is_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -120,7 +120,8 @@ async fn every_candidate_gets_its_verdict_from_a_peer() {
             60 if candidate.must != "accept" => {
                 faults.extend(fault_of_tip(&dir, 60).await);
                 faults.extend(fault_of_reason(&candidate, &output));
-                let bans = output.stderr.lines().any(|line| line.contains("banned") && !line.contains("nobody is banned"));
+                let bans =
+                    output.stderr.lines().any(|line| line.contains("banned") && !line.contains("nobody is banned"));
                 if candidate.is_stricter() && bans {
                     faults.push(format!("somebody was banned for what the reference accepts: {output:?}"));
                 }
