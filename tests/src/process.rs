@@ -1,7 +1,7 @@
 //! The node as a process: started, watched, signalled, and killed at the end.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt::{self, Debug};
+use std::fmt::{self, Debug, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -428,7 +428,8 @@ impl Log {
         let shown = lines.iter().skip(lines.len().saturating_sub(count));
         let mut text = String::new();
         for Line { stream, at, text: line } in shown {
-            text.push_str(&format!("{:8.3} {stream:?} {line}\n", (*at - self.start).as_secs_f64()));
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{:8.3} {stream:?} {line}", (*at - self.start).as_secs_f64());
         }
         text
     }
