@@ -534,7 +534,7 @@ impl Core {
             SyncReport::ForkTooDeep { peer, below, bound } => {
                 let peer = self.peers.get(peer).map_or_else(|| "a peer".to_owned(), Peer::label);
                 let text = format!(
-                    "fork too deep: the chain of {peer} leaves ours below height {below}, more than the {bound} blocks that may be rolled back"
+                    "fork too deep: the chain of {peer} leaves ours below height {below}, deeper than the {bound} blocks that may be rolled back"
                 );
                 tracing::warn!("{text}; to follow it, sync into a new datadir");
                 self.last_error = Some(text);
