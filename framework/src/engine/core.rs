@@ -534,7 +534,7 @@ impl Core {
             SyncReport::ForkTooDeep { peer, below, bound } => {
                 let peer = self.peers.get(peer).map_or_else(|| "a peer".to_owned(), Peer::label);
                 let text = format!(
-                    "the chain of {peer} leaves ours below height {below}, deeper than the {bound} blocks that may be rolled back"
+                    "fork too deep: the chain of {peer} leaves ours below height {below}, more than the {bound} blocks that may be rolled back"
                 );
                 tracing::warn!("{text}; to follow it, sync into a new datadir");
                 self.last_error = Some(text);
@@ -554,7 +554,7 @@ impl Core {
         let Some(mut peer) = self.peers.remove(&conn) else { return };
         if self.punish(now, &peer, offence) {
             peer.closing = true;
-            self.push(Action::Close { conn, reason: offence.to_string() });
+            self.end(conn, offence.to_string());
         }
         self.peers.insert(conn, peer);
     }
@@ -581,8 +581,14 @@ impl Core {
             && !std::mem::replace(&mut peer.closing, true)
         {
             tracing::info!(peer = %peer.label(), "closing: {reason}");
-            self.push(Action::Close { conn, reason: reason.to_owned() });
+            self.end(conn, reason.to_owned());
         }
+    }
+
+    /// Ends a connection that counts for nothing any more, though what waits may still be sent.
+    pub(super) fn end(&mut self, conn: ConnId, reason: String) {
+        self.guard.gone(conn);
+        self.push(Action::Close { conn, reason });
     }
 
     pub(super) fn send(&mut self, now: Duration, conn: ConnId, class: Class, message: Arc<Outgoing>) {
