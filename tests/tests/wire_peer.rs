@@ -241,6 +241,7 @@ async fn a_bad_copy_of_a_block_under_the_same_hash_does_not_keep_the_good_one_ou
     };
     let good = &chain.lines[61];
     for key in [r#""pq_signature":""#, r#""signature":""#] {
+        println!("another {key}");
         let (_dir, node) = running(&chain.up_to(60)).await;
         let at_60 = chain.up_to(60);
         let tamperer = Peer::dial(node.port(), Script::modern(&at_60)).await;
@@ -248,9 +249,9 @@ async fn a_bad_copy_of_a_block_under_the_same_hash_does_not_keep_the_good_one_ou
         for peer in [&tamperer, &sender] {
             peer.message(PROMPT, "a handshake", Received::greeting).await;
         }
-        tamperer.send(&wire::new_block(&other_digit(good, key))).await;
         // An answer on the same connection, or its end, shows that the copy has been looked at.
-        tamperer.send(&wire::get_blocks(1, 1)).await;
+        let lines = [wire::new_block(&other_digit(good, key)), wire::get_blocks(1, 1)];
+        tamperer.send(&lines.join("\n")).await;
         tamperer
             .wait(PROMPT, "an answer or the end", |_| {
                 (tamperer.open_connections() == 0 || !tamperer.received("blocks_response").is_empty()).then_some(())
