@@ -232,6 +232,37 @@ async fn an_invalid_new_block_is_not_relayed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bad_copy_of_a_block_under_the_same_hash_does_not_keep_the_good_one_out() {
+    let chain = Chain::fork();
+    // No hash covers a block's signature or those of its transactions, so whoever relays a block can change them.
+    let other_digit = |line: &str, key: &str| {
+        let at = line.find(key).unwrap() + key.len() + 20;
+        format!("{}{}{}", &line[..at], if &line[at..=at] == "0" { "1" } else { "0" }, &line[at + 1..])
+    };
+    let good = &chain.lines[61];
+    for key in [r#""pq_signature":""#, r#""signature":""#] {
+        println!("another {key}");
+        let (_dir, node) = running(&chain.up_to(60)).await;
+        let at_60 = chain.up_to(60);
+        let tamperer = Peer::dial(node.port(), Script::modern(&at_60)).await;
+        let sender = Peer::dial(node.port(), Script::modern(&at_60)).await;
+        for peer in [&tamperer, &sender] {
+            peer.message(PROMPT, "a handshake", Received::greeting).await;
+        }
+        // An answer on the same connection, or its end, shows that the copy has been looked at.
+        let lines = [wire::new_block(&other_digit(good, key)), wire::get_blocks(1, 1)];
+        tamperer.send(&lines.join("\n")).await;
+        tamperer
+            .wait(PROMPT, "an answer or the end", |_| {
+                (tamperer.open_connections() == 0 || !tamperer.received("blocks_response").is_empty()).then_some(())
+            })
+            .await;
+        sender.send(&wire::new_block(good)).await;
+        assert_eq!(raw::reaches(&node, 61, PROMPT).await, chain.hashes[61], "after another {key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_transaction_goes_on_to_peers_that_have_not_seen_it() {
     let chain = Chain::fork();
     let (_dir, node) = running(&chain.up_to(60)).await;
