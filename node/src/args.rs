@@ -128,11 +128,11 @@ pub struct NodeArgs {
     #[arg(long, value_name = "PORT", env = "CPC_P2P_PORT")]
     pub p2p_port: Option<u16>,
 
-    /// The address of the RPC. Taken already, but this release serves no RPC yet.
+    /// The address that the RPC of `run` listens on; one beyond this machine opens it to whoever reaches it.
     #[arg(long, value_name = "HOST", env = "CPC_HOST", default_value = "127.0.0.1")]
     pub host: IpAddr,
 
-    /// The port of the RPC. Taken already, but this release serves no RPC yet.
+    /// The port that the RPC of `run` listens on; 0 takes any free one.
     #[arg(long, value_name = "PORT", env = "CPC_PORT", default_value_t = 8000)]
     pub port: u16,
 

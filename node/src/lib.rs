@@ -16,6 +16,7 @@ mod files;
 pub mod init;
 pub mod lines;
 mod logging;
+mod rpc;
 mod signals;
 
 pub use error::{CliError, one_line};
