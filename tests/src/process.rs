@@ -1,7 +1,7 @@
 //! The node as a process: started, watched, signalled, and killed at the end.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt::{self, Debug};
+use std::fmt::{self, Debug, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -420,14 +420,17 @@ impl Log {
 
     fn text(&self, stream: Stream) -> String {
         let lines = self.lines.lock().unwrap();
-        lines.iter().filter(|line| line.stream == stream).map(|line| format!("{}\n", line.text)).collect()
+        lines.iter().filter(|line| line.stream == stream).flat_map(|line| [line.text.as_str(), "\n"]).collect()
     }
 
     fn tail(&self, count: usize) -> String {
         let lines = self.lines.lock().unwrap();
         let shown = lines.iter().skip(lines.len().saturating_sub(count));
-        shown
-            .map(|line| format!("{:8.3} {:?} {}\n", (line.at - self.start).as_secs_f64(), line.stream, line.text))
-            .collect()
+        let mut text = String::new();
+        for Line { stream, at, text: line } in shown {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{:8.3} {stream:?} {line}", (*at - self.start).as_secs_f64());
+        }
+        text
     }
 }

@@ -273,13 +273,13 @@ impl Driver {
                 Err(error) => self.core.inbound_failed(now, conn, &remote, &error.to_string()),
             },
             Internal::Dialled { endpoint, feeler, result } => match result {
-                Ok(connection) if feeler => {
+                Ok(connection) if feeler && self.core.connecting_suffices(&endpoint) => {
                     connection.handle.close("only to see whether this address is good");
                     self.core.feeler_succeeded(now, &endpoint);
                 }
                 Ok(connection) => {
                     let conn = self.new_conn();
-                    self.connect(conn, 0, connection, Some(endpoint));
+                    self.connect(conn, 0, connection, Some((endpoint, feeler)));
                 }
                 Err(error) => self.core.dial_failed(now, &endpoint, &error.to_string()),
             },
@@ -298,7 +298,7 @@ impl Driver {
         ConnId(self.next_conn)
     }
 
-    fn connect(&mut self, conn: ConnId, link: usize, connection: Connection, dialled: Option<Endpoint>) {
+    fn connect(&mut self, conn: ConnId, link: usize, connection: Connection, dialled: Option<(Endpoint, bool)>) {
         let Some(parts) = self.links.get(link) else { return };
         let codec = Arc::clone(&parts.codec);
         // Before its handshake an acceptor of v1 may send blocks; a dialler has nothing to send but the handshake.

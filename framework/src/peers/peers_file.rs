@@ -49,7 +49,7 @@ pub fn read(path: &Path, limits: &Limits) -> Result<SavedPeers, PeersFileError> 
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SavedPeers::default()),
         Err(error) => return Err(failed("read")(error)),
     };
-    let entries: Result<Vec<serde_json::Value>, String> = if text.len() as u64 > MAX_FILE_BYTES {
+    let entries: Result<Vec<String>, String> = if text.len() as u64 > MAX_FILE_BYTES {
         Err(format!("it is longer than {MAX_FILE_BYTES} bytes"))
     } else {
         serde_json::from_slice(&text).map_err(|error| error.to_string())
@@ -60,7 +60,7 @@ pub fn read(path: &Path, limits: &Limits) -> Result<SavedPeers, PeersFileError> 
             let aside = free_name(path);
             fs::rename(path, &aside).map_err(failed("set aside the damaged file"))?;
             let warning = format!(
-                "{} is no JSON array of addresses ({why}): set aside as {}, starting without saved peers",
+                "{} is no JSON array of texts ({why}): set aside as {}, starting without saved peers",
                 path.display(),
                 aside.display()
             );
@@ -88,13 +88,13 @@ pub fn write(path: &Path, peers: &[Endpoint]) -> Result<(), PeersFileError> {
     sync_directory(path).map_err(failed)
 }
 
-fn addresses(path: &Path, entries: &[serde_json::Value], most: usize) -> SavedPeers {
+fn addresses(path: &Path, entries: &[String], most: usize) -> SavedPeers {
     let mut saved = SavedPeers::default();
     let mut seen = std::collections::HashSet::new();
     let mut bad = 0;
     let mut beyond = 0;
     for entry in entries {
-        match entry.as_str().and_then(address) {
+        match address(entry) {
             Some(_) if saved.peers.len() >= most => beyond += 1,
             Some(endpoint) => {
                 if seen.insert(endpoint.address.clone()) {
@@ -104,8 +104,8 @@ fn addresses(path: &Path, entries: &[serde_json::Value], most: usize) -> SavedPe
             None => {
                 bad += 1;
                 if bad <= NAMED_BAD_ENTRIES {
-                    let shown: String = entry.to_string().chars().take(80).collect();
-                    saved.warnings.push(format!("{}: skipped {shown}: no address host:port", path.display()));
+                    let shown: String = entry.chars().take(80).collect();
+                    saved.warnings.push(format!("{}: skipped {shown:?}: no address host:port", path.display()));
                 }
             }
         }
@@ -216,6 +216,7 @@ mod tests {
             ("", "peers.json.damaged.2"),
             (deep.as_str(), "peers.json.damaged.3"),
             ("\0\0\0\0", "peers.json.damaged.4"),
+            ("[1, 2]", "peers.json.damaged.5"),
         ] {
             fs::write(&path, text).unwrap();
             let saved = read(&path, &Limits::default()).unwrap();
@@ -238,7 +239,7 @@ mod tests {
     #[test]
     fn skips_entries_that_are_no_addresses_and_says_so() {
         let (saved, _dir) =
-            read_text(br#"["192.0.2.7:9000", 7, "nobody", "192.0.2.8:0", null, "[::ffff:192.0.2.7]:9000", "a:1"]"#);
+            read_text(br#"["192.0.2.7:9000", "no/body", "nobody", "192.0.2.8:0", "", "[::ffff:192.0.2.7]:9000", "a:1"]"#);
         assert_eq!(saved.peers, endpoints(&["192.0.2.7:9000", "a:1"]), "the mapped spelling is the same address");
         assert_eq!(saved.warnings.len(), 4);
         assert!(saved.warnings[1].contains("\"nobody\""), "{:?}", saved.warnings);

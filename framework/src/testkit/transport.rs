@@ -154,7 +154,7 @@ pub async fn close_wakes_who_waits_and_is_seen_by_closed(fixture: &TransportFixt
     fill(&mut dialled.control).await;
     let Duplex { mut reader, mut writer } = dialled.control;
     let reading = tokio::spawn(async move { reader.read_u8().await.map(drop) });
-    let writing = tokio::spawn(async move { writer.write_all(&vec![0; 1024 * 1024]).await });
+    let writing = tokio::spawn(async move { writer.write_all(&vec![0; MORE_THAN_BUFFERS_HOLD]).await });
     let watching = tokio::spawn(async move { handle.closed().await });
     // Long enough for all three to wait; it may come too late for none of them.
     assert!(timeout(STALLED / 5, accepted.handle.closed()).await.is_err(), "an open connection is not closed");
