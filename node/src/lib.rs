@@ -18,6 +18,7 @@ pub mod lines;
 mod logging;
 mod rpc;
 mod signals;
+mod wallet;
 
 pub use error::{CliError, one_line};
 

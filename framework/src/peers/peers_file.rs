@@ -238,8 +238,9 @@ mod tests {
 
     #[test]
     fn skips_entries_that_are_no_addresses_and_says_so() {
-        let (saved, _dir) =
-            read_text(br#"["192.0.2.7:9000", "no/body", "nobody", "192.0.2.8:0", "", "[::ffff:192.0.2.7]:9000", "a:1"]"#);
+        let (saved, _dir) = read_text(
+            br#"["192.0.2.7:9000", "no/body", "nobody", "192.0.2.8:0", "", "[::ffff:192.0.2.7]:9000", "a:1"]"#,
+        );
         assert_eq!(saved.peers, endpoints(&["192.0.2.7:9000", "a:1"]), "the mapped spelling is the same address");
         assert_eq!(saved.warnings.len(), 4);
         assert!(saved.warnings[1].contains("\"nobody\""), "{:?}", saved.warnings);
