@@ -293,10 +293,12 @@ impl FromStr for NodeUrl {
         }
         let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
         let plain = matches!(uri.path(), "" | "/") && uri.query().is_none() && !authority.contains('@');
-        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
-        // A port that is no number leaves the authority with a colon behind the host, and no port.
-        let port_is_read = uri.port().is_none() || uri.port_u16().is_some();
-        if !plain || host.is_empty() || !port_is_read || authority.ends_with(':') {
+        let named = uri.host().unwrap_or_default();
+        let port_as_given = uri.port().map(|port| format!(":{port}")).unwrap_or_default();
+        // A port that is no number is left in the authority alone.
+        let is_whole = authority == format!("{named}{port_as_given}");
+        let host = named.trim_start_matches('[').trim_end_matches(']').to_owned();
+        if !plain || host.is_empty() || !is_whole {
             return Err(expected());
         }
         Ok(Self { host, port: uri.port_u16().unwrap_or(80), authority })

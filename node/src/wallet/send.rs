@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::amount::cpc;
 use super::args::{TxArgs, TxCommand, TxStakeArgs};
-use super::client::{Client, Whereabouts};
+use super::client::{Client, Found, Whereabouts};
 use super::{keys, network, table};
 use crate::datadir::Datadir;
 use crate::{CliError, console};
@@ -203,19 +203,37 @@ fn next_nonce(account: u64, pooled: Vec<u64>) -> u64 {
     nonce
 }
 
+/// What a look at the chain shows.
+enum Look {
+    Included,
+    NotYet,
+    /// Another transaction has used its nonce.
+    Replaced,
+}
+
 /// Waits until a block has the transaction.
 async fn wait(client: &Client, outcome: &mut Outcome, limit: Duration) -> Result<(), CliError> {
     let deadline = Instant::now() + limit;
     loop {
         let trouble = match look(client, outcome).await {
-            Ok(true) => return Ok(()),
-            Ok(false) => String::new(),
+            Ok(Look::Included) => {
+                outcome.status = "included";
+                return Ok(());
+            }
+            Ok(Look::Replaced) => {
+                return Err(CliError::failed(format!(
+                    "transaction {} will not be included: another one with nonce {} is in a block",
+                    outcome.tx_hash, outcome.nonce
+                )));
+            }
+            Ok(Look::NotYet) => String::new(),
             // The node may come back.
             Err(error) => format!(" ({error})"),
         };
         if Instant::now() + ASK_AGAIN > deadline {
             return Err(CliError::failed(format!(
-                "no block has transaction {} after {} s{trouble}: it may still be included; 'cpc-node balance {}' shows whether nonce {} is used",
+                "no block has transaction {} after {} s{trouble}: it may still be included; \
+                 'cpc-node balance {}' shows whether nonce {} is used",
                 outcome.tx_hash,
                 limit.as_secs_f64(),
                 outcome.from_address,
@@ -226,30 +244,28 @@ async fn wait(client: &Client, outcome: &mut Outcome, limit: Duration) -> Result
     }
 }
 
-/// Whether a block has the transaction.
-async fn look(client: &Client, outcome: &mut Outcome) -> Result<bool, CliError> {
-    let knows = match client.find(&outcome.tx_hash).await? {
-        Whereabouts::Found(found) => {
-            (outcome.height, outcome.block_hash) = (found.height, found.block_hash);
-            if found.height.is_none() {
-                return Ok(false);
-            }
-            outcome.status = "included";
-            return Ok(true);
-        }
-        Whereabouts::Unknown => true,
-        Whereabouts::CannotSay => false,
-    };
-    let used = client.balance(outcome.from_address.as_str()).await?.nonce > outcome.nonce;
-    // A node that can be asked, and knows the account but not the transaction, has another one with this nonce; it is
-    // asked once more, since a block may have come in between.
-    if used && knows && matches!(client.find(&outcome.tx_hash).await?, Whereabouts::Unknown) {
-        return Err(CliError::failed(format!("another transaction with nonce {} is in a block", outcome.nonce)));
+async fn look(client: &Client, outcome: &mut Outcome) -> Result<Look, CliError> {
+    let first = client.find(&outcome.tx_hash).await?;
+    if let Whereabouts::Found(found) = first {
+        return Ok(seen(found, outcome));
     }
-    if used && !knows {
-        outcome.status = "included";
+    if client.balance(outcome.from_address.as_str()).await?.nonce <= outcome.nonce {
+        return Ok(Look::NotYet);
     }
-    Ok(used && !knows)
+    if matches!(first, Whereabouts::CannotSay) {
+        // The nonce is all that a reference node tells.
+        return Ok(Look::Included);
+    }
+    // A block may have come between the two answers.
+    Ok(match client.find(&outcome.tx_hash).await? {
+        Whereabouts::Found(found) => seen(found, outcome),
+        Whereabouts::Unknown | Whereabouts::CannotSay => Look::Replaced,
+    })
+}
+
+fn seen(found: Found, outcome: &mut Outcome) -> Look {
+    (outcome.height, outcome.block_hash) = (found.height, found.block_hash);
+    if found.height.is_some() { Look::Included } else { Look::NotYet }
 }
 
 fn text(outcome: &Outcome) -> String {

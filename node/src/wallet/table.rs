@@ -38,7 +38,7 @@ mod tests {
     #[test]
     fn columns_line_up_and_nothing_steers_the_terminal() {
         let text = rows(["a", "long"], [["1".into(), "x".into()], ["22\u{1b}[2J".into(), String::new()]]);
-        assert_eq!(text, "a        long\n1        x\n22\u{fffd}[2J\n");
+        assert_eq!(text, "a       long\n1       x\n22\u{fffd}[2J\n");
         assert_eq!(fields([("height", "5".to_owned()), ("x", "a\nb".to_owned())]), "height  5\nx       a\u{fffd}b\n");
     }
 }
