@@ -224,7 +224,7 @@ impl Driver {
                 let links = &self.links;
                 let peers = self.core.peer_infos(now, self.env.clock.unix_seconds(), |conn| {
                     conns.get(&conn).map_or_else(Default::default, |link| {
-                        let name = links.get(link.node_link).map_or("?", |l| l.transport.name());
+                        let name = links.get(link.transport).map_or("?", |l| l.transport.name());
                         (format!("{name}+{}", link.codec.name()), link.traffic())
                     })
                 });

@@ -62,7 +62,7 @@ impl Core {
                 self.feeler_succeeded(now, &endpoint);
             }
             Way::In if theirs.features.iter().flatten().any(|feature| feature == FEELER) => {
-                self.send_handshake(now, conn)
+                self.send_handshake(now, conn);
             }
             _ => return false,
         }
