@@ -80,10 +80,10 @@ pub enum Command {
     /// Say what a datadir holds, while no node runs on it; with --node, how a running node stands.
     Status(StatusArgs),
     /// Make, list and show keys.
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = false)]
     Keys(KeysCommand),
     /// Send transactions through a running node, and wait until a block has them.
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = false)]
     Tx(TxCommand),
     /// Ask a running node what an address owns.
     Balance(BalanceArgs),

