@@ -58,9 +58,21 @@ async fn wrong_usage_ends_with_2_and_one_line() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_option_has_help_an_environment_variable_and_a_default() {
-    for command in
-        [&["--help"][..], &["run", "--help"], &["sync", "--help"], &["init", "--help"], &["status", "--help"]]
-    {
+    for command in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["sync", "--help"],
+        &["init", "--help"],
+        &["status", "--help"],
+        &["keys", "new", "--help"],
+        &["keys", "list", "--help"],
+        &["keys", "show", "--help"],
+        &["tx", "send", "--help"],
+        &["tx", "stake", "--help"],
+        &["balance", "--help"],
+        &["block", "--help"],
+        &["validators", "--help"],
+    ] {
         let help = Call::new(NODE).args(command).output_within(SOON).await.expect_code(0).stdout;
         let options = options(&help);
         assert!(!options.is_empty(), "{help}");

@@ -14,13 +14,13 @@ use crate::chain::{ChainCommand, ChainEvent, ChainHandle};
 use crate::codec::Codec;
 use crate::env::Env;
 use crate::limits::Limits;
-use crate::mempool::Refusal;
+use crate::mempool::{PoolSnapshot, Refusal};
 use crate::node::{NodeEvent, NodeStatus};
 use crate::peers::{PeerInfo, peers_file};
 use crate::store::ChainStore;
 use crate::sync::ConnId;
 use crate::transport::{Connection, Endpoint, Incoming, Listener, Transport, TransportError};
-use crate::types::{BlockLink, Hash32, Height, Transaction};
+use crate::types::{Address, BlockLink, Hash32, Height, Transaction};
 
 /// What accept loops, dials, upgrades and answers may leave waiting for the engine; they wait when it is full.
 const INTERNAL_EVENTS: usize = 256;
@@ -45,6 +45,8 @@ pub(crate) struct NodeLink {
 pub(crate) enum Command {
     Submit { tx: Arc<Transaction>, reply: oneshot::Sender<Result<Hash32, Refusal>> },
     Peers { reply: oneshot::Sender<Vec<PeerInfo>> },
+    Pooled { hash: Hash32, reply: oneshot::Sender<Option<Arc<Transaction>>> },
+    Pool { sender: Option<Address>, most: usize, reply: oneshot::Sender<PoolSnapshot> },
     Shutdown { reply: oneshot::Sender<()> },
 }
 
@@ -227,6 +229,12 @@ impl Driver {
                     })
                 });
                 let _ = reply.send(peers);
+            }
+            Command::Pooled { hash, reply } => {
+                let _ = reply.send(self.core.pooled(&hash));
+            }
+            Command::Pool { sender, most, reply } => {
+                let _ = reply.send(self.core.pool_snapshot(sender.as_ref(), most));
             }
             Command::Shutdown { .. } => {}
         }
