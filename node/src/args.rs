@@ -8,11 +8,15 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use cpc_framework::transport::Endpoint;
+use cpc_framework::transport::{Endpoint, LinkName};
 use cpc_framework::types::{Height, Network};
 
 use crate::CliError;
+<<<<<<< HEAD
 pub use crate::wallet::args::{BalanceArgs, BlockArgs, KeysCommand, NodeUrl, TxCommand, ValidatorsArgs};
+=======
+use crate::links::LinkSpec;
+>>>>>>> nodelinks
 
 /// The port of the P2P link where none is given.
 pub const DEFAULT_P2P_PORT: u16 = 9000;
@@ -130,8 +134,23 @@ pub struct SyncArgs {
 #[derive(Debug, Args)]
 pub struct NodeArgs {
     /// Peers to connect to, besides those of peers.json [default: none]
-    #[arg(long, value_name = "HOST:PORT,...", env = "CPC_PEERS", value_delimiter = ',', value_parser = peer)]
+    ///
+    /// HOST:PORT is over the default link, the first one; LINK://HOST:PORT over any other. ID@ before the host takes only
+    /// the node with this key, as in quic+postcard://ID@192.0.2.7:9001.
+    #[arg(long, value_name = "[LINK://][ID@]HOST:PORT,...", env = "CPC_PEERS", value_delimiter = ',', value_parser = peer)]
     pub peers: Vec<Endpoint>,
+
+    /// Listen on a link: a transport (tcp, quic), a codec (json, postcard; tcp+auto takes both), and where. May be repeated
+    /// [default: one link, as --transport, --codec, --p2p-host and --p2p-port say]
+    #[arg(
+        long,
+        value_name = "LINK://HOST:PORT",
+        env = "CPC_LISTEN",
+        value_delimiter = ',',
+        value_parser = LinkSpec::parse,
+        conflicts_with_all = ["p2p_host", "p2p_port", "transport", "codec"]
+    )]
+    pub listen: Vec<LinkSpec>,
 
     /// The address to listen on for peers.
     #[arg(long, value_name = "HOST", env = "CPC_P2P_HOST", default_value = "0.0.0.0", value_parser = listen_host)]
@@ -153,9 +172,9 @@ pub struct NodeArgs {
     #[arg(long, value_name = "NAME", env = "CPC_TRANSPORT", default_value = "tcp")]
     pub transport: TransportName,
 
-    /// How messages are written as bytes.
-    #[arg(long, value_name = "NAME", env = "CPC_CODEC", default_value = "json")]
-    pub codec: CodecName,
+    /// How messages are written as bytes [default: json over tcp, postcard over quic]
+    #[arg(long, value_name = "NAME", env = "CPC_CODEC")]
+    pub codec: Option<CodecName>,
 
     /// Where the chain is kept; `memory` forgets it at the end.
     #[arg(long, value_name = "NAME", env = "CPC_STORE", default_value = "file")]
@@ -240,6 +259,31 @@ pub enum LogFormat {
 pub enum TransportName {
     /// TCP, as the reference.
     Tcp,
+    /// QUIC: encrypted, and each node proves its key.
+    Quic,
+}
+
+impl TransportName {
+    /// What it is called in addresses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Quic => "quic",
+        }
+    }
+
+    /// The transport of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Tcp, Self::Quic].into_iter().find(|transport| transport.name() == name)
+    }
+
+    /// The codec that goes with it where nobody says otherwise: that of the reference over TCP, the lean one elsewhere.
+    pub fn usual_codec(self) -> CodecName {
+        match self {
+            Self::Tcp => CodecName::Json,
+            Self::Quic => CodecName::Postcard,
+        }
+    }
 }
 
 /// The codecs that this program knows.
@@ -247,6 +291,26 @@ pub enum TransportName {
 pub enum CodecName {
     /// Newline-delimited JSON, as the reference.
     Json,
+    /// Binary frames of about a third of the size.
+    Postcard,
+    /// Whichever of the two a peer begins with; dials are in JSON. Over tcp only.
+    Auto,
+}
+
+impl CodecName {
+    /// What it is called in addresses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Postcard => "postcard",
+            Self::Auto => LinkName::AUTO,
+        }
+    }
+
+    /// The codec of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Json, Self::Postcard, Self::Auto].into_iter().find(|codec| codec.name() == name)
+    }
 }
 
 /// The stores that this program knows.
@@ -420,6 +484,10 @@ mod tests {
             ("cpc-node run --p2p-port 70000", "70000"),
             ("cpc-node run --p2p-host 1.2.3.4:5", "1.2.3.4:5"),
             ("cpc-node run --transport pigeon", "pigeon"),
+            ("cpc-node run --listen tcp+xml://a:1", "xml"),
+            ("cpc-node run --listen 0.0.0.0:9000", "0.0.0.0:9000"),
+            ("cpc-node run --listen tcp+json://a:1 --codec json", "--codec"),
+            ("cpc-node run --peers quic://a:1", "quic://a:1"),
             ("cpc-node run --host nowhere", "nowhere"),
             ("cpc-node init --network moonnet", "moonnet"),
             ("cpc-node sync --timeout -1", "-1"),

@@ -6,7 +6,7 @@
 //! | `network` | the network's name, where a v1 genesis file leaves it open |
 //! | `validator_key.hex` | the key that signs blocks, if this node is a validator |
 //! | `faucet_key.hex` | the key of the first balance, if this node made the network |
-//! | `node_key.hex` | the node's own Ed25519 key, for links that prove who one is |
+//! | `node_key.hex` | the node's own Ed25519 key, by which peers know it over QUIC; made when it is missing |
 //! | `peers.json` | addresses of peers, as a JSON array of `"host:port"` |
 //! | `chain/` | blocks and state |
 
@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 
 use cpc_framework::rules::keys::{Scheme, SecretKey};
 use cpc_framework::types::{Genesis, Network};
+use cpc_transports::NodeIdentity;
 
+use crate::files::{Access, NewFile};
 use crate::{CliError, files};
 
 /// The network of a v1 genesis file where nobody says otherwise (protocol.md section 3).
@@ -135,6 +137,28 @@ impl Datadir {
     /// The file cannot be read, or holds no Ed25519 key.
     pub fn node_key(&self) -> Result<Option<SecretKey>, CliError> {
         read_key(&self.node_key_file(), Scheme::Ed25519)
+    }
+
+    /// The node's own key, by which peers know it; made where there is none yet.
+    ///
+    /// # Errors
+    /// The file cannot be used, or a new one cannot be written.
+    pub fn identity(&self) -> Result<NodeIdentity, CliError> {
+        let path = self.node_key_file();
+        let key = match self.node_key()? {
+            Some(key) => key,
+            None => {
+                let key = SecretKey::generate(Scheme::Ed25519);
+                let file = NewFile { path: path.clone(), text: format!("{}\n", key.to_hex()), access: Access::Secret };
+                files::create_all(&[file]).map_err(|(path, error)| CliError::file("write", &path, &error))?;
+                tracing::info!("made a new node key in {}", path.display());
+                key
+            }
+        };
+        let mut secret = [0; 32];
+        hex::decode_to_slice(key.to_hex(), &mut secret)
+            .map_err(|error| CliError::file("use the key in", &path, &error))?;
+        NodeIdentity::from_secret(secret).map_err(|error| CliError::file("use the key in", &path, &error))
     }
 
     /// How many addresses `peers.json` holds; 0 where there is none.

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use cpc_codecs::JsonCodec;
 use cpc_framework::chain::Chain;
-use cpc_framework::codec::Codec;
 use cpc_framework::env::Env;
 use cpc_framework::executor::Executor;
 use cpc_framework::executor::accounts::AccountExecutor;
@@ -13,13 +11,13 @@ use cpc_framework::rules::keys::Scheme;
 use cpc_framework::store::ChainStore;
 use cpc_framework::store::file::FileStore;
 use cpc_framework::store::memory::MemoryStore;
-use cpc_framework::transport::{Transport, TransportErrorKind};
+use cpc_framework::transport::TransportErrorKind;
 use cpc_framework::types::Genesis;
-use cpc_transports::TcpTransport;
 
-use crate::args::{CodecName, NodeArgs, StoreName, TransportName};
+use crate::args::{NodeArgs, StoreName};
 use crate::console::Progress;
 use crate::datadir::Datadir;
+use crate::links::LinkSpec;
 use crate::{CliError, one_line};
 
 /// Opens the store, which then belongs to this process.
@@ -78,27 +76,17 @@ pub(crate) async fn rebuild_state(
     Ok(())
 }
 
-/// Starts a node; it listens where `listen` says, if it says anything.
-pub(crate) async fn start_node(
-    datadir: &Datadir,
-    args: &NodeArgs,
-    listen: Option<String>,
-) -> Result<NodeHandle, CliError> {
+/// Starts a node with these links.
+pub(crate) async fn start_node(datadir: &Datadir, args: &NodeArgs, links: &[LinkSpec]) -> Result<NodeHandle, CliError> {
     let genesis = datadir.genesis(args.network.network)?;
     // This release does not sign yet, but a damaged key is better found now than at the first block.
     let unused_key = datadir.validator_key(Scheme::of(genesis.hash_rules))?;
-    datadir.node_key()?;
+    let identity = datadir.identity()?;
     let store = open_store(datadir, args.store)?;
     if args.rebuild_state {
         rebuild_state(datadir, Arc::new(genesis.clone()), Arc::clone(&store)).await?;
     }
-    let (transport, codec) = (transport(args.transport), codec(args.codec));
-    let builder = NodeBuilder::new(genesis);
-    let builder = match listen {
-        Some(at) => builder.link(transport, codec, at),
-        None => builder.dial_link(transport, codec),
-    };
-    let node = builder
+    let node = LinkSpec::add_to(links, NodeBuilder::new(genesis), &identity)?
         .store(store)
         .peers(args.peers.clone())
         .peers_file(datadir.peers_file())
@@ -110,6 +98,7 @@ pub(crate) async fn start_node(
         datadir = %datadir.root().display(),
         network = genesis.network,
         chain_id = genesis.chain_id,
+        node_id = %identity.peer_id(),
         "started"
     );
     if unused_key.is_some() {
@@ -121,22 +110,14 @@ pub(crate) async fn start_node(
 fn not_started(error: &StartError) -> CliError {
     match error {
         StartError::Listen(cause) if cause.kind == TransportErrorKind::AddressInUse => CliError::failed(format!(
-            "{}: take another port with --p2p-port, or stop who listens there",
+            "{}: take another port with --p2p-port or --listen, or stop who listens there",
             one_line(cause)
         )),
+        StartError::NoSuchLink { .. } => CliError::failed(format!(
+            "{}: add it with --listen, or choose it with --transport and --codec",
+            one_line(error)
+        )),
         _ => CliError::caused("cannot start the node", error),
-    }
-}
-
-fn transport(name: TransportName) -> Arc<dyn Transport> {
-    match name {
-        TransportName::Tcp => Arc::new(TcpTransport::default()),
-    }
-}
-
-fn codec(name: CodecName) -> Arc<dyn Codec> {
-    match name {
-        CodecName::Json => Arc::new(JsonCodec),
     }
 }
 

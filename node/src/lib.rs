@@ -15,6 +15,7 @@ mod error;
 mod files;
 pub mod init;
 pub mod lines;
+pub mod links;
 mod logging;
 mod rpc;
 mod signals;

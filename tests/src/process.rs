@@ -1,8 +1,13 @@
 //! The node as a process: started, watched, signalled, and killed at the end.
 
 use std::ffi::{OsStr, OsString};
+<<<<<<< HEAD
 use std::fmt::{self, Debug, Write as _};
 use std::net::TcpListener;
+=======
+use std::fmt::{self, Debug};
+use std::net::{TcpListener, UdpSocket};
+>>>>>>> nodelinks
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -63,6 +68,14 @@ impl Call {
         let call = Self::at(binary, datadir).args(["sync", "--p2p-host", "127.0.0.1", "--p2p-port"]);
         let call = call.arg(free_port().to_string());
         if peers.is_empty() { call } else { call.arg("--peers").arg(peers.join(",")) }
+    }
+
+    /// `sync` over one link, such as `quic+postcard`, with these peers.
+    pub fn sync_over(binary: &str, datadir: &Path, link: &str, peers: &[&str]) -> Self {
+        let (transport, codec) = link.split_once('+').unwrap();
+        Self::at(binary, datadir)
+            .args(["sync", "--transport", transport, "--codec", codec, "--peers"])
+            .arg(peers.join(","))
     }
 
     /// One more argument.
@@ -130,7 +143,11 @@ impl Call {
             shown,
             started: Instant::now(),
             p2p_port: None,
+<<<<<<< HEAD
             rpc_port: None,
+=======
+            links: Vec::new(),
+>>>>>>> nodelinks
         }
     }
 }
@@ -191,7 +208,12 @@ pub struct Process {
     shown: String,
     started: Instant,
     p2p_port: Option<u16>,
+<<<<<<< HEAD
     rpc_port: Option<u16>,
+=======
+    /// Each link that [`Process::run_over`] chose, with its port.
+    links: Vec<(String, u16)>,
+>>>>>>> nodelinks
 }
 
 impl Process {
@@ -207,6 +229,37 @@ impl Process {
         node.listening(port).await;
         node.listening(rpc_port).await;
         node
+    }
+
+    /// Starts `run` on `datadir`, listening on a free port of 127.0.0.1 for each of these links, and waits until it does.
+    pub async fn run_over(binary: &str, datadir: &Path, links: &[&str], more: &[&str]) -> Self {
+        let links: Vec<(String, u16)> = links.iter().map(|link| ((*link).to_owned(), free_port())).collect();
+        Self::run_at(binary, datadir, links, more).await
+    }
+
+    /// Starts `run` on `datadir`, listening on these links and ports of 127.0.0.1, and waits until it does.
+    pub async fn run_at(binary: &str, datadir: &Path, links: Vec<(String, u16)>, more: &[&str]) -> Self {
+        let mut call = Call::at(binary, datadir).args(["run", "--port", &free_port().to_string()]).args(more);
+        for (link, port) in &links {
+            call = call.args(["--listen", &format!("{link}://127.0.0.1:{port}")]);
+        }
+        let mut node = call.start();
+        for (_, port) in &links {
+            node.listening(*port).await;
+        }
+        node.p2p_port = links.first().map(|(_, port)| *port);
+        node.links = links;
+        node
+    }
+
+    /// The port of a link that [`Process::run_over`] chose.
+    pub fn port_of(&self, link: &str) -> u16 {
+        self.links.iter().find(|(name, _)| name == link).expect("it listens on this link").1
+    }
+
+    /// The links, with their ports.
+    pub fn links(&self) -> Vec<(String, u16)> {
+        self.links.clone()
     }
 
     /// Starts [`Process::run`] with these peers.
@@ -371,22 +424,26 @@ pub fn free_port() -> u16 {
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = FIRST + u16::try_from((start.wrapping_add(u32::from(step))) % u32::from(COUNT)).unwrap();
-        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() && UdpSocket::bind(("0.0.0.0", port)).is_ok() {
             return port;
         }
     }
 }
 
-/// Whether somebody listens on `port`, by the kernel's table, so that nobody has to connect to find out.
+/// Whether somebody listens on `port`, over TCP or UDP, by the kernel's tables, so that nobody has to connect to find out.
 fn is_listening(port: u16) -> bool {
     let suffix = format!(":{port:04X}");
-    ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|file| std::fs::read_to_string(file).ok()).any(|table| {
-        table.lines().skip(1).any(|line| {
-            let mut fields = line.split_whitespace().skip(1);
-            let (local, state) = (fields.next().unwrap_or_default(), fields.nth(1).unwrap_or_default());
-            local.ends_with(&suffix) && state == "0A"
-        })
-    })
+    // The states of a listening TCP socket and of a UDP socket that is not connected.
+    let tables = [("/proc/net/tcp", "0A"), ("/proc/net/tcp6", "0A"), ("/proc/net/udp", "07"), ("/proc/net/udp6", "07")];
+    tables.into_iter().filter_map(|(file, state)| Some((std::fs::read_to_string(file).ok()?, state))).any(
+        |(table, wanted)| {
+            table.lines().skip(1).any(|line| {
+                let mut fields = line.split_whitespace().skip(1);
+                let (local, state) = (fields.next().unwrap_or_default(), fields.nth(1).unwrap_or_default());
+                local.ends_with(&suffix) && state == wanted
+            })
+        },
+    )
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -96,6 +96,10 @@ pub(crate) enum Inbound {
         malformed: Option<String>,
         bytes: usize,
     },
+    /// The first bytes of an accepted connection are nothing that its codec can read; nothing more will come of it.
+    Foreign {
+        error: DecodeError,
+    },
     /// A frame that is no message; the stream goes on.
     Unreadable {
         error: DecodeError,
@@ -183,6 +187,7 @@ pub(crate) fn spawn(
     node_link: usize,
     connection: Connection,
     codec: Arc<dyn Codec>,
+    accepted: bool,
     frame_cap: usize,
     inbox: &Inbox,
 ) -> Arc<Link> {
@@ -208,7 +213,8 @@ pub(crate) fn spawn(
     let (reading, inbox) = (Arc::clone(&link), inbox.clone());
     tokio::spawn(async move {
         let events = inbox.events.clone();
-        let mut why = Reader { stream: reader, link: Arc::clone(&reading), inbox, large: None }.run().await;
+        let mut why =
+            Reader { stream: reader, link: Arc::clone(&reading), inbox, large: None, fresh: accepted }.run().await;
         reading.abort("the connection is over");
         // The writer ends by itself: its stream is closed.
         let _ = write.await;
@@ -226,6 +232,8 @@ struct Reader {
     inbox: Inbox,
     /// The right to hold a frame above the normal cap.
     large: Option<OwnedSemaphorePermit>,
+    /// The other side dialled, and has said nothing yet that could be read.
+    fresh: bool,
 }
 
 impl Reader {
@@ -248,15 +256,39 @@ impl Reader {
                         Err(why) => return why,
                     }
                 }
-                Err(error) if error.is_fatal() => return CloseReason::Fatal(error),
+                Err(error) if error.is_fatal() => return self.broken(error).await,
                 Err(error) => Inbound::Unreadable { error },
             };
             waited = Duration::ZERO;
             self.large = None;
+            self.fresh = false;
             let share = self.inbox.share(before - buffer.len()).await;
             let received = Received { conn: self.link.id, inbound, _share: share };
             if self.inbox.events.send(ConnEvent::Received(received)).await.is_err() {
                 return CloseReason::Ended("this node is shutting down".into());
+            }
+        }
+    }
+
+    /// The stream cannot be read any further.
+    async fn broken(mut self, error: DecodeError) -> CloseReason {
+        if self.fresh && matches!(error, DecodeError::Desync(_)) {
+            let inbound = Inbound::Foreign { error: error.clone() };
+            let received = Received { conn: self.link.id, inbound, _share: None };
+            if self.inbox.events.send(ConnEvent::Received(received)).await.is_ok() {
+                // A socket that is closed over unread bytes may take back what it has sent.
+                let _ = timeout(FAREWELL, self.drain()).await;
+            }
+        }
+        CloseReason::Fatal(error)
+    }
+
+    /// Reads and forgets a bounded amount, until the other side has ended.
+    async fn drain(&mut self) {
+        let mut forgotten = [0; 1024];
+        for _ in 0..READ_CHUNK / forgotten.len() {
+            if !matches!(self.stream.read(&mut forgotten).await, Ok(1..)) {
+                return;
             }
         }
     }

@@ -7,6 +7,7 @@ use super::outbox::Class;
 use super::outgoing::Outgoing;
 use super::peer::{Outstanding, Peer, Way};
 use crate::chain::{Applied, ChainCommand, ChainEvent, ChainOutcome, KeyBook, Stop, genesis_hash_in, proposer_signed};
+use crate::codec::DecodeError;
 use crate::limits::Limits;
 use crate::mempool::Mempool;
 use crate::node::NodeEvent;
@@ -25,13 +26,21 @@ pub(crate) struct CoreConfig {
     pub(crate) keys: KeyBook,
     /// For reading nonces, nothing else.
     pub(crate) store: Arc<dyn ChainStore>,
-    /// What we call ourselves: `host:port`.
-    pub(crate) node_id: String,
-    pub(crate) p2p_port: u16,
+    /// What we call ourselves over each of the node's links.
+    pub(crate) names: Vec<OwnName>,
     pub(crate) features: Vec<String>,
     pub(crate) tip: Option<Tip>,
     pub(crate) genesis_hash: Option<Hash32>,
     pub(crate) seed: u64,
+}
+
+/// How a node introduces itself over one of its links.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OwnName {
+    /// `host:port`
+    pub(crate) node_id: String,
+    /// The port on which it listens over this link; 0 where it only dials.
+    pub(crate) p2p_port: u16,
 }
 
 /// What the driver is to do. Plain data.
@@ -198,18 +207,23 @@ impl Core {
         false
     }
 
-    /// An admitted connection came to nothing before it was one.
-    pub(crate) fn inbound_failed(&mut self, now: Duration, conn: ConnId, remote: &Endpoint, why: &str) {
+    /// An admitted connection came to nothing before it was one; `refused` says that one side does not want the other.
+    pub(crate) fn inbound_failed(&mut self, now: Duration, conn: ConnId, remote: &Endpoint, refused: bool, why: &str) {
         self.guard.gone(conn);
-        if let Some(more) = self.log.allow(&Host::of(remote), "upgrade", now) {
+        let kind = if refused { "link refused" } else { "upgrade" };
+        if let Some(more) = self.log.allow(&Host::of(remote), kind, now) {
             tracing::info!(peer = %remote.address, more, "inbound connection failed: {why}");
         }
     }
 
-    /// A dial came to nothing.
-    pub(crate) fn dial_failed(&mut self, now: Duration, endpoint: &Endpoint, why: &str) {
+    /// A dial came to nothing; `refused` says that somebody was reached there, and is not who was meant.
+    pub(crate) fn dial_failed(&mut self, now: Duration, endpoint: &Endpoint, refused: bool, why: &str) {
         let mut rng = self.fork_rng();
-        self.dialer.failed(endpoint, now, &mut rng);
+        if refused {
+            self.dialer.refused(endpoint, now, &mut rng);
+        } else {
+            self.dialer.failed(endpoint, now, &mut rng);
+        }
         self.note_failed_dial(now, endpoint, why);
         self.after_peers_changed(now);
     }
@@ -232,13 +246,14 @@ impl Core {
         &mut self,
         now: Duration,
         conn: ConnId,
+        link: usize,
         remote: Endpoint,
         identity: Option<PeerId>,
         dialled: Option<(Endpoint, bool)>,
     ) {
         let out = dialled.is_some();
         let (way, feeler) = dialled.map_or((Way::In, false), |(endpoint, feeler)| (Way::Out(endpoint), feeler));
-        let mut peer = Peer::new(remote, identity, way, &self.config.limits, now);
+        let mut peer = Peer::new(link, remote, identity, way, &self.config.limits, now);
         peer.feeler = feeler;
         self.peers.insert(conn, peer);
         if !out {
@@ -254,23 +269,29 @@ impl Core {
     pub(crate) fn closed(&mut self, now: Duration, conn: ConnId, why: &CloseReason) {
         let Some(peer) = self.peers.remove(&conn) else { return };
         self.guard.gone(conn);
+        let told = peer.closing;
         // Whom we dialled may be something else than a node altogether, until its handshake shows otherwise; and the
         // reference bounds no line.
         if let CloseReason::Fatal(error) = why
+            && !told
             && (peer.direction == Way::In || peer.handshake.is_some())
             && !peer.is_legacy()
             && let Some(offence) = Offence::of_frame(error)
         {
             self.punish(now, &peer, &offence);
         }
-        let told = peer.closing;
         let mut rng = self.fork_rng();
         match (&peer.direction, peer.handshake.is_some()) {
             (Way::Out(endpoint), true) => self.dialer.disconnected(endpoint, now, &mut rng),
             (Way::Out(endpoint), false) if !told => {
-                self.dialer.failed(endpoint, now, &mut rng);
                 let endpoint = endpoint.clone();
-                self.note_failed_dial(now, &endpoint, &format!("connected, but no handshake came: {why}"));
+                if matches!(why, CloseReason::Fatal(DecodeError::Desync(_))) {
+                    self.dialer.refused(&endpoint, now, &mut rng);
+                } else {
+                    self.dialer.failed(&endpoint, now, &mut rng);
+                }
+                let why = format!("{}: connected, but no handshake came: {why}", endpoint.address);
+                self.note_failed_dial(now, &endpoint, &why);
             }
             (Way::Out(_), false) | (Way::In, _) => {}
         }
@@ -600,7 +621,8 @@ impl Core {
 
     pub(super) fn send_handshake(&mut self, now: Duration, conn: ConnId) {
         let class = if self.peers.get(&conn).is_some_and(Peer::is_ready) { Class::TipUpdate } else { Class::Needed };
-        let mut handshake = self.handshake();
+        let link = self.peers.get(&conn).map_or(0, |peer| peer.link);
+        let mut handshake = self.handshake(link);
         if self.peers.get(&conn).is_some_and(|peer| peer.feeler) {
             handshake.features.get_or_insert_default().push(FEELER.to_owned());
         }
@@ -608,11 +630,12 @@ impl Core {
         self.send(now, conn, class, message);
     }
 
-    /// Our own handshake, as of now.
-    pub(super) fn handshake(&self) -> Handshake {
+    /// Our own handshake over a link, as of now.
+    pub(super) fn handshake(&self, link: usize) -> Handshake {
+        let name = self.config.names.get(link);
         Handshake {
-            node_id: self.config.node_id.clone(),
-            p2p_port: self.config.p2p_port,
+            node_id: name.map_or_else(|| "0.0.0.0:0".to_owned(), |name| name.node_id.clone()),
+            p2p_port: name.map_or(0, |name| name.p2p_port),
             protocol_version: 1,
             network: self.config.verifier.genesis().network.clone(),
             best_height: self.tip.map(|tip| tip.height),
@@ -631,16 +654,20 @@ impl Core {
             self.tip_update_due = None;
         }
         let silence = self.config.limits.legacy_handshake_repeat;
-        let message = Arc::new(Outgoing::new(Message::Handshake(self.handshake())));
-        let due: Vec<ConnId> = self
+        let due: Vec<(ConnId, usize)> = self
             .peers
             .iter()
             .filter(|(_, peer)| peer.is_ready())
             .filter(|(_, peer)| peer.last_sent + silence <= now || (moved && !peer.is_legacy()))
-            .map(|(conn, _)| *conn)
+            .map(|(conn, peer)| (*conn, peer.link))
             .collect();
-        for conn in due {
-            self.send(now, conn, Class::TipUpdate, Arc::clone(&message));
+        let mut messages = BTreeMap::new();
+        for (conn, link) in due {
+            let message = messages
+                .entry(link)
+                .or_insert_with(|| Arc::new(Outgoing::new(Message::Handshake(self.handshake(link)))));
+            let message = Arc::clone(message);
+            self.send(now, conn, Class::TipUpdate, message);
         }
     }
 
@@ -652,8 +679,8 @@ impl Core {
 
     fn note_failed_dial(&mut self, now: Duration, endpoint: &Endpoint, why: &str) {
         const REMEMBERED: usize = 64;
-        if self.failed_dials.len() < REMEMBERED || self.failed_dials.contains_key(&endpoint.address) {
-            self.failed_dials.insert(endpoint.address.clone(), why.to_owned());
+        if self.failed_dials.len() < REMEMBERED || self.failed_dials.contains_key(&endpoint.to_string()) {
+            self.failed_dials.insert(endpoint.to_string(), why.to_owned());
         }
         if let Some(more) = self.log.allow(&Host::Name(endpoint.address.clone()), "dial", now) {
             tracing::info!(more, "{why}");

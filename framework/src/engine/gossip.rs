@@ -23,6 +23,7 @@ impl Core {
         let ready = peer.is_ready();
         match inbound {
             Inbound::Handshake(handshake) => self.handshake_received(now, conn, handshake),
+            Inbound::Foreign { error } => self.not_understood(now, conn, &error),
             Inbound::Unreadable { error } => {
                 let (label, host) = (peer.label(), peer.host.clone());
                 if let Some(more) = self.log.allow(&host, "unreadable", now) {
@@ -203,7 +204,7 @@ impl Inbound {
             Self::NewTx { .. } => MessageKind::NewTx,
             Self::GetBlocks { .. } => MessageKind::GetBlocks,
             Self::Blocks { .. } => MessageKind::BlocksResponse,
-            Self::Unreadable { .. } => return None,
+            Self::Unreadable { .. } | Self::Foreign { .. } => return None,
         })
     }
 }

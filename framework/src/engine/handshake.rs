@@ -3,8 +3,10 @@ use std::time::Duration;
 use super::connection::Inbound;
 use super::core::{Action, Core, FEELER};
 use super::peer::{Peer, Way};
+use crate::codec::DecodeError;
 use crate::peers::Offence;
 use crate::sync::{ConnId, SyncEvent};
+use crate::transport::Endpoint;
 use crate::types::Handshake;
 
 impl Core {
@@ -98,15 +100,17 @@ impl Core {
                 }
             }
             let Some(peer) = self.peers.get_mut(&conn) else { return };
-            peer.dial_back = self.dialer.inbound(&peer.remote, theirs.p2p_port, now, &mut rng);
+            let from = Endpoint { identity: peer.identity, ..peer.remote.clone() };
+            peer.dial_back = self.dialer.inbound(&from, theirs.p2p_port, now, &mut rng);
         }
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         if let Way::Out(endpoint) = &peer.direction {
             self.dialer.succeeded(endpoint, now);
-            self.failed_dials.remove(&endpoint.address);
+            self.failed_dials.remove(&endpoint.to_string());
         }
         tracing::info!(
             peer = %peer.label(),
+            link = peer.remote.link.as_ref().map(tracing::field::display),
             node_id = ?theirs.node_id,
             height = theirs.best_height.map_or(-1, i128::from),
             legacy,
@@ -125,6 +129,16 @@ impl Core {
         // The claim first: a node is not SYNCED for a moment only because nothing is claimed yet.
         self.sync_event(now, SyncEvent::PeerTip { peer: conn, height, legacy });
         self.after_peers_changed(now);
+    }
+
+    /// What an inbound peer says first cannot be read at all: most likely it speaks another codec. It hears our handshake,
+    /// so that its log can say so too.
+    pub(super) fn not_understood(&mut self, now: Duration, conn: ConnId, error: &DecodeError) {
+        self.send_handshake(now, conn);
+        if let Some(offence) = Offence::of_frame(error) {
+            self.penalise(now, conn, &offence);
+        }
+        self.close_quietly(conn, &error.to_string());
     }
 
     /// Why a peer is none of ours (protocol.md section 1, handshake checks).
@@ -152,7 +166,7 @@ impl Core {
         tracing::warn!(peer = %peer.label(), "peer refused: {why}");
         if let Way::Out(endpoint) = &peer.direction {
             self.dialer.refused(endpoint, now, &mut rng);
-            self.failed_dials.insert(endpoint.address.clone(), format!("{} was refused: {why}", endpoint.address));
+            self.failed_dials.insert(endpoint.to_string(), format!("{} was refused: {why}", endpoint.address));
         }
         self.last_error = Some(format!("peer {} refused: {why}", peer.label()));
         self.end(conn, why.to_owned());
@@ -210,7 +224,7 @@ impl Core {
             let why = format!("{}: no handshake within {} s", peer.label(), timeout.as_secs());
             if let Way::Out(endpoint) = &peer.direction {
                 self.dialer.failed(endpoint, now, &mut rng);
-                self.failed_dials.insert(endpoint.address.clone(), why.clone());
+                self.failed_dials.insert(endpoint.to_string(), why.clone());
             }
             if let Some(more) = self.log.allow(&peer.host, "handshake timeout", now) {
                 tracing::info!(more, "closing {why}");

@@ -8,6 +8,7 @@ mod core;
 mod driver;
 mod gossip;
 mod handshake;
+mod links;
 mod outbox;
 mod outgoing;
 mod peer;
@@ -18,5 +19,6 @@ mod serve;
 mod serving;
 
 pub use self::core::Figures;
-pub(crate) use self::core::{Core, CoreConfig};
-pub(crate) use driver::{Command, Driver, DriverParts, NodeLink};
+pub(crate) use self::core::{Core, CoreConfig, OwnName};
+pub(crate) use driver::{Command, Driver, DriverParts};
+pub(crate) use links::{NodeLink, resolved};

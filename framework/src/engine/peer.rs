@@ -10,6 +10,8 @@ use crate::types::{Handshake, Height};
 /// What the engine knows of one connection.
 #[derive(Debug)]
 pub(super) struct Peer {
+    /// Which of the node's links it came by.
+    pub(super) link: usize,
     pub(super) remote: Endpoint,
     pub(super) host: Host,
     pub(super) identity: Option<PeerId>,
@@ -67,6 +69,7 @@ pub(super) struct Serving {
 
 impl Peer {
     pub(super) fn new(
+        link: usize,
         remote: Endpoint,
         identity: Option<PeerId>,
         direction: Way,
@@ -74,6 +77,7 @@ impl Peer {
         now: Duration,
     ) -> Self {
         Self {
+            link,
             host: Host::of(&remote),
             remote,
             identity,

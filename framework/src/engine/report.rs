@@ -21,6 +21,7 @@ impl Core {
             reached_anyone: self.reached_anyone,
             knows_peers: self.dialer.connectivity(peers > 0) != Connectivity::NoPeersKnown,
             failed_dials: self.failed_dials.clone(),
+            refused_everywhere: peers == 0 && self.dialer.refused_everywhere(),
             pool: self.pool.len(),
             rolled_back: sync.rolled_back,
             figures: self.figures,

@@ -26,6 +26,8 @@ pub struct NodeStatus {
     pub knows_peers: bool,
     /// Why dials failed, by address: at most 64.
     pub failed_dials: BTreeMap<String, String>,
+    /// Whether every known peer was reached and refused: another network, another codec, another key.
+    pub refused_everywhere: bool,
     /// Transactions in the pool.
     pub pool: usize,
     /// Blocks rolled back since the start, those put back included.

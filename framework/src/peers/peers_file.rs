@@ -1,4 +1,5 @@
-//! `peers.json`: a plain JSON array of `"host:port"` (protocol.md section 1).
+//! `peers.json`: a plain JSON array of `"host:port"` (protocol.md section 1). That is where peers are that speak as the
+//! reference does; an address over any other link has the link before it, as in `"quic+postcard://PEERID@host:port"`.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -75,7 +76,7 @@ pub fn read(path: &Path, limits: &Limits) -> Result<SavedPeers, PeersFileError> 
 /// The directory cannot be written to, or the disk is full; the old file is as it was.
 pub fn write(path: &Path, peers: &[Endpoint]) -> Result<(), PeersFileError> {
     let failed = |source| PeersFileError { doing: "write", path: path.to_owned(), source };
-    let names: Vec<String> = peers.iter().map(ToString::to_string).collect();
+    let names: Vec<String> = peers.iter().map(spelled).collect();
     let mut text = serde_json::to_vec(&names).map_err(|error| failed(error.into()))?;
     text.push(b'\n');
     let temporary = with_suffix(path, ".tmp");
@@ -106,7 +107,7 @@ fn addresses(path: &Path, entries: &[serde_json::Value], most: usize) -> SavedPe
         match entry.as_str().and_then(address) {
             Some(_) if saved.peers.len() >= most => beyond += 1,
             Some(endpoint) => {
-                if seen.insert(endpoint.address.clone()) {
+                if seen.insert((endpoint.link.clone(), endpoint.address.clone())) {
                     saved.peers.push(endpoint);
                 }
             }
@@ -127,6 +128,14 @@ fn addresses(path: &Path, entries: &[serde_json::Value], most: usize) -> SavedPe
         saved.warnings.push(format!("{}: skipped {beyond} addresses after the first {most}", path.display()));
     }
     saved
+}
+
+/// An address as the file has it.
+fn spelled(endpoint: &Endpoint) -> String {
+    match &endpoint.link {
+        Some(link) if link.is_reference() => endpoint.without_link().to_string(),
+        _ => endpoint.to_string(),
+    }
 }
 
 /// The address that an entry spells, if one can dial it.

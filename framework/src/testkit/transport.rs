@@ -221,7 +221,7 @@ pub async fn a_pinned_key_reaches_whoever_proves_it_and_nobody_else(fixture: &Tr
             kept.push(incoming.upgrade.await);
         }
     });
-    let pinned = |identity| Endpoint { identity: Some(identity), address: address.clone() };
+    let pinned = |identity| Endpoint { identity: Some(identity), ..Endpoint::new(address.clone()) };
     if let Some(identity) = dialled.identity {
         let again = soon(fixture.dialler.dial(&pinned(identity))).await.expect("that is its key");
         assert_eq!(again.identity, Some(identity));
