@@ -12,11 +12,8 @@ use cpc_framework::transport::{Endpoint, LinkName};
 use cpc_framework::types::{Height, Network};
 
 use crate::CliError;
-<<<<<<< HEAD
-pub use crate::wallet::args::{BalanceArgs, BlockArgs, KeysCommand, NodeUrl, TxCommand, ValidatorsArgs};
-=======
 use crate::links::LinkSpec;
->>>>>>> nodelinks
+pub use crate::wallet::args::{BalanceArgs, BlockArgs, KeysCommand, NodeUrl, TxCommand, ValidatorsArgs};
 
 /// The port of the P2P link where none is given.
 pub const DEFAULT_P2P_PORT: u16 = 9000;

@@ -1,13 +1,8 @@
 //! The node as a process: started, watched, signalled, and killed at the end.
 
 use std::ffi::{OsStr, OsString};
-<<<<<<< HEAD
 use std::fmt::{self, Debug, Write as _};
-use std::net::TcpListener;
-=======
-use std::fmt::{self, Debug};
 use std::net::{TcpListener, UdpSocket};
->>>>>>> nodelinks
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -143,11 +138,8 @@ impl Call {
             shown,
             started: Instant::now(),
             p2p_port: None,
-<<<<<<< HEAD
             rpc_port: None,
-=======
             links: Vec::new(),
->>>>>>> nodelinks
         }
     }
 }
@@ -208,12 +200,9 @@ pub struct Process {
     shown: String,
     started: Instant,
     p2p_port: Option<u16>,
-<<<<<<< HEAD
     rpc_port: Option<u16>,
-=======
     /// Each link that [`Process::run_over`] chose, with its port.
     links: Vec<(String, u16)>,
->>>>>>> nodelinks
 }
 
 impl Process {

@@ -117,7 +117,7 @@ pub(super) enum ImportOrigin {
     /// The strategy asked for them.
     Sync,
     /// A `new_block` of this peer.
-    Gossip(ConnId),
+    Gossip { conn: ConnId, link: BlockLink },
 }
 
 /// What operators like to count.
@@ -405,8 +405,8 @@ impl Core {
                 };
                 self.sync_event(now, event);
             }
-            Some(ImportOrigin::Gossip(conn)) => {
-                self.gossip_imported(now, conn, stop.as_ref());
+            Some(ImportOrigin::Gossip { conn, link }) => {
+                self.gossip_imported(now, conn, link, stop.as_ref());
                 self.sync_event(now, SyncEvent::LocalTip(tip));
             }
             None => self.sync_event(now, SyncEvent::LocalTip(tip)),
@@ -466,7 +466,7 @@ impl Core {
         }
         match (stop, origin) {
             (Stop::Local(error), _) => tracing::error!("blocks could not be applied: {error}"),
-            (Stop::Rejected(rejection), Some(ImportOrigin::Gossip(conn))) => {
+            (Stop::Rejected(rejection), Some(ImportOrigin::Gossip { conn, .. })) => {
                 let Some(peer) = self.peers.get(&conn) else { return };
                 if let Some(more) = self.log.allow(&peer.host, "rejected", now) {
                     tracing::warn!(peer = %peer.label(), more, "{rejection}");

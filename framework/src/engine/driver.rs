@@ -20,13 +20,8 @@ use crate::node::{NodeEvent, NodeStatus};
 use crate::peers::{PeerInfo, peers_file};
 use crate::store::ChainStore;
 use crate::sync::ConnId;
-<<<<<<< HEAD
-use crate::transport::{Connection, Endpoint, Incoming, Listener, Transport, TransportError};
-use crate::types::{Address, BlockLink, Hash32, Height, Transaction};
-=======
 use crate::transport::{Connection, Endpoint, Incoming, LinkName, Listener, TransportError, TransportErrorKind};
-use crate::types::{BlockLink, Hash32, Height, Transaction};
->>>>>>> nodelinks
+use crate::types::{Address, BlockLink, Hash32, Height, Transaction};
 
 /// What accept loops, dials, upgrades and answers may leave waiting for the engine; they wait when it is full.
 const INTERNAL_EVENTS: usize = 256;

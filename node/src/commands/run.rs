@@ -4,25 +4,21 @@ use cpc_framework::sync::Mode;
 use crate::args::NodeArgs;
 use crate::console::Progress;
 use crate::datadir::Datadir;
-<<<<<<< HEAD
-use crate::rpc::{RpcLimits, RpcSocket};
-=======
 use crate::links::{ByDefault, LinkSpec};
->>>>>>> nodelinks
+use crate::rpc::{RpcLimits, RpcSocket};
 use crate::signals::Stop;
 use crate::{CliError, engine_glue, init};
 
 /// `cpc-node run`
 pub(super) async fn run(datadir: &Datadir, args: NodeArgs) -> Result<(), CliError> {
     let mut stop = Stop::listen()?;
-<<<<<<< HEAD
     // Before anything else: a port that is taken must leave no trace.
+    let links = LinkSpec::all(&args, ByDefault::Listens)?;
     let rpc = RpcSocket::bind(args.host, args.port)?;
     if !datadir.has_genesis() {
         make_network(datadir, &args)?;
     }
-    let listen = format!("{}:{}", args.p2p_host, args.p2p_port.unwrap_or(DEFAULT_P2P_PORT));
-    let node = engine_glue::start_node(datadir, &args, Some(listen)).await?;
+    let node = engine_glue::start_node(datadir, &args, &links).await?;
     let rpc = match rpc.serve(node.clone(), RpcLimits::default()) {
         Ok(rpc) => rpc,
         Err(error) => {
@@ -30,13 +26,6 @@ pub(super) async fn run(datadir: &Datadir, args: NodeArgs) -> Result<(), CliErro
             return Err(error);
         }
     };
-=======
-    let links = LinkSpec::all(&args, ByDefault::Listens)?;
-    if !datadir.has_genesis() {
-        make_network(datadir, &args)?;
-    }
-    let node = engine_glue::start_node(datadir, &args, &links).await?;
->>>>>>> nodelinks
     let mut watch = node.watch();
     let mut shown = Shown::default();
     let outcome = loop {

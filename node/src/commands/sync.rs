@@ -62,15 +62,11 @@ async fn until_synced(
             if let Some(why) = &status.fatal {
                 return Err(CliError::failed(why));
             }
-<<<<<<< HEAD
-            // A legacy peer may need longer for an answer than a claim stays open.
-            if status.mode == Mode::Synced && status.outstanding == 0 {
-=======
             if status.refused_everywhere && !status.reached_anyone {
                 return Err(CliError::failed(format!("every known peer was refused: {}", failed_dials(&status))));
             }
-            if status.mode == Mode::Synced {
->>>>>>> nodelinks
+            // A legacy peer may need longer for an answer than a claim stays open.
+            if status.mode == Mode::Synced && status.outstanding == 0 {
                 return if status.reached_anyone { Ok(figures(&status)) } else { Err(nobody_reached(&status)) };
             }
         }
