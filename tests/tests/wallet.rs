@@ -1,4 +1,5 @@
 //! The wallet's commands, against a running node and against answers of our own.
+#![allow(clippy::unwrap_used, reason = "a broken assumption of a test is a failed test")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,12 +7,11 @@ use std::path::PathBuf;
 
 use cpc_tests::datadir::Datadir;
 use cpc_tests::http::{Canned, get};
-use cpc_tests::node_binary;
 use cpc_tests::process::{Call, Output, Process, free_port};
 use cpc_tests::vectors::Chain;
 use serde_json::{Value, json};
 
-const NODE: &str = node_binary!();
+const NODE: &str = cpc_tests::node_binary!();
 
 /// A recipient with a right checksum.
 const BOB: &str = "cpc1s7fcmewatu5nksgzmd75ln2k5l3ge0c0hqp2ph";
