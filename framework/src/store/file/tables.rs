@@ -110,7 +110,7 @@ impl<'t> Tables<'t> {
         let Some(block) = self.blocks.remove(height)? else { return Err(missing_block(height)) };
         if let Some(entry) = keep {
             self.txn.open_table(REMOVED)?.insert(height, block.value())?;
-            let record = values::write_record(height, std::slice::from_ref(entry))?;
+            let record = values::write_record(height, std::iter::once(entry.borrowed()))?;
             self.txn.open_table(REMOVED_RECORDS)?.insert(height, record.as_slice())?;
         }
         Ok(())
