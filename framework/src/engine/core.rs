@@ -6,7 +6,7 @@ use super::connection::CloseReason;
 use super::outbox::Class;
 use super::outgoing::Outgoing;
 use super::peer::{Outstanding, Peer, Way};
-use crate::chain::{Applied, ChainCommand, ChainEvent, ChainOutcome, KeyBook, Stop, genesis_hash_in};
+use crate::chain::{Applied, ChainCommand, ChainEvent, ChainOutcome, KeyBook, Stop, genesis_hash_in, proposer_signed};
 use crate::limits::Limits;
 use crate::mempool::Mempool;
 use crate::node::NodeEvent;
@@ -484,6 +484,7 @@ impl Core {
             SyncAction::Discard { batch } => {
                 self.delivered.remove(&batch);
             }
+            SyncAction::Check { batch } => return Some(self.check_signatures(batch)),
             SyncAction::LookUp { from, to } => self.push(Action::LookUp { from, to }),
             SyncAction::Rollback { keep } => {
                 self.reorganising = true;
@@ -499,6 +500,23 @@ impl Core {
             SyncAction::Report(report) => self.report(&report),
         }
         None
+    }
+
+    /// Checks the signatures of a batch by the keys that are known.
+    fn check_signatures(&mut self, batch: BatchId) -> SyncEvent {
+        let (mut signed, mut wrong) = (false, None);
+        for block in self.delivered.get(&batch).into_iter().flatten() {
+            match proposer_signed(&self.config.verifier, &self.config.keys, block) {
+                Some(Ok(())) => signed = true,
+                Some(Err(rejection)) => {
+                    wrong = Some(block.link.height);
+                    self.last_rejection = Some(rejection);
+                    break;
+                }
+                None => {}
+            }
+        }
+        SyncEvent::Checked { batch, signed, wrong }
     }
 
     fn report(&mut self, report: &SyncReport) {
