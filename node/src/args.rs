@@ -37,7 +37,7 @@ pub struct Cli {
     )]
     pub datadir: PathBuf,
 
-    /// What to log: off, error, warn, info, debug or trace, or a list such as "info,cpc_framework=debug".
+    /// What to log: off, error, warn, info, debug or trace, or a list such as `info,cpc_framework=debug`.
     #[arg(long, global = true, help_heading = "Options of every command", value_name = "LEVEL", env = "CPC_LOG", default_value = "info", value_parser = log_level)]
     pub log_level: String,
 

@@ -8,19 +8,19 @@ use cpc_framework::codec::Codec;
 use cpc_framework::env::Env;
 use cpc_framework::executor::Executor;
 use cpc_framework::executor::accounts::AccountExecutor;
-use cpc_framework::node::{NodeBuilder, NodeHandle};
+use cpc_framework::node::{NodeBuilder, NodeHandle, StartError};
 use cpc_framework::rules::keys::Scheme;
 use cpc_framework::store::ChainStore;
 use cpc_framework::store::file::FileStore;
 use cpc_framework::store::memory::MemoryStore;
-use cpc_framework::transport::Transport;
+use cpc_framework::transport::{Transport, TransportErrorKind};
 use cpc_framework::types::Genesis;
 use cpc_transports::TcpTransport;
 
-use crate::CliError;
 use crate::args::{CodecName, NodeArgs, StoreName, TransportName};
 use crate::console::Progress;
 use crate::datadir::Datadir;
+use crate::{CliError, one_line};
 
 /// Opens the store, which then belongs to this process.
 pub(crate) fn open_store(datadir: &Datadir, store: StoreName) -> Result<Arc<dyn ChainStore>, CliError> {
@@ -68,7 +68,7 @@ pub(crate) async fn rebuild_state(
 ) -> Result<(), CliError> {
     let mut chain = open_chain(datadir, genesis, store).await?;
     let total = chain.tip().map_or(0, |tip| tip.height + 1);
-    let mut progress = Progress::start("rebuilding the state");
+    let mut progress = Progress::start("rebuilding the state", 0);
     chain
         .rebuild(executor(), |height| progress.set(height + 1, Some(total)))
         .await
@@ -86,12 +86,20 @@ pub(crate) async fn start_node(
 ) -> Result<NodeHandle, CliError> {
     let genesis = datadir.genesis(args.network.network)?;
     // This release does not sign yet, but a damaged key is better found now than at the first block.
-    datadir.validator_key(Scheme::of(genesis.hash_rules))?;
+    if datadir.validator_key(Scheme::of(genesis.hash_rules))?.is_some() {
+        tracing::warn!("this release does not produce blocks: {} is not used", datadir.validator_key_file().display());
+    }
     datadir.node_key()?;
     let store = open_store(datadir, args.store)?;
     if args.rebuild_state {
         rebuild_state(datadir, Arc::new(genesis.clone()), Arc::clone(&store)).await?;
     }
+    tracing::info!(
+        datadir = %datadir.root().display(),
+        network = genesis.network,
+        chain_id = genesis.chain_id,
+        "starting"
+    );
     let (transport, codec) = (transport(args.transport), codec(args.codec));
     let builder = NodeBuilder::new(genesis);
     let builder = match listen {
@@ -104,7 +112,17 @@ pub(crate) async fn start_node(
         .peers_file(datadir.peers_file())
         .start()
         .await
-        .map_err(|error| CliError::caused("cannot start the node", &error))
+        .map_err(|error| not_started(&error))
+}
+
+fn not_started(error: &StartError) -> CliError {
+    match error {
+        StartError::Listen(cause) if cause.kind == TransportErrorKind::AddressInUse => CliError::failed(format!(
+            "{}: take another port with --p2p-port, or stop who listens there",
+            one_line(cause)
+        )),
+        _ => CliError::caused("cannot start the node", error),
+    }
 }
 
 fn transport(name: TransportName) -> Arc<dyn Transport> {
@@ -115,7 +133,7 @@ fn transport(name: TransportName) -> Arc<dyn Transport> {
 
 fn codec(name: CodecName) -> Arc<dyn Codec> {
     match name {
-        CodecName::Json => Arc::new(JsonCodec::default()),
+        CodecName::Json => Arc::new(JsonCodec),
     }
 }
 

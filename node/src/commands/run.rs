@@ -65,7 +65,7 @@ impl Shown {
         let blocks = status.tip.map_or(0, |tip| tip.height + 1);
         let total = status.target.map(|height| height + 1).filter(|total| *total > blocks);
         if status.mode == Mode::Syncing && total.is_some() {
-            self.progress.get_or_insert_with(|| Progress::start("syncing")).set(blocks, total);
+            self.progress.get_or_insert_with(|| Progress::start("syncing", blocks)).set(blocks, total);
         } else {
             self.progress = None;
         }
