@@ -9,6 +9,7 @@ pub mod limits;
 pub mod mempool;
 pub mod node;
 pub mod peers;
+pub mod prelude;
 pub mod rules;
 pub mod store;
 pub mod sync;

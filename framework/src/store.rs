@@ -31,6 +31,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::types::{BlockLink, EncodedBlock, Hash32, Height, Tip};
 
@@ -128,7 +129,7 @@ pub type StateKey = Bytes;
 pub type StateValue = Bytes;
 
 /// One key's change.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateChange {
     /// Which key.
     pub key: StateKey,
@@ -139,7 +140,7 @@ pub struct StateChange {
 }
 
 /// A block with all that it changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
     /// The block.
     pub block: EncodedBlock,
