@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let node = NodeBuilder::new(mainline.genesis.clone())
         .link(TcpTransport::default(), JsonCodec, "127.0.0.1:0")
-        .store(FileStore::open(dir.path().join("chain"))?)
+        .store(FileStore::open(dir.path())?)
         .executor(AccountExecutor)
         .sync(BatchSync::new(RollbackOne::with_bound(20)))
         .limits(Limits { inbound: 8, ..Limits::for_network("devnet") })
@@ -28,14 +28,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .start()
         .await?;
 
-    let mut events = node.events();
-    while !matches!(events.recv().await?, NodeEvent::ModeChanged(Mode::Synced)) {}
-    let status = node.status();
+    let status = node.wait_for(|status| status.mode == Mode::Synced).await?;
     let tip = status.tip.ok_or("an empty chain")?;
     println!("SYNCED at block {} ({})", tip.height, tip.hash);
     println!("{} blocks, {} transactions", status.figures.blocks, status.figures.txs);
     for peer in node.peers().await? {
-        println!("a peer at height {:?}", peer.best_height);
+        println!("a peer over {} claims height {:?}", peer.link, peer.height);
     }
 
     node.shutdown().await;
