@@ -63,7 +63,8 @@ impl Comparison {
     pub async fn run(codecs: Codecs<'_>, rounds: usize) -> Result<Self, Box<dyn Error>> {
         let mainline = Mainline::load()?.blocks;
         let messages = one_of_each(&mainline)?;
-        let messages = messages.iter().map(|(what, message)| codecs.measure(what, std::slice::from_ref(message), rounds));
+        let messages =
+            messages.iter().map(|(what, message)| codecs.measure(what, std::slice::from_ref(message), rounds));
         let mut comparison = Self {
             base: codecs.base.name(),
             other: codecs.other.name(),
@@ -120,7 +121,8 @@ impl Codecs<'_> {
     /// Encodes and decodes the messages in both codecs by turns.
     fn measure(&self, what: &str, messages: &[Message], rounds: usize) -> Result<Row, Box<dyn Error>> {
         let codecs = [self.base, self.other];
-        let mut row = Row { what: what.to_owned(), bytes: [0; 2], encode: [Duration::MAX; 2], decode: [Duration::MAX; 2] };
+        let mut row =
+            Row { what: what.to_owned(), bytes: [0; 2], encode: [Duration::MAX; 2], decode: [Duration::MAX; 2] };
         for (at, codec) in codecs.into_iter().enumerate() {
             row.bytes[at] = encode_all(codec, messages, 1)?.1.len();
         }

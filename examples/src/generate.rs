@@ -32,7 +32,8 @@ pub async fn blocks(count: u64, transfers: usize) -> Result<Vec<Arc<Block>>, Box
     let mut chain = Chain::open(Arc::clone(&genesis), store, Arc::new(AccountExecutor), Env::system()?).await?;
     let mut blocks = Vec::new();
     for height in 0..count {
-        let to_the_next = |(from, key)| Arc::new(transfer(&hasher, key, address(&accounts[(from + 1) % transfers]), height));
+        let to_the_next =
+            |(from, key)| Arc::new(transfer(&hasher, key, address(&accounts[(from + 1) % transfers]), height));
         let template = ProposalTemplate {
             parent: chain.tip(),
             timestamp: BEGINNING + height * genesis.params.block_time,

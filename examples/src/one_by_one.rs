@@ -195,7 +195,8 @@ impl OneByOne {
         match why {
             RejectKind::Invalid => {
                 self.give_up(id, true);
-                self.actions.push_back(SyncAction::Penalise { peer: id, offence: SyncOffence::InvalidBlock { height } });
+                self.actions
+                    .push_back(SyncAction::Penalise { peer: id, offence: SyncOffence::InvalidBlock { height } });
             }
             RejectKind::NotLinked => self.leave(id),
             RejectKind::Stricter | RejectKind::Checkpoint | RejectKind::WrongProposer => {
