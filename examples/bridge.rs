@@ -3,6 +3,14 @@
 //! ```sh
 //! cargo run --release -p cpc-examples --example bridge
 //! ```
+//!
+//! ```text
+//! TCP+JSON -> bridge -> QUIC+postcard: 600 blocks
+//! QUIC+postcard -> bridge -> TCP+JSON: 610 blocks
+//! one transaction each way
+//! ```
+
+#![expect(clippy::print_stdout, reason = "an example speaks to whoever runs it")]
 
 use std::error::Error;
 use std::time::Duration;

@@ -4,6 +4,8 @@
 //! cargo run --release -p cpc-examples --example compare_codecs -- [--out FILE]
 //! ```
 
+#![expect(clippy::print_stdout, reason = "an example speaks to whoever runs it")]
+
 use std::error::Error;
 use std::path::PathBuf;
 

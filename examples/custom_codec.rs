@@ -3,6 +3,13 @@
 //! ```sh
 //! cargo run --release -p cpc-examples --example custom_codec
 //! ```
+//!
+//! ```text
+//! 1210 blocks synced over tcp+msgpack
+//! a node that speaks json has 0 peers
+//! ```
+
+#![expect(clippy::print_stdout, reason = "an example speaks to whoever runs it")]
 
 use std::error::Error;
 

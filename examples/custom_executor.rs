@@ -3,6 +3,13 @@
 //! ```sh
 //! cargo run --release -p cpc-examples --example custom_executor
 //! ```
+//!
+//! ```text
+//! a quota of 3: executed 1210 blocks
+//! a quota of 0: block 0 is invalid: transaction sender: cpc1s7fcmewatu5nksgzmd75ln2k5l3ge0c0hqp2ph sends more than 0 transactions
+//! ```
+
+#![expect(clippy::print_stdout, reason = "an example speaks to whoever runs it")]
 
 use std::error::Error;
 

@@ -3,6 +3,13 @@
 //! ```sh
 //! cargo run --release -p cpc-examples --example custom_store
 //! ```
+//!
+//! ```text
+//! synced 1210 blocks into a log of 1602 kB
+//! opened again at block 1209 (fb8482dceff2556f7d654b2423efded4be81c07cbad852acc3aed23bcae06948)
+//! ```
+
+#![expect(clippy::print_stdout, reason = "an example speaks to whoever runs it")]
 
 use std::error::Error;
 

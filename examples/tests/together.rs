@@ -66,7 +66,9 @@ async fn messages_cross_a_unix_socket_in_messagepack() {
     let mut accepted = listener.accept().await.unwrap().upgrade.await.unwrap();
     let sent = Messages::from_printed_seed().one_of_each();
     let mut frames = BytesMut::new();
-    sent.iter().for_each(|message| MessagePackCodec.encode(message, CAP, &mut frames).unwrap());
+    for message in &sent {
+        MessagePackCodec.encode(message, CAP, &mut frames).unwrap();
+    }
     let writing = tokio::spawn(async move {
         dialled.control.writer.write_all(&frames).await.unwrap();
         dialled.control.writer.shutdown().await.unwrap();

@@ -92,7 +92,7 @@
 //! | `testkit` (feature) | a conformance suite for each plug point, made-up messages, a simulated network | prove that it works |
 //! | [`types`], [`rules`] | blocks and transactions; hashes, keys and checks as pure functions | make, read and check them |
 //! | [`chain`] | the one writer of a store | import and roll back blocks without a network |
-//! | [`mempool`], [`peers`], [`limits`], [`env`] | the pool; addresses and scores; every bound; time and threads | tune or simulate a node |
+//! | [`mempool`], [`peers`], [`limits`], [`env`](mod@env) | the pool; addresses and scores; every bound; time and threads | tune or simulate a node |
 //!
 //! # A part of your own
 //!
