@@ -25,9 +25,9 @@ impl Chart {
     /// The picture.
     pub fn to_svg(&self) -> String {
         let bars = self.groups.iter().flat_map(|(_, bars)| bars);
-        // To the next 20 %, and at least to 100 %.
+        // To the next 100 %.
         let most = bars.copied().filter(|bar| bar.is_finite()).fold(100.0, f64::max);
-        let most = (most / 20.0).ceil() * 20.0;
+        let most = (most / 100.0).ceil() * 100.0;
         let height = self.groups.iter().map(|(_, bars)| group_height(bars)).sum::<f64>() + TOP + GAP;
         let width = LABELS + BARS + MARGIN;
         let mut svg = format!(
