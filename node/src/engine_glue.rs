@@ -86,33 +86,36 @@ pub(crate) async fn start_node(
 ) -> Result<NodeHandle, CliError> {
     let genesis = datadir.genesis(args.network.network)?;
     // This release does not sign yet, but a damaged key is better found now than at the first block.
-    if datadir.validator_key(Scheme::of(genesis.hash_rules))?.is_some() {
-        tracing::warn!("this release does not produce blocks: {} is not used", datadir.validator_key_file().display());
-    }
+    let unused_key = datadir.validator_key(Scheme::of(genesis.hash_rules))?;
     datadir.node_key()?;
     let store = open_store(datadir, args.store)?;
     if args.rebuild_state {
         rebuild_state(datadir, Arc::new(genesis.clone()), Arc::clone(&store)).await?;
     }
-    tracing::info!(
-        datadir = %datadir.root().display(),
-        network = genesis.network,
-        chain_id = genesis.chain_id,
-        "starting"
-    );
     let (transport, codec) = (transport(args.transport), codec(args.codec));
     let builder = NodeBuilder::new(genesis);
     let builder = match listen {
         Some(at) => builder.link(transport, codec, at),
         None => builder.dial_link(transport, codec),
     };
-    builder
+    let node = builder
         .store(store)
         .peers(args.peers.clone())
         .peers_file(datadir.peers_file())
         .start()
         .await
-        .map_err(|error| not_started(&error))
+        .map_err(|error| not_started(&error))?;
+    let genesis = node.genesis();
+    tracing::info!(
+        datadir = %datadir.root().display(),
+        network = genesis.network,
+        chain_id = genesis.chain_id,
+        "started"
+    );
+    if unused_key.is_some() {
+        tracing::warn!("this release does not produce blocks: {} is not used", datadir.validator_key_file().display());
+    }
+    Ok(node)
 }
 
 fn not_started(error: &StartError) -> CliError {

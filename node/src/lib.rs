@@ -16,7 +16,9 @@ mod files;
 pub mod init;
 pub mod lines;
 mod logging;
+mod rpc;
 mod signals;
+mod wallet;
 
 pub use error::{CliError, one_line};
 

@@ -126,6 +126,8 @@ pub struct Figures {
 
 /// How long we wait before telling our peers again that our tip has moved.
 const TIP_UPDATE_INTERVAL: Duration = Duration::from_secs(1);
+/// The feature by which a dialler says that it only checks the address, and will go once it is greeted.
+pub(super) const FEELER: &str = "feeler";
 /// How often what has grown too old is dropped.
 const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(60);
 /// Blocks that come with one import while SYNCED are passed on one by one up to this many; of more only the tip is told.
@@ -212,6 +214,12 @@ impl Core {
         self.after_peers_changed(now);
     }
 
+    /// Whether a connection is proof enough that a feeler's address is good. A second handshake would upset a legacy
+    /// peer that is connected already.
+    pub(crate) fn connecting_suffices(&self, endpoint: &Endpoint) -> bool {
+        self.peers.values().any(|peer| peer.is_legacy() && peer.dial_back.as_ref() == Some(endpoint))
+    }
+
     /// A dial that was only to show that the address is good has shown it.
     pub(crate) fn feeler_succeeded(&mut self, now: Duration, endpoint: &Endpoint) {
         self.dialer.succeeded(endpoint, now);
@@ -226,11 +234,13 @@ impl Core {
         conn: ConnId,
         remote: Endpoint,
         identity: Option<PeerId>,
-        dialled: Option<Endpoint>,
+        dialled: Option<(Endpoint, bool)>,
     ) {
-        let way = dialled.map_or(Way::In, Way::Out);
-        let out = matches!(way, Way::Out(_));
-        self.peers.insert(conn, Peer::new(remote, identity, way, &self.config.limits, now));
+        let out = dialled.is_some();
+        let (way, feeler) = dialled.map_or((Way::In, false), |(endpoint, feeler)| (Way::Out(endpoint), feeler));
+        let mut peer = Peer::new(remote, identity, way, &self.config.limits, now);
+        peer.feeler = feeler;
+        self.peers.insert(conn, peer);
         if !out {
             return;
         }
@@ -524,7 +534,7 @@ impl Core {
             SyncReport::ForkTooDeep { peer, below, bound } => {
                 let peer = self.peers.get(peer).map_or_else(|| "a peer".to_owned(), Peer::label);
                 let text = format!(
-                    "the chain of {peer} leaves ours below height {below}, deeper than the {bound} blocks that may be rolled back"
+                    "fork too deep: the chain of {peer} leaves ours below height {below}, deeper than the {bound} blocks that may be rolled back"
                 );
                 tracing::warn!("{text}; to follow it, sync into a new datadir");
                 self.last_error = Some(text);
@@ -544,7 +554,7 @@ impl Core {
         let Some(mut peer) = self.peers.remove(&conn) else { return };
         if self.punish(now, &peer, offence) {
             peer.closing = true;
-            self.push(Action::Close { conn, reason: offence.to_string() });
+            self.end(conn, offence.to_string());
         }
         self.peers.insert(conn, peer);
     }
@@ -571,8 +581,14 @@ impl Core {
             && !std::mem::replace(&mut peer.closing, true)
         {
             tracing::info!(peer = %peer.label(), "closing: {reason}");
-            self.push(Action::Close { conn, reason: reason.to_owned() });
+            self.end(conn, reason.to_owned());
         }
+    }
+
+    /// Ends a connection that counts for nothing any more, though what waits may still be sent.
+    pub(super) fn end(&mut self, conn: ConnId, reason: String) {
+        self.guard.gone(conn);
+        self.push(Action::Close { conn, reason });
     }
 
     pub(super) fn send(&mut self, now: Duration, conn: ConnId, class: Class, message: Arc<Outgoing>) {
@@ -584,7 +600,11 @@ impl Core {
 
     pub(super) fn send_handshake(&mut self, now: Duration, conn: ConnId) {
         let class = if self.peers.get(&conn).is_some_and(Peer::is_ready) { Class::TipUpdate } else { Class::Needed };
-        let message = Arc::new(Outgoing::new(Message::Handshake(self.handshake())));
+        let mut handshake = self.handshake();
+        if self.peers.get(&conn).is_some_and(|peer| peer.feeler) {
+            handshake.features.get_or_insert_default().push(FEELER.to_owned());
+        }
+        let message = Arc::new(Outgoing::new(Message::Handshake(handshake)));
         self.send(now, conn, class, message);
     }
 

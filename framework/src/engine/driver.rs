@@ -14,13 +14,13 @@ use crate::chain::{ChainCommand, ChainEvent, ChainHandle};
 use crate::codec::Codec;
 use crate::env::Env;
 use crate::limits::Limits;
-use crate::mempool::Refusal;
+use crate::mempool::{PoolSnapshot, Refusal};
 use crate::node::{NodeEvent, NodeStatus};
 use crate::peers::{PeerInfo, peers_file};
 use crate::store::ChainStore;
 use crate::sync::ConnId;
 use crate::transport::{Connection, Endpoint, Incoming, Listener, Transport, TransportError};
-use crate::types::{BlockLink, Hash32, Height, Transaction};
+use crate::types::{Address, BlockLink, Hash32, Height, Transaction};
 
 /// What accept loops, dials, upgrades and answers may leave waiting for the engine; they wait when it is full.
 const INTERNAL_EVENTS: usize = 256;
@@ -45,6 +45,8 @@ pub(crate) struct NodeLink {
 pub(crate) enum Command {
     Submit { tx: Arc<Transaction>, reply: oneshot::Sender<Result<Hash32, Refusal>> },
     Peers { reply: oneshot::Sender<Vec<PeerInfo>> },
+    Pooled { hash: Hash32, reply: oneshot::Sender<Option<Arc<Transaction>>> },
+    Pool { sender: Option<Address>, most: usize, reply: oneshot::Sender<PoolSnapshot> },
     Shutdown { reply: oneshot::Sender<()> },
 }
 
@@ -222,11 +224,17 @@ impl Driver {
                 let links = &self.links;
                 let peers = self.core.peer_infos(now, self.env.clock.unix_seconds(), |conn| {
                     conns.get(&conn).map_or_else(Default::default, |link| {
-                        let name = links.get(link.node_link).map_or("?", |l| l.transport.name());
+                        let name = links.get(link.transport).map_or("?", |l| l.transport.name());
                         (format!("{name}+{}", link.codec.name()), link.traffic())
                     })
                 });
                 let _ = reply.send(peers);
+            }
+            Command::Pooled { hash, reply } => {
+                let _ = reply.send(self.core.pooled(&hash));
+            }
+            Command::Pool { sender, most, reply } => {
+                let _ = reply.send(self.core.pool_snapshot(sender.as_ref(), most));
             }
             Command::Shutdown { .. } => {}
         }
@@ -265,13 +273,13 @@ impl Driver {
                 Err(error) => self.core.inbound_failed(now, conn, &remote, &error.to_string()),
             },
             Internal::Dialled { endpoint, feeler, result } => match result {
-                Ok(connection) if feeler => {
+                Ok(connection) if feeler && self.core.connecting_suffices(&endpoint) => {
                     connection.handle.close("only to see whether this address is good");
                     self.core.feeler_succeeded(now, &endpoint);
                 }
                 Ok(connection) => {
                     let conn = self.new_conn();
-                    self.connect(conn, 0, connection, Some(endpoint));
+                    self.connect(conn, 0, connection, Some((endpoint, feeler)));
                 }
                 Err(error) => self.core.dial_failed(now, &endpoint, &error.to_string()),
             },
@@ -290,7 +298,7 @@ impl Driver {
         ConnId(self.next_conn)
     }
 
-    fn connect(&mut self, conn: ConnId, link: usize, connection: Connection, dialled: Option<Endpoint>) {
+    fn connect(&mut self, conn: ConnId, link: usize, connection: Connection, dialled: Option<(Endpoint, bool)>) {
         let Some(parts) = self.links.get(link) else { return };
         let codec = Arc::clone(&parts.codec);
         // Before its handshake an acceptor of v1 may send blocks; a dialler has nothing to send but the handshake.

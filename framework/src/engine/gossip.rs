@@ -35,10 +35,10 @@ impl Core {
             }
             other if !ready => self.before_handshake(now, conn, &other),
             Inbound::NewBlock(block) => self.block_announced(now, conn, block),
-            Inbound::NewTx(tx, hash) => self.transaction_received(now, conn, &tx, hash),
+            Inbound::NewTx { tx, hash, id } => self.transaction_received(now, conn, &tx, hash, id),
             Inbound::GetBlocks { from, to } => self.blocks_asked(now, conn, from, to),
             Inbound::Blocks { blocks, malformed, bytes } => {
-                self.blocks_received(now, conn, blocks, malformed.as_deref(), bytes)
+                self.blocks_received(now, conn, blocks, malformed.as_deref(), bytes);
             }
         }
     }
@@ -139,11 +139,12 @@ impl Core {
         }
     }
 
-    fn transaction_received(&mut self, now: Duration, conn: ConnId, tx: &Arc<Transaction>, hash: Hash32) {
+    fn transaction_received(&mut self, now: Duration, conn: ConnId, tx: &Arc<Transaction>, hash: Hash32, id: Hash32) {
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.known.insert_tx(&hash);
         }
-        if !self.seen_txs.insert(hash) {
+        // By all its bytes: a bad copy under the same hash must not keep the good one out.
+        if !self.seen_txs.insert(id) {
             return;
         }
         match self.admit_transaction(now, tx) {
@@ -166,7 +167,6 @@ impl Core {
     }
 
     fn relay_transaction(&mut self, now: Duration, tx: &Arc<Transaction>, hash: Hash32) {
-        self.seen_txs.insert(hash);
         // v1's proposer stops for ever at a transaction that it cannot execute.
         let fit_for_legacy = self.pool.is_executable_next(&hash, &self.accounts());
         let receivers: Vec<ConnId> = self
@@ -200,7 +200,7 @@ impl Inbound {
         Some(match self {
             Self::Handshake(_) => MessageKind::Handshake,
             Self::NewBlock(_) => MessageKind::NewBlock,
-            Self::NewTx(..) => MessageKind::NewTx,
+            Self::NewTx { .. } => MessageKind::NewTx,
             Self::GetBlocks { .. } => MessageKind::GetBlocks,
             Self::Blocks { .. } => MessageKind::BlocksResponse,
             Self::Unreadable { .. } => return None,

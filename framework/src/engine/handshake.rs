@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::connection::Inbound;
-use super::core::{Action, Core};
+use super::core::{Action, Core, FEELER};
 use super::peer::{Peer, Way};
 use crate::peers::Offence;
 use crate::sync::{ConnId, SyncEvent};
@@ -41,6 +41,9 @@ impl Core {
             self.refuse(now, conn, &why);
             return;
         }
+        if self.is_feeler(now, conn, &theirs) {
+            return;
+        }
         if let Some(other) = self.second_connection(conn, &theirs) {
             self.settle_second_connection(now, conn, other, &theirs);
             if self.peers.get(&conn).is_none_or(|peer| peer.closing) {
@@ -50,10 +53,27 @@ impl Core {
         self.accept(now, conn, theirs);
     }
 
+    /// Whether the connection is there only to check an address: then it ends with this handshake, and is nobody's peer.
+    fn is_feeler(&mut self, now: Duration, conn: ConnId, theirs: &Handshake) -> bool {
+        let Some(peer) = self.peers.get(&conn) else { return false };
+        match &peer.direction {
+            Way::Out(endpoint) if peer.feeler => {
+                let endpoint = endpoint.clone();
+                self.feeler_succeeded(now, &endpoint);
+            }
+            Way::In if theirs.features.iter().flatten().any(|feature| feature == FEELER) => {
+                self.send_handshake(now, conn);
+            }
+            _ => return false,
+        }
+        self.close_quietly(conn, "only to see whether this address is good");
+        true
+    }
+
     /// The side that was dialled shows itself too, so that the one that dialled learns which address is our own.
     fn met_ourselves(&mut self, now: Duration, conn: ConnId) {
         if let Some(Way::Out(endpoint)) = self.peers.get(&conn).map(|peer| peer.direction.clone()) {
-            tracing::info!(address = %endpoint, "this address is our own: forgotten");
+            tracing::info!(address = %endpoint, "this is ourselves: the address is forgotten");
             self.dialer.mark_self(&endpoint);
         } else {
             self.send_handshake(now, conn);
@@ -135,7 +155,7 @@ impl Core {
             self.failed_dials.insert(endpoint.address.clone(), format!("{} was refused: {why}", endpoint.address));
         }
         self.last_error = Some(format!("peer {} refused: {why}", peer.label()));
-        self.push(Action::Close { conn, reason: why.to_owned() });
+        self.end(conn, why.to_owned());
     }
 
     /// Another connection to the same node, which showed the same nonce.
@@ -170,7 +190,7 @@ impl Core {
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.closing = true;
             tracing::debug!(peer = %peer.label(), "closing: {reason}");
-            self.push(Action::Close { conn, reason: reason.to_owned() });
+            self.end(conn, reason.to_owned());
         }
     }
 
@@ -195,7 +215,7 @@ impl Core {
             if let Some(more) = self.log.allow(&peer.host, "handshake timeout", now) {
                 tracing::info!(more, "closing {why}");
             }
-            self.push(Action::Close { conn, reason: "no handshake in time".into() });
+            self.end(conn, "no handshake in time".into());
         }
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Peer {
     pub(super) last_sent: Duration,
     /// The address under which an inbound peer may be dialled back.
     pub(super) dial_back: Option<Endpoint>,
+    /// Dialled only to see whether a node answers there.
+    pub(super) feeler: bool,
     /// Told to go; what else it sends is ignored.
     pub(super) closing: bool,
 }
@@ -86,6 +88,7 @@ impl Peer {
             importing: 0,
             last_sent: now,
             dial_back: None,
+            feeler: false,
             closing: false,
         }
     }

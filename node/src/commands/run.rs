@@ -4,17 +4,27 @@ use cpc_framework::sync::Mode;
 use crate::args::{DEFAULT_P2P_PORT, NodeArgs};
 use crate::console::Progress;
 use crate::datadir::Datadir;
+use crate::rpc::{RpcLimits, RpcSocket};
 use crate::signals::Stop;
 use crate::{CliError, engine_glue, init};
 
 /// `cpc-node run`
 pub(super) async fn run(datadir: &Datadir, args: NodeArgs) -> Result<(), CliError> {
     let mut stop = Stop::listen()?;
+    // Before anything else: a port that is taken must leave no trace.
+    let rpc = RpcSocket::bind(args.host, args.port)?;
     if !datadir.has_genesis() {
         make_network(datadir, &args)?;
     }
     let listen = format!("{}:{}", args.p2p_host, args.p2p_port.unwrap_or(DEFAULT_P2P_PORT));
     let node = engine_glue::start_node(datadir, &args, Some(listen)).await?;
+    let rpc = match rpc.serve(node.clone(), RpcLimits::default()) {
+        Ok(rpc) => rpc,
+        Err(error) => {
+            node.shutdown().await;
+            return Err(error);
+        }
+    };
     let mut watch = node.watch();
     let mut shown = Shown::default();
     let outcome = loop {
@@ -34,6 +44,7 @@ pub(super) async fn run(datadir: &Datadir, args: NodeArgs) -> Result<(), CliErro
         }
     };
     drop(shown);
+    rpc.stop().await;
     node.shutdown().await;
     outcome
 }

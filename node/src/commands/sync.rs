@@ -61,7 +61,8 @@ async fn until_synced(
             if let Some(why) = &status.fatal {
                 return Err(CliError::failed(why));
             }
-            if status.mode == Mode::Synced {
+            // A legacy peer may need longer for an answer than a claim stays open.
+            if status.mode == Mode::Synced && status.outstanding == 0 {
                 return if status.reached_anyone { Ok(figures(&status)) } else { Err(nobody_reached(&status)) };
             }
         }

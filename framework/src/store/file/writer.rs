@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{Builder, Database, WriteTransaction};
 
-use super::fault::{Fault, guarded};
+use super::fault::{Fault, Quiet, guarded};
 use super::layout::Layout;
 use super::tables::{self, Snapshot, Tables};
 use super::values::{self, Entry, Meta};
@@ -50,7 +50,7 @@ pub(super) type Shelf = RwLock<Shown>;
 /// The engine, and what is known of its tables.
 #[derive(Debug)]
 pub(super) struct Writer {
-    db: Database,
+    db: Quiet<Database>,
     meta: Meta,
     /// The first heights of the records.
     records: VecDeque<Height>,
@@ -105,7 +105,7 @@ impl Writer {
             overlay: Arc::new(Versions::over_base(overlay)),
         };
         let overlay_bytes = entries.iter().map(|entry| changes_len(&entry.changes)).sum();
-        Ok((Self { db, meta, records: records.into(), overlay_bytes }, shown))
+        Ok((Self { db: Quiet::new(db), meta, records: records.into(), overlay_bytes }, shown))
     }
 
     /// See [`ChainStore::bind`](crate::store::ChainStore::bind).
