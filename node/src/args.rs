@@ -13,6 +13,7 @@ use cpc_framework::types::{Height, Network};
 
 use crate::CliError;
 use crate::links::LinkSpec;
+pub use crate::wallet::args::{BalanceArgs, BlockArgs, KeysCommand, NodeUrl, TxCommand, ValidatorsArgs};
 
 /// The port of the P2P link where none is given.
 pub const DEFAULT_P2P_PORT: u16 = 9000;
@@ -77,8 +78,20 @@ pub enum Command {
     Import(ImportArgs),
     /// Write blocks into a JSON-lines file.
     Export(ExportArgs),
-    /// Say what a datadir holds, while no node runs on it.
+    /// Say what a datadir holds, while no node runs on it; with --node, how a running node stands.
     Status(StatusArgs),
+    /// Make, list and show keys.
+    #[command(subcommand, arg_required_else_help = false)]
+    Keys(KeysCommand),
+    /// Send transactions through a running node, and wait until a block has them.
+    #[command(subcommand, arg_required_else_help = false)]
+    Tx(TxCommand),
+    /// Ask a running node what an address owns.
+    Balance(BalanceArgs),
+    /// Ask a running node for a block.
+    Block(BlockArgs),
+    /// Ask a running node who may propose blocks.
+    Validators(ValidatorsArgs),
 }
 
 /// Options of `init`.
@@ -144,11 +157,11 @@ pub struct NodeArgs {
     #[arg(long, value_name = "PORT", env = "CPC_P2P_PORT")]
     pub p2p_port: Option<u16>,
 
-    /// The address of the RPC. Taken already, but this release serves no RPC yet.
+    /// The address that the RPC of `run` listens on; one beyond this machine opens it to whoever reaches it.
     #[arg(long, value_name = "HOST", env = "CPC_HOST", default_value = "127.0.0.1")]
     pub host: IpAddr,
 
-    /// The port of the RPC. Taken already, but this release serves no RPC yet.
+    /// The port that the RPC of `run` listens on; 0 takes any free one.
     #[arg(long, value_name = "PORT", env = "CPC_PORT", default_value_t = 8000)]
     pub port: u16,
 
@@ -216,6 +229,10 @@ pub struct ExportArgs {
 /// Options of `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
+    /// Ask the node that has its RPC at this URL [default: none, which means the datadir]
+    #[arg(long, value_name = "URL", env = "CPC_NODE")]
+    pub node: Option<NodeUrl>,
+
     /// Print one JSON line [default: off]
     #[arg(long, env = "CPC_JSON", value_parser = BoolishValueParser::new())]
     pub json: bool,
@@ -346,7 +363,7 @@ fn usage_line(error: &clap::Error) -> String {
 }
 
 /// Names of networks, listed in the help.
-fn network() -> impl clap::builder::TypedValueParser<Value = Network> {
+pub(crate) fn network() -> impl clap::builder::TypedValueParser<Value = Network> {
     use clap::builder::TypedValueParser as _;
     clap::builder::PossibleValuesParser::new(Network::ALL.map(Network::name)).try_map(|name| name.parse::<Network>())
 }
@@ -373,7 +390,7 @@ fn listen_host(text: &str) -> Result<String, String> {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds)
         .ok()

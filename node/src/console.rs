@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use serde::Serialize;
+
 use crate::CliError;
 
 /// How often long work says how far it is where there is no terminal to draw a bar on.
@@ -23,6 +25,12 @@ pub(crate) fn print(text: &str) -> Result<(), CliError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Writes a result to stdout as one line of JSON.
+pub(crate) fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), CliError> {
+    let line = serde_json::to_string(value).map_err(|error| CliError::caused("cannot write JSON", &error))?;
+    print(&format!("{line}\n"))
 }
 
 /// Writes the one line of an error to stderr.

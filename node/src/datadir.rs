@@ -233,7 +233,7 @@ pub(crate) fn read_genesis(path: &Path, network: Option<Network>) -> Result<Gene
 }
 
 /// Reads a key file, if it exists.
-fn read_key(path: &Path, scheme: Scheme) -> Result<Option<SecretKey>, CliError> {
+pub(crate) fn read_key(path: &Path, scheme: Scheme) -> Result<Option<SecretKey>, CliError> {
     let bytes = match files::read_capped(path, MAX_KEY_BYTES) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -10,7 +10,7 @@ use cpc_framework::rules::keys::{ACCOUNT_PREFIX, Scheme, SecretKey, VALIDATOR_PR
 use cpc_framework::rules::schedule::round;
 use cpc_framework::rules::{HashedBlock, Hasher};
 use cpc_framework::store::{StateChange, StateView, StoreError};
-use cpc_framework::types::{Address, Block, Genesis, Network, Payload, Tip, Transaction, TxType};
+use cpc_framework::types::{Address, Block, Genesis, HexText, Network, Payload, Tip, Transaction, TxType};
 use serde::Deserialize;
 
 use crate::vectors::Chain;
@@ -28,6 +28,17 @@ pub fn extend(chain: &Chain, blocks: usize, txs: usize, first_amount: u128) -> C
         longer.hashes.push(hash);
         longer.txs.push(txs);
     }
+    longer
+}
+
+/// `chain` with one block more, which has these transactions.
+pub fn include(chain: &Chain, txs: &[String]) -> Chain {
+    let read = |tx: &String| Arc::new(serde_json::from_str(tx).unwrap());
+    let (line, hash) = Replay::of(chain).propose(txs.iter().map(read).collect());
+    let mut longer = chain.clone();
+    longer.lines.push(line);
+    longer.hashes.push(hash);
+    longer.txs.push(txs.len());
     longer
 }
 
@@ -75,9 +86,13 @@ impl Replay {
     }
 
     fn next(&mut self, txs: usize, first_amount: u128) -> (String, String) {
+        let txs = (0..txs as u128).map(|at| Arc::new(self.transfer(first_amount + at))).collect();
+        self.propose(txs)
+    }
+
+    fn propose(&mut self, txs: Vec<Arc<Transaction>>) -> (String, String) {
         let height = self.tip.height + 1;
         let proposer = self.machine.proposer(height, 0).unwrap().address;
-        let txs = (0..txs as u128).map(|at| Arc::new(self.transfer(first_amount + at))).collect();
         let template = ProposalTemplate {
             parent: Some(self.tip),
             timestamp: self.timestamp + BLOCK_TIME,
@@ -106,7 +121,7 @@ impl Replay {
             amount,
             fee: (u128::from(gas) * gas_price).into(),
             nonce: state::account(&self.view, from).unwrap().map_or(0, |account| account.nonce),
-            signature: Default::default(),
+            signature: HexText::default(),
             pub_key: key.public_key(),
             payload: Payload::new("{}").unwrap(),
             gas_price,

@@ -1,7 +1,7 @@
 //! The node as a process: started, watched, signalled, and killed at the end.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt::{self, Debug};
+use std::fmt::{self, Debug, Write as _};
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -138,6 +138,7 @@ impl Call {
             shown,
             started: Instant::now(),
             p2p_port: None,
+            rpc_port: None,
             links: Vec::new(),
         }
     }
@@ -199,6 +200,7 @@ pub struct Process {
     shown: String,
     started: Instant,
     p2p_port: Option<u16>,
+    rpc_port: Option<u16>,
     /// Each link that [`Process::run_over`] chose, with its port.
     links: Vec<(String, u16)>,
 }
@@ -206,14 +208,15 @@ pub struct Process {
 impl Process {
     /// Starts `run` on `datadir`, listening on a free port of 127.0.0.1, and waits until it listens.
     pub async fn run(binary: &str, datadir: &Path, more: &[&str]) -> Self {
-        let port = free_port();
+        let (port, rpc_port) = (free_port(), free_port());
         let mut node = Call::at(binary, datadir)
             .args(["run", "--p2p-host", "127.0.0.1", "--p2p-port", &port.to_string()])
-            .args(["--port", &free_port().to_string()])
+            .args(["--port", &rpc_port.to_string()])
             .args(more)
             .start();
-        node.p2p_port = Some(port);
+        (node.p2p_port, node.rpc_port) = (Some(port), Some(rpc_port));
         node.listening(port).await;
+        node.listening(rpc_port).await;
         node
     }
 
@@ -257,6 +260,11 @@ impl Process {
     /// The port that [`Process::run`] chose.
     pub fn port(&self) -> u16 {
         self.p2p_port.expect("started by `Process::run`")
+    }
+
+    /// The port of its RPC, as [`Process::run`] chose it.
+    pub fn rpc_port(&self) -> u16 {
+        self.rpc_port.expect("started by `Process::run`")
     }
 
     /// `127.0.0.1:PORT`.
@@ -474,14 +482,17 @@ impl Log {
 
     fn text(&self, stream: Stream) -> String {
         let lines = self.lines.lock().unwrap();
-        lines.iter().filter(|line| line.stream == stream).map(|line| format!("{}\n", line.text)).collect()
+        lines.iter().filter(|line| line.stream == stream).flat_map(|line| [line.text.as_str(), "\n"]).collect()
     }
 
     fn tail(&self, count: usize) -> String {
         let lines = self.lines.lock().unwrap();
         let shown = lines.iter().skip(lines.len().saturating_sub(count));
-        shown
-            .map(|line| format!("{:8.3} {:?} {}\n", (line.at - self.start).as_secs_f64(), line.stream, line.text))
-            .collect()
+        let mut text = String::new();
+        for Line { stream, at, text: line } in shown {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{:8.3} {stream:?} {line}", (*at - self.start).as_secs_f64());
+        }
+        text
     }
 }

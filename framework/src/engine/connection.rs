@@ -3,6 +3,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
@@ -14,7 +15,7 @@ use crate::limits::Limits;
 use crate::rules::{HashedBlock, Hasher};
 use crate::sync::ConnId;
 use crate::transport::{Connection, ConnectionHandle, Duplex};
-use crate::types::{Handshake, Hash32, Height, Message, MessageKind, Transaction, WireBlock};
+use crate::types::{Handshake, Hash32, Height, Message, MessageKind, Transaction, WireBlock, encoding};
 
 /// How much is asked of a socket at a time.
 const READ_CHUNK: usize = 64 * 1024;
@@ -30,7 +31,7 @@ const BUDGET_UNIT: usize = 1024;
 pub(crate) struct Link {
     pub(crate) id: ConnId,
     /// Which of the node's links.
-    pub(crate) number: usize,
+    pub(crate) transport: usize,
     pub(crate) codec: Arc<dyn Codec>,
     pub(crate) outbox: Outbox,
     /// What waits for the stream of bulk answers, where the connection has one.
@@ -97,7 +98,12 @@ impl Link {
 pub(crate) enum Inbound {
     Handshake(Handshake),
     NewBlock(HashedBlock),
-    NewTx(Arc<Transaction>, Hash32),
+    /// A transaction, with its hash, and the hash of all its bytes: the chain's hash may leave parts of it uncovered.
+    NewTx {
+        tx: Arc<Transaction>,
+        hash: Hash32,
+        id: Hash32,
+    },
     GetBlocks {
         from: Height,
         to: Height,
@@ -209,7 +215,7 @@ pub(crate) fn spawn(
         OutboxLimits { bytes: inbox.limits.outbox_bytes / share, frames: inbox.limits.outbox_messages / share };
     let link = Arc::new(Link {
         id,
-        number,
+        transport: number,
         codec,
         outbox: Outbox::new(limits),
         bulk: bulk.is_some().then(|| Outbox::new(limits)),
@@ -397,7 +403,8 @@ impl Reader {
             },
             Message::NewTx(tx) => {
                 let hash = hasher.transaction_hash(&tx);
-                Inbound::NewTx(tx, hash)
+                let id = Hash32(Sha256::digest(encoding::encode_transaction(&tx)).into());
+                Inbound::NewTx { tx, hash, id }
             }
             Message::GetBlocks { from_height, to_height } => Inbound::GetBlocks { from: from_height, to: to_height },
             Message::BlocksResponse { blocks, mut malformed } => {

@@ -117,7 +117,7 @@ pub(super) enum ImportOrigin {
     /// The strategy asked for them.
     Sync,
     /// A `new_block` of this peer.
-    Gossip(ConnId),
+    Gossip { conn: ConnId, link: BlockLink },
 }
 
 /// What operators like to count.
@@ -405,8 +405,8 @@ impl Core {
                 };
                 self.sync_event(now, event);
             }
-            Some(ImportOrigin::Gossip(conn)) => {
-                self.gossip_imported(now, conn, stop.as_ref());
+            Some(ImportOrigin::Gossip { conn, link }) => {
+                self.gossip_imported(now, conn, link, stop.as_ref());
                 self.sync_event(now, SyncEvent::LocalTip(tip));
             }
             None => self.sync_event(now, SyncEvent::LocalTip(tip)),
@@ -466,7 +466,7 @@ impl Core {
         }
         match (stop, origin) {
             (Stop::Local(error), _) => tracing::error!("blocks could not be applied: {error}"),
-            (Stop::Rejected(rejection), Some(ImportOrigin::Gossip(conn))) => {
+            (Stop::Rejected(rejection), Some(ImportOrigin::Gossip { conn, .. })) => {
                 let Some(peer) = self.peers.get(&conn) else { return };
                 if let Some(more) = self.log.allow(&peer.host, "rejected", now) {
                     tracing::warn!(peer = %peer.label(), more, "{rejection}");
@@ -555,7 +555,7 @@ impl Core {
             SyncReport::ForkTooDeep { peer, below, bound } => {
                 let peer = self.peers.get(peer).map_or_else(|| "a peer".to_owned(), Peer::label);
                 let text = format!(
-                    "the chain of {peer} leaves ours below height {below}, deeper than the {bound} blocks that may be rolled back"
+                    "fork too deep: the chain of {peer} leaves ours below height {below}, deeper than the {bound} blocks that may be rolled back"
                 );
                 tracing::warn!("{text}; to follow it, sync into a new datadir");
                 self.last_error = Some(text);
@@ -575,7 +575,7 @@ impl Core {
         let Some(mut peer) = self.peers.remove(&conn) else { return };
         if self.punish(now, &peer, offence) {
             peer.closing = true;
-            self.push(Action::Close { conn, reason: offence.to_string() });
+            self.end(conn, offence.to_string());
         }
         self.peers.insert(conn, peer);
     }
@@ -602,8 +602,14 @@ impl Core {
             && !std::mem::replace(&mut peer.closing, true)
         {
             tracing::info!(peer = %peer.label(), "closing: {reason}");
-            self.push(Action::Close { conn, reason: reason.to_owned() });
+            self.end(conn, reason.to_owned());
         }
+    }
+
+    /// Ends a connection that counts for nothing any more, though what waits may still be sent.
+    pub(super) fn end(&mut self, conn: ConnId, reason: String) {
+        self.guard.gone(conn);
+        self.push(Action::Close { conn, reason });
     }
 
     pub(super) fn send(&mut self, now: Duration, conn: ConnId, class: Class, message: Arc<Outgoing>) {

@@ -15,13 +15,13 @@ use crate::chain::{ChainCommand, ChainEvent, ChainHandle};
 use crate::codec::Codec;
 use crate::env::Env;
 use crate::limits::Limits;
-use crate::mempool::Refusal;
+use crate::mempool::{PoolSnapshot, Refusal};
 use crate::node::{NodeEvent, NodeStatus};
 use crate::peers::{PeerInfo, peers_file};
 use crate::store::ChainStore;
 use crate::sync::ConnId;
 use crate::transport::{Connection, Endpoint, Incoming, LinkName, Listener, TransportError, TransportErrorKind};
-use crate::types::{BlockLink, Hash32, Height, Transaction};
+use crate::types::{Address, BlockLink, Hash32, Height, Transaction};
 
 /// What accept loops, dials, upgrades and answers may leave waiting for the engine; they wait when it is full.
 const INTERNAL_EVENTS: usize = 256;
@@ -39,6 +39,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) enum Command {
     Submit { tx: Arc<Transaction>, reply: oneshot::Sender<Result<Hash32, Refusal>> },
     Peers { reply: oneshot::Sender<Vec<PeerInfo>> },
+    Pooled { hash: Hash32, reply: oneshot::Sender<Option<Arc<Transaction>>> },
+    Pool { sender: Option<Address>, most: usize, reply: oneshot::Sender<PoolSnapshot> },
     Shutdown { reply: oneshot::Sender<()> },
 }
 
@@ -238,11 +240,17 @@ impl Driver {
                 let links = &self.links;
                 let peers = self.core.peer_infos(now, self.env.clock.unix_seconds(), |conn| {
                     conns.get(&conn).map_or_else(Default::default, |link| {
-                        let name = links.get(link.number).map_or("?", |l| l.transport.name());
+                        let name = links.get(link.transport).map_or("?", |l| l.transport.name());
                         (format!("{name}+{}", link.codec.name()), link.traffic())
                     })
                 });
                 let _ = reply.send(peers);
+            }
+            Command::Pooled { hash, reply } => {
+                let _ = reply.send(self.core.pooled(&hash));
+            }
+            Command::Pool { sender, most, reply } => {
+                let _ = reply.send(self.core.pool_snapshot(sender.as_ref(), most));
             }
             Command::Shutdown { .. } => {}
         }

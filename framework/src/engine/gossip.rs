@@ -11,7 +11,7 @@ use crate::mempool::{self, Refusal};
 use crate::peers::Offence;
 use crate::rules::HashedBlock;
 use crate::sync::{ConnId, SyncEvent};
-use crate::types::{Address, Hash32, Message, MessageKind, Transaction, WireBlock};
+use crate::types::{Address, BlockLink, Hash32, Message, MessageKind, Transaction, WireBlock};
 
 impl Core {
     /// A message came.
@@ -36,7 +36,7 @@ impl Core {
             }
             other if !ready => self.before_handshake(now, conn, &other),
             Inbound::NewBlock(block) => self.block_announced(now, conn, block),
-            Inbound::NewTx(tx, hash) => self.transaction_received(now, conn, &tx, hash),
+            Inbound::NewTx { tx, hash, id } => self.transaction_received(now, conn, &tx, hash, id),
             Inbound::GetBlocks { from, to } => self.blocks_asked(now, conn, from, to),
             Inbound::Blocks { blocks, malformed, bytes } => {
                 self.blocks_received(now, conn, blocks, malformed.as_deref(), bytes);
@@ -54,9 +54,10 @@ impl Core {
     fn block_announced(&mut self, now: Duration, conn: ConnId, block: HashedBlock) {
         let limits = self.config.limits.clone();
         let link = block.link;
+        let known = self.seen_blocks.contains(&link.hash) || self.is_importing(&link);
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.known.insert_block(&link.hash);
-        if self.seen_blocks.contains(&link.hash) {
+        if known {
             return;
         }
         let (legacy, importing) = (peer.is_legacy(), peer.importing);
@@ -88,25 +89,29 @@ impl Core {
             }
             Some(Ok(())) | None => {}
         }
-        let gossip = self.imports.values().filter(|origin| matches!(origin, ImportOrigin::Gossip(_))).count();
+        let gossip = self.imports.values().filter(|origin| matches!(origin, ImportOrigin::Gossip { .. })).count();
         let sync_is_importing = self.imports.values().any(|origin| *origin == ImportOrigin::Sync);
         let free = importing < limits.new_block_queue_per_peer && gossip < limits.new_block_queue;
         if link.extends(self.gossip_tip.as_ref()) && !sync_is_importing && !self.reorganising && free {
-            self.seen_blocks.insert(link.hash);
             self.gossip_tip = Some(link.tip());
             if let Some(peer) = self.peers.get_mut(&conn) {
                 peer.importing += 1;
             }
             let batch = self.new_batch();
-            self.imports.insert(batch, ImportOrigin::Gossip(conn));
+            self.imports.insert(batch, ImportOrigin::Gossip { conn, link });
             self.push(Action::Chain(ChainCommand::Import { batch, blocks: vec![block] }));
         } else {
             self.sync_event(now, SyncEvent::Announced { peer: conn, link });
         }
     }
 
+    /// Whether a copy of this block is on its way through the chain; should it turn out bad, who else has one is asked.
+    fn is_importing(&self, block: &BlockLink) -> bool {
+        self.imports.values().any(|origin| matches!(origin, ImportOrigin::Gossip { link, .. } if link == block))
+    }
+
     /// A block of a peer's gossip was applied, or was not.
-    pub(super) fn gossip_imported(&mut self, now: Duration, conn: ConnId, stop: Option<&Stop>) {
+    pub(super) fn gossip_imported(&mut self, now: Duration, conn: ConnId, link: BlockLink, stop: Option<&Stop>) {
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.importing = peer.importing.saturating_sub(1);
         }
@@ -118,6 +123,13 @@ impl Core {
             && let Some(offence) = Offence::of_block(rejection, None)
         {
             self.penalise(now, conn, &offence);
+        }
+        // A header's hash covers no signature and under v1 rules not the whole body: whoever else has this block may have
+        // a good copy of it.
+        let holders = self.peers.iter().filter(|(_, peer)| peer.is_ready() && peer.known.knows_block(&link.hash));
+        let holders: Vec<ConnId> = holders.map(|(conn, _)| *conn).collect();
+        for peer in holders {
+            self.sync_event(now, SyncEvent::Announced { peer, link });
         }
     }
 
@@ -140,11 +152,12 @@ impl Core {
         }
     }
 
-    fn transaction_received(&mut self, now: Duration, conn: ConnId, tx: &Arc<Transaction>, hash: Hash32) {
+    fn transaction_received(&mut self, now: Duration, conn: ConnId, tx: &Arc<Transaction>, hash: Hash32, id: Hash32) {
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.known.insert_tx(&hash);
         }
-        if !self.seen_txs.insert(hash) {
+        // By all its bytes: a bad copy under the same hash must not keep the good one out.
+        if !self.seen_txs.insert(id) {
             return;
         }
         match self.admit_transaction(now, tx) {
@@ -167,7 +180,6 @@ impl Core {
     }
 
     fn relay_transaction(&mut self, now: Duration, tx: &Arc<Transaction>, hash: Hash32) {
-        self.seen_txs.insert(hash);
         // v1's proposer stops for ever at a transaction that it cannot execute.
         let fit_for_legacy = self.pool.is_executable_next(&hash, &self.accounts());
         let receivers: Vec<ConnId> = self
@@ -201,7 +213,7 @@ impl Inbound {
         Some(match self {
             Self::Handshake(_) => MessageKind::Handshake,
             Self::NewBlock(_) => MessageKind::NewBlock,
-            Self::NewTx(..) => MessageKind::NewTx,
+            Self::NewTx { .. } => MessageKind::NewTx,
             Self::GetBlocks { .. } => MessageKind::GetBlocks,
             Self::Blocks { .. } => MessageKind::BlocksResponse,
             Self::Unreadable { .. } | Self::Foreign { .. } => return None,

@@ -75,7 +75,7 @@ impl Core {
     /// The side that was dialled shows itself too, so that the one that dialled learns which address is our own.
     fn met_ourselves(&mut self, now: Duration, conn: ConnId) {
         if let Some(Way::Out(endpoint)) = self.peers.get(&conn).map(|peer| peer.direction.clone()) {
-            tracing::info!(address = %endpoint, "this address is our own: forgotten");
+            tracing::info!(address = %endpoint, "this is ourselves: the address is forgotten");
             self.dialer.mark_self(&endpoint);
         } else {
             self.send_handshake(now, conn);
@@ -169,7 +169,7 @@ impl Core {
             self.failed_dials.insert(endpoint.to_string(), format!("{} was refused: {why}", endpoint.address));
         }
         self.last_error = Some(format!("peer {} refused: {why}", peer.label()));
-        self.push(Action::Close { conn, reason: why.to_owned() });
+        self.end(conn, why.to_owned());
     }
 
     /// Another connection to the same node, which showed the same nonce.
@@ -204,7 +204,7 @@ impl Core {
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.closing = true;
             tracing::debug!(peer = %peer.label(), "closing: {reason}");
-            self.push(Action::Close { conn, reason: reason.to_owned() });
+            self.end(conn, reason.to_owned());
         }
     }
 
@@ -229,7 +229,7 @@ impl Core {
             if let Some(more) = self.log.allow(&peer.host, "handshake timeout", now) {
                 tracing::info!(more, "closing {why}");
             }
-            self.push(Action::Close { conn, reason: "no handshake in time".into() });
+            self.end(conn, "no handshake in time".into());
         }
     }
 }

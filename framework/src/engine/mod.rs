@@ -12,6 +12,7 @@ mod links;
 mod outbox;
 mod outgoing;
 mod peer;
+mod pool_view;
 mod report;
 mod requests;
 mod serve;

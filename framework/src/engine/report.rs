@@ -16,6 +16,7 @@ impl Core {
             tip: self.tip,
             genesis_hash: self.genesis_hash,
             target: sync.target,
+            outstanding: sync.outstanding,
             peers,
             reached_anyone: self.reached_anyone,
             knows_peers: self.dialer.connectivity(peers > 0) != Connectivity::NoPeersKnown,

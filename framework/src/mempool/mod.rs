@@ -15,10 +15,12 @@ use crate::types::{Address, Hash32, HashRules, Transaction};
 mod cost;
 mod refusal;
 mod sender;
+mod snapshot;
 
 use cost::{cost, gas_cost, tx_bytes};
 pub use refusal::Refusal;
 use sender::SenderQueue;
+pub use snapshot::PoolSnapshot;
 
 /// What the pool needs to know of an account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -16,6 +16,8 @@ pub struct NodeStatus {
     pub genesis_hash: Option<Hash32>,
     /// The highest height that a peer claims and that is not yet reached or refuted.
     pub target: Option<Height>,
+    /// Requests for blocks that wait for their answer: a legacy peer may take a minute for one.
+    pub outstanding: usize,
     /// Peers whose handshake is done.
     pub peers: usize,
     /// Whether a handshake was ever done.

@@ -53,7 +53,7 @@ pub fn read(path: &Path, limits: &Limits) -> Result<SavedPeers, PeersFileError> 
     let entries: Result<Vec<serde_json::Value>, String> = if text.len() as u64 > MAX_FILE_BYTES {
         Err(format!("it is longer than {MAX_FILE_BYTES} bytes"))
     } else {
-        serde_json::from_slice(&text).map_err(|error| error.to_string())
+        serde_json::from_slice(&text).map_err(|error| error.to_string()).and_then(some_text)
     };
     match entries {
         Ok(entries) => Ok(addresses(path, &entries, limits.addresses)),
@@ -87,6 +87,15 @@ pub fn write(path: &Path, peers: &[Endpoint]) -> Result<(), PeersFileError> {
         return Err(failed(error));
     }
     sync_directory(path).map_err(failed)
+}
+
+/// A list that holds anything but no text at all was never a list of peers.
+fn some_text(entries: Vec<serde_json::Value>) -> Result<Vec<serde_json::Value>, String> {
+    if entries.is_empty() || entries.iter().any(serde_json::Value::is_string) {
+        Ok(entries)
+    } else {
+        Err("none of its entries is a text".into())
+    }
 }
 
 fn addresses(path: &Path, entries: &[serde_json::Value], most: usize) -> SavedPeers {
@@ -225,6 +234,7 @@ mod tests {
             ("", "peers.json.damaged.2"),
             (deep.as_str(), "peers.json.damaged.3"),
             ("\0\0\0\0", "peers.json.damaged.4"),
+            ("[1, 2]", "peers.json.damaged.5"),
         ] {
             fs::write(&path, text).unwrap();
             let saved = read(&path, &Limits::default()).unwrap();

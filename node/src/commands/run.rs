@@ -5,17 +5,27 @@ use crate::args::NodeArgs;
 use crate::console::Progress;
 use crate::datadir::Datadir;
 use crate::links::{ByDefault, LinkSpec};
+use crate::rpc::{RpcLimits, RpcSocket};
 use crate::signals::Stop;
 use crate::{CliError, engine_glue, init};
 
 /// `cpc-node run`
 pub(super) async fn run(datadir: &Datadir, args: NodeArgs) -> Result<(), CliError> {
     let mut stop = Stop::listen()?;
+    // Before anything else: a port that is taken must leave no trace.
     let links = LinkSpec::all(&args, ByDefault::Listens)?;
+    let rpc = RpcSocket::bind(args.host, args.port)?;
     if !datadir.has_genesis() {
         make_network(datadir, &args)?;
     }
     let node = engine_glue::start_node(datadir, &args, &links).await?;
+    let rpc = match rpc.serve(node.clone(), RpcLimits::default()) {
+        Ok(rpc) => rpc,
+        Err(error) => {
+            node.shutdown().await;
+            return Err(error);
+        }
+    };
     let mut watch = node.watch();
     let mut shown = Shown::default();
     let outcome = loop {
@@ -35,6 +45,7 @@ pub(super) async fn run(datadir: &Datadir, args: NodeArgs) -> Result<(), CliErro
         }
     };
     drop(shown);
+    rpc.stop().await;
     node.shutdown().await;
     outcome
 }

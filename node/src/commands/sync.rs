@@ -65,7 +65,8 @@ async fn until_synced(
             if status.refused_everywhere && !status.reached_anyone {
                 return Err(CliError::failed(format!("every known peer was refused: {}", failed_dials(&status))));
             }
-            if status.mode == Mode::Synced {
+            // A legacy peer may need longer for an answer than a claim stays open.
+            if status.mode == Mode::Synced && status.outstanding == 0 {
                 return if status.reached_anyone { Ok(figures(&status)) } else { Err(nobody_reached(&status)) };
             }
         }
