@@ -2,6 +2,7 @@
 
 pub mod chain;
 pub mod codec;
+mod durable;
 mod engine;
 pub mod env;
 pub mod executor;
@@ -9,6 +10,7 @@ pub mod limits;
 pub mod mempool;
 pub mod node;
 pub mod peers;
+pub mod producer;
 pub mod rules;
 pub mod store;
 pub mod sync;

@@ -5,6 +5,7 @@
 //! | `genesis.json` | where the chain starts; a datadir belongs to one genesis for ever |
 //! | `network` | the network's name, where a v1 genesis file leaves it open |
 //! | `validator_key.hex` | the key that signs blocks, if this node is a validator |
+//! | `signed.json` | the last block that the validator signed, so that it never signs two for one place |
 //! | `faucet_key.hex` | the key of the first balance, if this node made the network |
 //! | `node_key.hex` | the node's own Ed25519 key, for links that prove who one is |
 //! | `peers.json` | addresses of peers, as a JSON array of `"host:port"` |
@@ -60,6 +61,11 @@ impl Datadir {
     /// `validator_key.hex`
     pub fn validator_key_file(&self) -> PathBuf {
         self.root.join("validator_key.hex")
+    }
+
+    /// `signed.json`
+    pub fn signed_file(&self) -> PathBuf {
+        self.root.join("signed.json")
     }
 
     /// `faucet_key.hex`

@@ -9,6 +9,7 @@ use cpc_framework::env::Env;
 use cpc_framework::executor::Executor;
 use cpc_framework::executor::accounts::AccountExecutor;
 use cpc_framework::node::{NodeBuilder, NodeHandle};
+use cpc_framework::producer::FileJournal;
 use cpc_framework::rules::keys::Scheme;
 use cpc_framework::store::ChainStore;
 use cpc_framework::store::file::FileStore;
@@ -85,8 +86,7 @@ pub(crate) async fn start_node(
     listen: Option<String>,
 ) -> Result<NodeHandle, CliError> {
     let genesis = datadir.genesis(args.network.network)?;
-    // This release does not sign yet, but a damaged key is better found now than at the first block.
-    datadir.validator_key(Scheme::of(genesis.hash_rules))?;
+    let validator = datadir.validator_key(Scheme::of(genesis.hash_rules))?;
     datadir.node_key()?;
     let store = open_store(datadir, args.store)?;
     if args.rebuild_state {
@@ -94,10 +94,16 @@ pub(crate) async fn start_node(
     }
     let (transport, codec) = (transport(args.transport), codec(args.codec));
     let builder = NodeBuilder::new(genesis);
-    let builder = match listen {
-        Some(at) => builder.link(transport, codec, at),
+    let mut builder = match &listen {
+        Some(at) => builder.link(transport, codec, at.as_str()),
         None => builder.dial_link(transport, codec),
     };
+    // Who only syncs does not take part.
+    if let (Some(key), Some(_)) = (validator, &listen) {
+        let journal = FileJournal::open(datadir.signed_file())
+            .map_err(|error| CliError::caused("cannot start the validator", &error))?;
+        builder = builder.validator(key).signing_journal(journal);
+    }
     builder
         .store(store)
         .peers(args.peers.clone())

@@ -6,18 +6,21 @@
 mod core;
 mod overlay;
 mod pipeline;
+mod produce;
 mod rebuild;
 mod verify;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub(crate) use pipeline::genesis_hash_in;
 pub use pipeline::{ChainCommand, ChainEvent, ChainHandle, ChainOutcome};
+pub use produce::ProduceError;
 pub(crate) use verify::{KeyBook, proposer_signed};
 
 use self::core::Core;
 use crate::env::Env;
 use crate::executor::{ExecuteError, Executor, ExecutorError, ProposalTemplate, Proposer};
+use crate::producer::Signer;
 use crate::rules::{HashedBlock, Parent, Rejection, Verifier};
 use crate::store::{ByteBudget, ChainStore, Moved, ReorgOutcome, StoreError, StoreErrorKind};
 use crate::sync::RejectKind;
@@ -34,6 +37,8 @@ pub struct Chain {
     core: Option<Box<Core>>,
     genesis_hash: Option<Hash32>,
     commits: u64,
+    /// Whoever signs our blocks, where this node is a validator's.
+    signer: Option<Arc<Mutex<Signer>>>,
 }
 
 /// A block that was applied.
@@ -130,7 +135,14 @@ impl Chain {
             let (verifier, keys) = (verifier.clone(), keys.clone());
             env.pool.blocking(move || Core::open(verifier, keys, executor, base, parent)).await?
         };
-        Ok(Self { store, verifier, keys, env, core: Some(Box::new(core)), genesis_hash, commits: 0 })
+        Ok(Self { store, verifier, keys, env, core: Some(Box::new(core)), genesis_hash, commits: 0, signer: None })
+    }
+
+    /// Has this chain propose blocks of a validator.
+    #[must_use]
+    pub fn with_signer(mut self, signer: Signer) -> Self {
+        self.signer = Some(Arc::new(Mutex::new(signer)));
+        self
     }
 
     /// The last applied block.

@@ -6,6 +6,7 @@ use super::connection::CloseReason;
 use super::outbox::Class;
 use super::outgoing::Outgoing;
 use super::peer::{Outstanding, Peer, Way};
+use super::producing::Producing;
 use crate::chain::{Applied, ChainCommand, ChainEvent, ChainOutcome, KeyBook, Stop, genesis_hash_in};
 use crate::limits::Limits;
 use crate::mempool::Mempool;
@@ -15,7 +16,7 @@ use crate::rules::{HashedBlock, Rejection, Verifier};
 use crate::store::ChainStore;
 use crate::sync::{BatchId, ConnId, Mode, RejectKind, SyncAction, SyncEvent, SyncOffence, SyncReport, SyncStrategy};
 use crate::transport::{Endpoint, PeerId};
-use crate::types::{BlockLink, Handshake, Hash32, Height, Message, Tip, Transaction};
+use crate::types::{Address, BlockLink, Handshake, Hash32, Height, Message, Tip, Transaction};
 
 /// What everything else in the engine is decided by.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct CoreConfig {
     pub(crate) tip: Option<Tip>,
     pub(crate) genesis_hash: Option<Hash32>,
     pub(crate) seed: u64,
+    /// Whether the chain has a signer, so that blocks are to be proposed.
+    pub(crate) validator: Option<Address>,
 }
 
 /// What the driver is to do. Plain data.
@@ -84,6 +87,7 @@ pub(crate) struct Core {
     /// Where the chain will end once the gossip under import is applied.
     pub(super) gossip_tip: Option<Tip>,
     pub(super) reorganising: bool,
+    pub(super) producing: Producing,
     pub(super) mode: Mode,
     pub(super) figures: Figures,
     /// Whether a handshake was ever done.
@@ -109,6 +113,8 @@ pub(super) enum ImportOrigin {
     Sync,
     /// A `new_block` of this peer.
     Gossip(ConnId),
+    /// Our own validator made them.
+    Own,
 }
 
 /// What operators like to count.
@@ -118,6 +124,8 @@ pub struct Figures {
     pub blocks: u64,
     /// Transactions in them.
     pub txs: u64,
+    /// Blocks among them that our own validator made.
+    pub proposed: u64,
     /// When the first `get_blocks` was sent, since the start.
     pub first_request: Option<Duration>,
     /// When the last blocks became durable, since the start.
@@ -150,6 +158,7 @@ impl Core {
             imports: BTreeMap::new(),
             gossip_tip: config.tip,
             reorganising: false,
+            producing: Producing::default(),
             mode: Mode::Syncing,
             figures: Figures::default(),
             reached_anyone: false,
@@ -313,7 +322,11 @@ impl Core {
             peer.outstanding.map_or(silence, |asked| asked.deadline.min(silence))
         });
         peers
-            .chain([self.sync.next_deadline(), self.dialer.next_deadline(), self.tip_update_due].into_iter().flatten())
+            .chain(
+                [self.sync.next_deadline(), self.dialer.next_deadline(), self.tip_update_due, self.producing.deadline()]
+                    .into_iter()
+                    .flatten(),
+            )
             .min()
     }
 
@@ -347,6 +360,8 @@ impl Core {
                 self.pool.revalidate_all(&accounts);
                 self.sync_event(now, SyncEvent::ReorgFinished { tip });
             }
+            ChainEvent::NextSlot { tip, slot } => self.producing.slot_known(tip, slot),
+            ChainEvent::Produced { slot, result } => self.produced(slot, result),
             ChainEvent::Failed(error) => {
                 tracing::error!("the chain cannot go on: {error}");
                 self.fatal = Some(error.to_string());
@@ -376,6 +391,11 @@ impl Core {
             }
             Some(ImportOrigin::Gossip(conn)) => {
                 self.gossip_imported(now, conn, stop.as_ref());
+                self.sync_event(now, SyncEvent::LocalTip(tip));
+            }
+            Some(ImportOrigin::Own) => {
+                self.figures.proposed += applied.len() as u64;
+                self.gossip_tip = self.tip;
                 self.sync_event(now, SyncEvent::LocalTip(tip));
             }
             None => self.sync_event(now, SyncEvent::LocalTip(tip)),

@@ -154,6 +154,7 @@ impl Driver {
     pub(crate) async fn run(mut self, configured: Vec<Endpoint>, saved: Vec<Endpoint>) {
         self.core.start(self.now(), &configured, &saved);
         let reply = loop {
+            self.core.produce(self.now(), self.env.clock.unix_time());
             self.carry_out();
             self.publish();
             match self.next().await {

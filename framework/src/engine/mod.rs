@@ -11,6 +11,7 @@ mod handshake;
 mod outbox;
 mod outgoing;
 mod peer;
+mod producing;
 mod report;
 mod requests;
 mod serve;

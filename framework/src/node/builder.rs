@@ -12,12 +12,14 @@ use crate::executor::Executor;
 use crate::executor::accounts::AccountExecutor;
 use crate::limits::Limits;
 use crate::peers::peers_file::{self, PeersFileError};
+use crate::producer::{MemoryJournal, Signer, SigningJournal};
+use crate::rules::keys::{Scheme, SecretKey};
 use crate::store::ChainStore;
 use crate::store::memory::MemoryStore;
 use crate::sync::SyncStrategy;
 use crate::sync::batch::BatchSync;
 use crate::transport::{Endpoint, Listener, Transport, TransportError};
-use crate::types::Genesis;
+use crate::types::{Genesis, HashRules};
 
 /// Requests from handles that may wait for the engine.
 const COMMANDS: usize = 64;
@@ -40,6 +42,8 @@ pub struct NodeBuilder {
     peers: Vec<Endpoint>,
     peers_file: Option<PathBuf>,
     env: Option<Env>,
+    validator: Option<SecretKey>,
+    journal: Box<dyn SigningJournal>,
 }
 
 /// A node cannot start.
@@ -54,6 +58,16 @@ pub enum StartError {
     /// `peers.json` cannot be read or set aside.
     #[error(transparent)]
     PeersFile(#[from] PeersFileError),
+    /// The validator's key is of another scheme than the chain's.
+    #[error("a validator of a chain with {rules} rules must sign with a {expected:?} key, this one is of {found:?}")]
+    ValidatorScheme {
+        /// The chain's rules.
+        rules: HashRules,
+        /// The scheme that goes with them.
+        expected: Scheme,
+        /// The key's.
+        found: Scheme,
+    },
     /// The operating system gives no threads or randomness.
     #[error("the operating system gives no threads or no randomness: {0}")]
     Env(#[source] std::io::Error),
@@ -73,6 +87,8 @@ impl NodeBuilder {
             peers: Vec::new(),
             peers_file: None,
             env: None,
+            validator: None,
+            journal: Box::new(MemoryJournal::default()),
         }
     }
 
@@ -132,6 +148,21 @@ impl NodeBuilder {
         self
     }
 
+    /// Proposes blocks with this key whenever it is its turn, once the node is SYNCED. A validator that is not active
+    /// waits until it is. Default: none.
+    ///
+    /// Use it together with [`signing_journal`](Self::signing_journal), unless the chain is in memory too.
+    pub fn validator(mut self, key: SecretKey) -> Self {
+        self.validator = Some(key);
+        self
+    }
+
+    /// Where it is kept what the validator signed last. Default: a [`MemoryJournal`], which a restart empties.
+    pub fn signing_journal(mut self, journal: impl SigningJournal) -> Self {
+        self.journal = Box::new(journal);
+        self
+    }
+
     /// Opens the chain, starts to listen and to dial. Not cancel-safe: dropped, a part may have started.
     ///
     /// # Errors
@@ -144,7 +175,13 @@ impl NodeBuilder {
         let limits = Arc::new(self.limits);
         let genesis = Arc::new(self.genesis);
         let saved = saved_peers(self.peers_file.as_deref(), &limits)?;
-        let chain = Chain::open(Arc::clone(&genesis), Arc::clone(&self.store), self.executor, env.clone()).await?;
+        let signer = signer(&genesis, self.validator, self.journal)?;
+        let validator = signer.as_ref().map(|signer| signer.address().clone());
+        let mut chain = Chain::open(Arc::clone(&genesis), Arc::clone(&self.store), self.executor, env.clone()).await?;
+        if let Some(signer) = signer {
+            tracing::info!(validator = %signer.address(), "this node proposes blocks when it is this validator's turn");
+            chain = chain.with_signer(signer);
+        }
 
         let mut links = Vec::new();
         let mut listeners: Vec<(usize, Box<dyn Listener>)> = Vec::new();
@@ -172,6 +209,7 @@ impl NodeBuilder {
             genesis_hash: chain.genesis_hash(),
             seed: env.seed,
             verifier: verifier.clone(),
+            validator,
         };
         let core = Core::new(config, self.sync);
         let (commands, commands_in) = mpsc::channel(COMMANDS);
@@ -194,6 +232,21 @@ impl NodeBuilder {
         tokio::spawn(driver.run(self.peers, saved));
         Ok(NodeHandle { commands, status: status_out, events, store: self.store, genesis, listening })
     }
+}
+
+/// Who signs our blocks, with a key that fits the chain.
+fn signer(
+    genesis: &Genesis,
+    key: Option<SecretKey>,
+    journal: Box<dyn SigningJournal>,
+) -> Result<Option<Signer>, StartError> {
+    let Some(key) = key else { return Ok(None) };
+    let (rules, found) = (genesis.hash_rules, key.scheme());
+    let expected = Scheme::of(rules);
+    if found != expected {
+        return Err(StartError::ValidatorScheme { rules, expected, found });
+    }
+    Ok(Some(Signer::new(key, journal)))
 }
 
 /// The addresses of an earlier run.
