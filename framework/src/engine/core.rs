@@ -323,9 +323,14 @@ impl Core {
         });
         peers
             .chain(
-                [self.sync.next_deadline(), self.dialer.next_deadline(), self.tip_update_due, self.producing.deadline()]
-                    .into_iter()
-                    .flatten(),
+                [
+                    self.sync.next_deadline(),
+                    self.dialer.next_deadline(),
+                    self.tip_update_due,
+                    self.producing.deadline(),
+                ]
+                .into_iter()
+                .flatten(),
             )
             .min()
     }
