@@ -9,6 +9,7 @@
 //! | `faucet_key.hex` | the key of the first balance, if this node made the network |
 //! | `node_key.hex` | the node's own Ed25519 key, for links that prove who one is |
 //! | `peers.json` | addresses of peers, as a JSON array of `"host:port"` |
+//! | `mempool.bin` | transactions that waited for a block when the node was stopped |
 //! | `chain/` | blocks and state |
 
 use std::io;
@@ -81,6 +82,11 @@ impl Datadir {
     /// `peers.json`
     pub fn peers_file(&self) -> PathBuf {
         self.root.join("peers.json")
+    }
+
+    /// `mempool.bin`
+    pub fn mempool_file(&self) -> PathBuf {
+        self.root.join("mempool.bin")
     }
 
     /// `chain`

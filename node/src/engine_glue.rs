@@ -108,6 +108,7 @@ pub(crate) async fn start_node(
         .store(store)
         .peers(args.peers.clone())
         .peers_file(datadir.peers_file())
+        .mempool_file(datadir.mempool_file())
         .start()
         .await
         .map_err(|error| CliError::caused("cannot start the node", &error))

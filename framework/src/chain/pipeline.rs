@@ -5,7 +5,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::verify::{VerifiedBatch, verify_batch};
-use super::{Applied, Chain, ChainError, KeyBook, ProduceError, Stop};
+use super::{Applied, Chain, ChainError, KeyBook, ProduceError, Stop, VerifiedTxs};
 use crate::env::ComputePool;
 use crate::producer::Slot;
 use crate::rules::{HashedBlock, Verifier};
@@ -142,6 +142,7 @@ impl ChainHandle {
         let intake = Intake {
             verifier: chain.verifier.clone(),
             keys: chain.keys.clone(),
+            known: chain.verified_txs.clone(),
             pool: chain.env.pool.clone(),
             to_execute,
         }
@@ -200,6 +201,7 @@ struct ExecutedImport {
 struct Intake {
     verifier: Verifier,
     keys: KeyBook,
+    known: VerifiedTxs,
     pool: ComputePool,
     to_execute: mpsc::Sender<Job>,
 }
@@ -218,9 +220,10 @@ impl Intake {
 
     fn verify(&self, blocks: Vec<HashedBlock>) -> JoinHandle<VerifiedBatch> {
         let (verifier, keys, pool) = (self.verifier.clone(), self.keys.clone(), self.pool.clone());
+        let known = self.known.clone();
         tokio::spawn(async move {
             let workers = pool.clone();
-            pool.blocking(move || verify_batch(&verifier, &keys, &workers, blocks)).await
+            pool.blocking(move || verify_batch(&verifier, &keys, &known, &workers, blocks)).await
         })
     }
 }

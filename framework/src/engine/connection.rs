@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::outbox::{Outbox, OutboxLimits};
 use super::serve::AnswerSizes;
+use super::verifying::TXS_ON_THEIR_WAY;
 use crate::codec::{Codec, DecodeError};
 use crate::limits::Limits;
 use crate::rules::{HashedBlock, Hasher};
@@ -37,6 +38,7 @@ pub(crate) struct Link {
     handle: Arc<dyn ConnectionHandle>,
     frame_cap: AtomicUsize,
     patient: AtomicBool,
+    tx_places: Arc<Semaphore>,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
 }
@@ -80,7 +82,12 @@ impl Link {
 pub(crate) enum Inbound {
     Handshake(Handshake),
     NewBlock(HashedBlock),
-    NewTx(Arc<Transaction>, Hash32),
+    NewTx {
+        tx: Arc<Transaction>,
+        hash: Hash32,
+        /// Its place among those that are on their way to the pool.
+        place: Option<OwnedSemaphorePermit>,
+    },
     GetBlocks {
         from: Height,
         to: Height,
@@ -191,6 +198,7 @@ pub(crate) fn spawn(
         handle,
         frame_cap: AtomicUsize::new(frame_cap),
         patient: AtomicBool::new(false),
+        tx_places: Arc::new(Semaphore::new(TXS_ON_THEIR_WAY)),
         bytes_in: AtomicU64::new(0),
         bytes_out: AtomicU64::new(0),
     });
@@ -231,7 +239,7 @@ impl Reader {
         loop {
             let before = buffer.len();
             let decoded = decoder.decode(&mut buffer, self.link.frame_cap.load(Ordering::Acquire));
-            let inbound = match decoded {
+            let mut inbound = match decoded {
                 Ok(Some(message)) => self.prepare(message, before - buffer.len()),
                 Ok(None) => {
                     if buffer.is_empty() && buffer.capacity() > BUFFER_KEPT {
@@ -247,6 +255,10 @@ impl Reader {
             };
             waited = Duration::ZERO;
             self.large = None;
+            if let Inbound::NewTx { place, .. } = &mut inbound {
+                // Whoever sends transactions faster than they are verified waits, and nobody else does.
+                *place = Arc::clone(&self.link.tx_places).acquire_owned().await.ok();
+            }
             let share = self.inbox.share(before - buffer.len()).await;
             let received = Received { conn: self.link.id, inbound, _share: share };
             if self.inbox.events.send(ConnEvent::Received(received)).await.is_err() {
@@ -308,7 +320,7 @@ impl Reader {
             },
             Message::NewTx(tx) => {
                 let hash = hasher.transaction_hash(&tx);
-                Inbound::NewTx(tx, hash)
+                Inbound::NewTx { tx, hash, place: None }
             }
             Message::GetBlocks { from_height, to_height } => Inbound::GetBlocks { from: from_height, to: to_height },
             Message::BlocksResponse { blocks, mut malformed } => {

@@ -7,9 +7,10 @@ use super::outbox::Class;
 use super::outgoing::Outgoing;
 use super::peer::{Outstanding, Peer, Way};
 use super::producing::Producing;
+use super::verifying::{Unverified, Verifying};
 use crate::chain::{Applied, ChainCommand, ChainEvent, ChainOutcome, KeyBook, Stop, genesis_hash_in};
 use crate::limits::Limits;
-use crate::mempool::Mempool;
+use crate::mempool::{Mempool, Refusal};
 use crate::node::NodeEvent;
 use crate::peers::{Dialer, Host, InboundGuard, LogLimiter, Offence, Origin, ScoreBoard, SeenCache, Subject};
 use crate::rules::{HashedBlock, Rejection, Verifier};
@@ -56,8 +57,14 @@ pub(crate) enum Action {
     LookUp { from: Height, to: Height },
     /// Change the chain.
     Chain(ChainCommand),
+    /// Check the senders and signatures of transactions.
+    Verify(Vec<Unverified>),
+    /// Tell our user what became of the transaction that was handed in under this number.
+    Submitted { number: u64, result: Result<Hash32, Refusal> },
     /// Write `peers.json`.
     SavePeers(Vec<Endpoint>),
+    /// Write the pool's transactions to their file.
+    SavePool(Vec<Arc<Transaction>>),
     /// Tell whoever listens to the node's events.
     Publish(NodeEvent),
 }
@@ -74,6 +81,7 @@ pub(crate) struct Core {
     pub(super) log: LogLimiter<Host>,
     pub(super) sync: Box<dyn SyncStrategy>,
     pub(super) pool: Mempool,
+    pub(super) verifying: Verifying,
     pub(super) seen_blocks: SeenCache,
     pub(super) seen_txs: SeenCache,
     pub(super) tip: Option<Tip>,
@@ -99,6 +107,7 @@ pub(crate) struct Core {
     pub(super) failed_dials: BTreeMap<String, String>,
     pub(super) tip_update_due: Option<Duration>,
     clean_up_due: Duration,
+    saved_pool_is_empty: bool,
     /// Transactions of blocks rolled back in the reorganisation under way: back to the pool once it is over.
     removed: Vec<Arc<Transaction>>,
     next_batch: u64,
@@ -149,6 +158,7 @@ impl Core {
             scores: ScoreBoard::new(&limits),
             log: LogLimiter::new(&limits),
             pool: Mempool::new(config.verifier.clone(), &limits),
+            verifying: Verifying::new(&limits),
             seen_blocks: SeenCache::new(limits.seen_cache),
             seen_txs: SeenCache::new(limits.seen_cache),
             tip: config.tip,
@@ -168,6 +178,8 @@ impl Core {
             failed_dials: BTreeMap::new(),
             tip_update_due: None,
             clean_up_due: Duration::ZERO,
+            // What the last run left is there until it is replaced.
+            saved_pool_is_empty: false,
             removed: Vec::new(),
             next_batch: 0,
             rng: config.seed,
@@ -303,6 +315,7 @@ impl Core {
             self.clean_up_due = now + CLEAN_UP_INTERVAL;
             self.dialer.clean_up(now);
             self.pool.expire(now);
+            self.save_pool();
         }
         if self.sync.next_deadline().is_some_and(|at| at <= now) {
             self.sync_event(now, SyncEvent::Tick);
@@ -361,8 +374,9 @@ impl Core {
                 self.moved(now, tip);
                 let accounts = self.accounts();
                 let removed = std::mem::take(&mut self.removed);
-                self.pool.return_txs(removed, &accounts, now);
+                self.pool.return_txs(removed.clone(), &accounts, now);
                 self.pool.revalidate_all(&accounts);
+                self.relay_returned(now, removed);
                 self.sync_event(now, SyncEvent::ReorgFinished { tip });
             }
             ChainEvent::NextSlot { tip, slot } => self.producing.slot_known(tip, slot),
@@ -440,6 +454,15 @@ impl Core {
         }
         self.figures.last_commit = Some(now);
         self.moved(now, tip);
+    }
+
+    /// Peers on the branch that we took may never have heard of what the other one had.
+    fn relay_returned(&mut self, now: Duration, removed: Vec<Arc<Transaction>>) {
+        let hasher = self.config.verifier.hasher().clone();
+        let mut returned: Vec<_> = removed.into_iter().map(|tx| (hasher.transaction_hash(&tx), tx)).collect();
+        returned.retain(|(hash, _)| self.pool.contains(hash));
+        let returned: Vec<_> = returned.into_iter().map(|(hash, tx)| (tx, hash)).collect();
+        self.relay_transactions(now, &returned);
     }
 
     /// Our chain ends here now.
@@ -657,6 +680,16 @@ impl Core {
     pub(super) fn save_peers(&mut self) {
         let saved = self.dialer.book().saved();
         self.push(Action::SavePeers(saved));
+    }
+
+    /// Has the pool written, unless it was empty the last time and is so again.
+    pub(crate) fn save_pool(&mut self) {
+        let empty = self.pool.is_empty();
+        if !empty || !std::mem::replace(&mut self.saved_pool_is_empty, true) {
+            self.saved_pool_is_empty = empty;
+            let txs = self.pool.iter().map(|(_, tx)| Arc::clone(tx)).collect();
+            self.push(Action::SavePool(txs));
+        }
     }
 
     pub(super) fn push(&mut self, action: Action) {

@@ -7,7 +7,7 @@ use super::outbox::Class;
 use super::outgoing::Outgoing;
 use crate::chain::{Applied, ChainCommand, Stop, proposer_signed};
 use crate::executor::accounts::state;
-use crate::mempool::{self, Refusal};
+use crate::mempool;
 use crate::peers::Offence;
 use crate::rules::HashedBlock;
 use crate::sync::{ConnId, SyncEvent};
@@ -35,19 +35,12 @@ impl Core {
             }
             other if !ready => self.before_handshake(now, conn, &other),
             Inbound::NewBlock(block) => self.block_announced(now, conn, block),
-            Inbound::NewTx(tx, hash) => self.transaction_received(now, conn, &tx, hash),
+            Inbound::NewTx { tx, hash, place } => self.transaction_received(conn, tx, hash, place),
             Inbound::GetBlocks { from, to } => self.blocks_asked(now, conn, from, to),
             Inbound::Blocks { blocks, malformed, bytes } => {
                 self.blocks_received(now, conn, blocks, malformed.as_deref(), bytes)
             }
         }
-    }
-
-    /// A transaction of our own user. Gives its hash, or why the pool refuses it.
-    pub(crate) fn submit(&mut self, now: Duration, tx: &Arc<Transaction>) -> Result<Hash32, Refusal> {
-        let hash = self.admit_transaction(now, tx)?;
-        self.relay_transaction(now, tx, hash);
-        Ok(hash)
     }
 
     fn block_announced(&mut self, now: Duration, conn: ConnId, block: HashedBlock) {
@@ -139,45 +132,25 @@ impl Core {
         }
     }
 
-    fn transaction_received(&mut self, now: Duration, conn: ConnId, tx: &Arc<Transaction>, hash: Hash32) {
-        if let Some(peer) = self.peers.get_mut(&conn) {
-            peer.known.insert_tx(&hash);
-        }
-        if !self.seen_txs.insert(hash) {
+    /// Passes transactions of our pool on to those who do not know them.
+    pub(super) fn relay_transactions(&mut self, now: Duration, txs: &[(Arc<Transaction>, Hash32)]) {
+        if self.peers.is_empty() {
             return;
         }
-        match self.admit_transaction(now, tx) {
-            Ok(_) => {
-                self.guard.useful(conn);
-                self.relay_transaction(now, tx, hash);
-            }
-            Err(refusal) => {
-                tracing::debug!(%hash, "transaction refused: {refusal}");
-                if let Some(offence) = Offence::of_transaction(&refusal, hash) {
-                    self.penalise(now, conn, &offence);
-                }
-            }
-        }
-    }
-
-    fn admit_transaction(&mut self, now: Duration, tx: &Arc<Transaction>) -> Result<Hash32, Refusal> {
         let accounts = self.accounts();
-        self.pool.admit(Arc::clone(tx), &accounts, now)
-    }
-
-    fn relay_transaction(&mut self, now: Duration, tx: &Arc<Transaction>, hash: Hash32) {
-        self.seen_txs.insert(hash);
-        // v1's proposer stops for ever at a transaction that it cannot execute.
-        let fit_for_legacy = self.pool.is_executable_next(&hash, &self.accounts());
-        let receivers: Vec<ConnId> = self
-            .peers
-            .iter_mut()
-            .filter(|(_, peer)| peer.is_ready() && (fit_for_legacy || !peer.is_legacy()))
-            .filter_map(|(conn, peer)| peer.known.insert_tx(&hash).then_some(*conn))
-            .collect();
-        let message = Arc::new(Outgoing::new(Message::NewTx(Arc::clone(tx))));
-        for conn in receivers {
-            self.send(now, conn, Class::Gossip, Arc::clone(&message));
+        for (tx, hash) in txs {
+            // v1's proposer stops for ever at a transaction that it cannot execute.
+            let fit_for_legacy = self.pool.is_executable_next(hash, &accounts);
+            let receivers: Vec<ConnId> = self
+                .peers
+                .iter_mut()
+                .filter(|(_, peer)| peer.is_ready() && (fit_for_legacy || !peer.is_legacy()))
+                .filter_map(|(conn, peer)| peer.known.insert_tx(hash).then_some(*conn))
+                .collect();
+            let message = Arc::new(Outgoing::new(Message::NewTx(Arc::clone(tx))));
+            for conn in receivers {
+                self.send(now, conn, Class::Gossip, Arc::clone(&message));
+            }
         }
     }
 
@@ -200,7 +173,7 @@ impl Inbound {
         Some(match self {
             Self::Handshake(_) => MessageKind::Handshake,
             Self::NewBlock(_) => MessageKind::NewBlock,
-            Self::NewTx(..) => MessageKind::NewTx,
+            Self::NewTx { .. } => MessageKind::NewTx,
             Self::GetBlocks { .. } => MessageKind::GetBlocks,
             Self::Blocks { .. } => MessageKind::BlocksResponse,
             Self::Unreadable { .. } => return None,

@@ -16,6 +16,7 @@ mod report;
 mod requests;
 mod serve;
 mod serving;
+mod verifying;
 
 pub use self::core::Figures;
 pub(crate) use self::core::{Core, CoreConfig};

@@ -11,6 +11,7 @@ use crate::env::Env;
 use crate::executor::Executor;
 use crate::executor::accounts::AccountExecutor;
 use crate::limits::Limits;
+use crate::mempool::saved;
 use crate::peers::peers_file::{self, PeersFileError};
 use crate::producer::{MemoryJournal, Signer, SigningJournal};
 use crate::rules::keys::{Scheme, SecretKey};
@@ -19,7 +20,7 @@ use crate::store::memory::MemoryStore;
 use crate::sync::SyncStrategy;
 use crate::sync::batch::BatchSync;
 use crate::transport::{Endpoint, Listener, Transport, TransportError};
-use crate::types::{Genesis, HashRules};
+use crate::types::{Genesis, HashRules, Transaction};
 
 /// Requests from handles that may wait for the engine.
 const COMMANDS: usize = 64;
@@ -41,6 +42,7 @@ pub struct NodeBuilder {
     limits: Limits,
     peers: Vec<Endpoint>,
     peers_file: Option<PathBuf>,
+    mempool_file: Option<PathBuf>,
     env: Option<Env>,
     validator: Option<SecretKey>,
     journal: Box<dyn SigningJournal>,
@@ -86,6 +88,7 @@ impl NodeBuilder {
             limits,
             peers: Vec::new(),
             peers_file: None,
+            mempool_file: None,
             env: None,
             validator: None,
             journal: Box::new(MemoryJournal::default()),
@@ -136,6 +139,13 @@ impl NodeBuilder {
         self
     }
 
+    /// Where the pool is kept over a restart: written once a minute and at shutdown; what is read is checked like any
+    /// other transaction. Default: nowhere.
+    pub fn mempool_file(mut self, path: impl AsRef<Path>) -> Self {
+        self.mempool_file = Some(path.as_ref().to_owned());
+        self
+    }
+
     /// The bounds. Default: [`Limits::for_network`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -175,6 +185,7 @@ impl NodeBuilder {
         let limits = Arc::new(self.limits);
         let genesis = Arc::new(self.genesis);
         let saved = saved_peers(self.peers_file.as_deref(), &limits)?;
+        let pool = saved_pool(self.mempool_file.as_deref(), &limits);
         let signer = signer(&genesis, self.validator, self.journal)?;
         let validator = signer.as_ref().map(|signer| signer.address().clone());
         let mut chain = Chain::open(Arc::clone(&genesis), Arc::clone(&self.store), self.executor, env.clone()).await?;
@@ -221,15 +232,17 @@ impl NodeBuilder {
             limits,
             links,
             listeners,
-            chain: ChainHandle::spawn(chain),
             store: Arc::clone(&self.store),
-            hasher: verifier.hasher().clone(),
+            verifier,
+            verified: chain.verified_txs(),
+            chain: ChainHandle::spawn(chain),
             peers_file: self.peers_file,
+            pool_file: self.mempool_file,
             commands: commands_in,
             status,
             events: events.clone(),
         });
-        tokio::spawn(driver.run(self.peers, saved));
+        tokio::spawn(driver.run(self.peers, saved, pool));
         Ok(NodeHandle { commands, status: status_out, events, store: self.store, genesis, listening })
     }
 }
@@ -257,6 +270,16 @@ fn saved_peers(path: Option<&Path>, limits: &Limits) -> Result<Vec<Endpoint>, Pe
         tracing::warn!("{warning}");
     }
     Ok(saved.peers)
+}
+
+/// The pool of an earlier run.
+fn saved_pool(path: Option<&Path>, limits: &Limits) -> Vec<Transaction> {
+    let Some(path) = path else { return Vec::new() };
+    let (txs, warning) = saved::read(path, limits);
+    if let Some(warning) = warning {
+        tracing::warn!("{warning}");
+    }
+    txs
 }
 
 /// What we call ourselves: `0.0.0.0` tells a peer to take the address that it sees (protocol.md section 2), and a v6
