@@ -491,6 +491,7 @@ impl Driver {
 
     async fn shutdown(mut self) {
         self.core.save_peers();
+        self.core.save_pool();
         self.carry_out();
         self.tasks.shutdown().await;
         for link in self.conns.values() {
@@ -514,13 +515,8 @@ impl Driver {
         if let Some(saving) = self.saving.take() {
             let _ = saving.await;
         }
-        // What the chain did last may have changed the pool.
-        self.core.save_pool();
-        self.carry_out();
-        if let Some(saving) = self.saving.take() {
-            let _ = saving.await;
-        }
-        let unsaved = self.unsaved();
+        let unsaved =
+            Unsaved { peers: self.peers_file.zip(self.unsaved_peers), pool: self.pool_file.zip(self.unsaved_pool) };
         let _ = tokio::task::spawn_blocking(move || unsaved.write()).await;
     }
 }
