@@ -15,7 +15,7 @@ use crate::limits::Limits;
 use crate::rules::{HashedBlock, Hasher};
 use crate::sync::ConnId;
 use crate::transport::{Connection, ConnectionHandle, Duplex};
-use crate::types::{Handshake, Hash32, Height, Message, MessageKind, Transaction, WireBlock};
+use crate::types::{BlockLink, Handshake, Hash32, Height, Message, MessageKind, Transaction, WireBlock};
 
 /// How much is asked of a socket at a time.
 const READ_CHUNK: usize = 64 * 1024;
@@ -91,6 +91,14 @@ pub(crate) enum Inbound {
     GetBlocks {
         from: Height,
         to: Height,
+    },
+    NewHashes {
+        blocks: Vec<BlockLink>,
+        txs: Vec<Hash32>,
+    },
+    GetData {
+        blocks: Vec<Hash32>,
+        txs: Vec<Hash32>,
     },
     Blocks {
         blocks: Vec<HashedBlock>,
@@ -322,6 +330,8 @@ impl Reader {
                 let hash = hasher.transaction_hash(&tx);
                 Inbound::NewTx { tx, hash, place: None }
             }
+            Message::NewHashes { blocks, txs } => Inbound::NewHashes { blocks, txs },
+            Message::GetData { blocks, txs } => Inbound::GetData { blocks, txs },
             Message::GetBlocks { from_height, to_height } => Inbound::GetBlocks { from: from_height, to: to_height },
             Message::BlocksResponse { blocks, mut malformed } => {
                 let mut hashed = Vec::with_capacity(blocks.len());

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::CloseReason;
+use super::fetching::{Fetches, Item};
 use super::outbox::Class;
 use super::outgoing::Outgoing;
 use super::peer::{Outstanding, Peer, Way};
@@ -82,6 +83,9 @@ pub(crate) struct Core {
     pub(super) sync: Box<dyn SyncStrategy>,
     pub(super) pool: Mempool,
     pub(super) verifying: Verifying,
+    pub(super) fetches: Fetches,
+    /// The last blocks that were passed on: who was told of them may ask for them.
+    pub(super) recent_blocks: VecDeque<(Hash32, Arc<Outgoing>)>,
     pub(super) seen_blocks: SeenCache,
     pub(super) seen_txs: SeenCache,
     pub(super) tip: Option<Tip>,
@@ -159,6 +163,8 @@ impl Core {
             log: LogLimiter::new(&limits),
             pool: Mempool::new(config.verifier.clone(), &limits),
             verifying: Verifying::new(&limits),
+            fetches: Fetches::default(),
+            recent_blocks: VecDeque::new(),
             seen_blocks: SeenCache::new(limits.seen_cache),
             seen_txs: SeenCache::new(limits.seen_cache),
             tip: config.tip,
@@ -265,6 +271,7 @@ impl Core {
     pub(crate) fn closed(&mut self, now: Duration, conn: ConnId, why: &CloseReason) {
         let Some(peer) = self.peers.remove(&conn) else { return };
         self.guard.gone(conn);
+        self.fetch_elsewhere(now, conn);
         // Whom we dialled may be something else than a node altogether, until its handshake shows otherwise; and the
         // reference bounds no line.
         if let CloseReason::Fatal(error) = why
@@ -307,6 +314,7 @@ impl Core {
     pub(crate) fn tick(&mut self, now: Duration) {
         self.expire_handshakes(now);
         self.expire_requests(now);
+        self.expire_fetches(now);
         self.send_tip_updates(now);
         for (host, kind, more) in self.log.due(now) {
             tracing::info!(peer = %host, more, "{kind}: repeated");
@@ -341,6 +349,7 @@ impl Core {
                     self.dialer.next_deadline(),
                     self.tip_update_due,
                     self.producing.deadline(),
+                    self.fetches.next_deadline(),
                 ]
                 .into_iter()
                 .flatten(),
@@ -422,7 +431,7 @@ impl Core {
         let relay = origin != Some(ImportOrigin::Sync) || (self.mode == Mode::Synced && !self.reorganising);
         if relay && applied.len() <= RELAYED_BLOCKS {
             for block in &applied {
-                self.relay_block(now, block);
+                self.relay_block(now, block, origin == Some(ImportOrigin::Own));
             }
         }
         if !applied.is_empty() {
@@ -450,6 +459,10 @@ impl Core {
             self.figures.blocks += 1;
             self.figures.txs += block.tx_hashes.len() as u64;
             self.seen_blocks.insert(block.link.hash);
+            self.fetches.arrived(Item::Block(block.link.hash));
+            for hash in &block.tx_hashes {
+                self.fetches.arrived(Item::Tx(*hash));
+            }
             self.push(Action::Publish(NodeEvent::BlockApplied { link: block.link, txs: block.tx_hashes.len() }));
         }
         self.figures.last_commit = Some(now);

@@ -1,17 +1,15 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Inbound;
 use super::core::{Action, Core, ImportOrigin};
-use super::outbox::Class;
-use super::outgoing::Outgoing;
-use crate::chain::{Applied, ChainCommand, Stop, proposer_signed};
+use super::fetching::Item;
+use crate::chain::{ChainCommand, Stop, proposer_signed};
 use crate::executor::accounts::state;
 use crate::mempool;
 use crate::peers::Offence;
 use crate::rules::HashedBlock;
 use crate::sync::{ConnId, SyncEvent};
-use crate::types::{Address, Hash32, Message, MessageKind, Transaction, WireBlock};
+use crate::types::{Address, MessageKind};
 
 impl Core {
     /// A message came.
@@ -36,6 +34,8 @@ impl Core {
             other if !ready => self.before_handshake(now, conn, &other),
             Inbound::NewBlock(block) => self.block_announced(now, conn, block),
             Inbound::NewTx { tx, hash, place } => self.transaction_received(conn, tx, hash, place),
+            Inbound::NewHashes { blocks, txs } => self.hashes_announced(now, conn, &blocks, &txs),
+            Inbound::GetData { blocks, txs } => self.data_asked(now, conn, &blocks, &txs),
             Inbound::GetBlocks { from, to } => self.blocks_asked(now, conn, from, to),
             Inbound::Blocks { blocks, malformed, bytes } => {
                 self.blocks_received(now, conn, blocks, malformed.as_deref(), bytes)
@@ -48,6 +48,8 @@ impl Core {
         let link = block.link;
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.known.insert_block(&link.hash);
+        self.fetches.arrived(Item::Block(link.hash));
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
         if self.seen_blocks.contains(&link.hash) {
             return;
         }
@@ -113,47 +115,6 @@ impl Core {
         }
     }
 
-    /// Passes a block on to those who do not know it.
-    pub(super) fn relay_block(&mut self, now: Duration, applied: &Applied) {
-        let hash = &applied.link.hash;
-        let receivers: Vec<ConnId> = self
-            .peers
-            .iter_mut()
-            .filter(|(_, peer)| peer.is_ready())
-            .filter_map(|(conn, peer)| peer.known.insert_block(hash).then_some(*conn))
-            .collect();
-        if receivers.is_empty() {
-            return;
-        }
-        let message = Message::NewBlock(WireBlock::Decoded(Arc::clone(&applied.block)));
-        let message = Arc::new(Outgoing::new(message));
-        for conn in receivers {
-            self.send(now, conn, Class::Gossip, Arc::clone(&message));
-        }
-    }
-
-    /// Passes transactions of our pool on to those who do not know them.
-    pub(super) fn relay_transactions(&mut self, now: Duration, txs: &[(Arc<Transaction>, Hash32)]) {
-        if self.peers.is_empty() {
-            return;
-        }
-        let accounts = self.accounts();
-        for (tx, hash) in txs {
-            // v1's proposer stops for ever at a transaction that it cannot execute.
-            let fit_for_legacy = self.pool.is_executable_next(hash, &accounts);
-            let receivers: Vec<ConnId> = self
-                .peers
-                .iter_mut()
-                .filter(|(_, peer)| peer.is_ready() && (fit_for_legacy || !peer.is_legacy()))
-                .filter_map(|(conn, peer)| peer.known.insert_tx(hash).then_some(*conn))
-                .collect();
-            let message = Arc::new(Outgoing::new(Message::NewTx(Arc::clone(tx))));
-            for conn in receivers {
-                self.send(now, conn, Class::Gossip, Arc::clone(&message));
-            }
-        }
-    }
-
     /// Accounts as of our tip. One that cannot be read counts as empty: the pool then refuses what it would send.
     pub(super) fn accounts(&self) -> impl Fn(&Address) -> mempool::Account + use<> {
         let view = self.config.store.state().ok();
@@ -175,6 +136,8 @@ impl Inbound {
             Self::NewBlock(_) => MessageKind::NewBlock,
             Self::NewTx { .. } => MessageKind::NewTx,
             Self::GetBlocks { .. } => MessageKind::GetBlocks,
+            Self::NewHashes { .. } => MessageKind::NewHashes,
+            Self::GetData { .. } => MessageKind::GetData,
             Self::Blocks { .. } => MessageKind::BlocksResponse,
             Self::Unreadable { .. } => return None,
         })

@@ -5,7 +5,7 @@ use super::core::{Action, Core};
 use super::peer::{Peer, Way};
 use crate::peers::Offence;
 use crate::sync::{ConnId, SyncEvent};
-use crate::types::Handshake;
+use crate::types::{ANNOUNCE, Handshake};
 
 impl Core {
     /// A message came before the handshake was done. Says whether that is the end of it.
@@ -92,6 +92,7 @@ impl Core {
             legacy,
             "connected"
         );
+        peer.fetches = theirs.has_feature(ANNOUNCE);
         peer.handshake = Some(theirs);
         self.reached_anyone = true;
         self.push(Action::FrameCap { conn, cap: self.config.limits.frame_max });
@@ -102,6 +103,7 @@ impl Core {
             self.send_handshake(now, conn);
         }
         self.save_peers();
+        self.offer_pool(now, conn);
         // The claim first: a node is not SYNCED for a moment only because nothing is claimed yet.
         self.sync_event(now, SyncEvent::PeerTip { peer: conn, height, legacy });
         self.after_peers_changed(now);

@@ -3,9 +3,11 @@
 //! The core decides and does no IO; the driver is one task that carries its decisions out; each connection has a
 //! reader and a writer task of its own.
 
+mod announcing;
 mod connection;
 mod core;
 mod driver;
+mod fetching;
 mod gossip;
 mod handshake;
 mod outbox;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::core::{Action, Core};
+use super::fetching::Item;
 use crate::chain::VerifiedTxs;
 use crate::env::ComputePool;
 use crate::mempool::Refusal;
@@ -146,6 +147,7 @@ impl Core {
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.known.insert_tx(&hash);
         }
+        self.fetches.arrived(Item::Tx(hash));
         if self.seen_txs.contains(&hash) {
             return;
         }

@@ -20,7 +20,7 @@ use crate::store::memory::MemoryStore;
 use crate::sync::SyncStrategy;
 use crate::sync::batch::BatchSync;
 use crate::transport::{Endpoint, Listener, Transport, TransportError};
-use crate::types::{Genesis, HashRules, Transaction};
+use crate::types::{ANNOUNCE, Genesis, HashRules, Transaction};
 
 /// Requests from handles that may wait for the engine.
 const COMMANDS: usize = 64;
@@ -215,7 +215,7 @@ impl NodeBuilder {
             store: Arc::clone(&self.store),
             node_id,
             p2p_port,
-            features: Vec::new(),
+            features: vec![ANNOUNCE.to_owned()],
             tip: chain.tip(),
             genesis_hash: chain.genesis_hash(),
             seed: env.seed,
