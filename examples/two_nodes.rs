@@ -20,14 +20,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let best = mainline.blocks.last().map(|block| block.header.height);
 
     let serving = NodeBuilder::new(mainline.genesis.clone())
-        .link(TcpTransport::default(), JsonCodec::default(), "127.0.0.1:0")
+        .link(TcpTransport::default(), JsonCodec, "127.0.0.1:0")
         .store(mainline.store().await?)
         .start()
         .await?;
 
     let begun = Instant::now();
     let syncing = NodeBuilder::new(mainline.genesis)
-        .link(TcpTransport::default(), JsonCodec::default(), "127.0.0.1:0")
+        .link(TcpTransport::default(), JsonCodec, "127.0.0.1:0")
         .peers(serving.listening().to_vec())
         .start()
         .await?;

@@ -9,6 +9,7 @@
 //! - A new store has no tip, no state and no genesis.
 //! - `bind` keeps the first genesis and its state; with another one it fails and changes nothing.
 //! - `commit` is all or nothing: a batch that does not link to the tip, or within itself, changes neither blocks nor state.
+//! - A state key longer than [`MAX_STATE_KEY`] is refused, and nothing changes.
 //! - After `commit` returned, tip, blocks and state are those of its last block, also for whoever opens the store again.
 //! - `blocks` gives consecutive blocks from the first height asked for, as long as they exist and fit the budget, and at least one if it exists.
 //! - Blocks come back with the very bytes that were committed.
@@ -16,11 +17,13 @@
 //! - `rollback` puts the state back to what it was at that height, keeps the removed blocks, and reports each step.
 //! - `rollback` deeper than the undo records reach, or above the tip, fails and changes nothing.
 //! - `finish_reorg(PutBack)` restores chain and state to what they were before the first rollback, and reports each step.
+//! - That holds also after a new branch longer than undo records reach, and after several rollbacks: blocks committed in between are dropped.
 //! - `finish_reorg(KeepNew)` forgets the removed blocks.
+//! - `finish_reorg` does nothing where no reorganisation is under way.
 //! - A store that is opened in the middle of a reorganisation puts the removed blocks back.
 //! - A state view is a snapshot: it never shows a half of a commit, and does not change under its reader.
 //! - `scan` yields the keys with a prefix in order of their bytes.
-//! - `replace_state` swaps the whole state at once, and leaves the blocks alone.
+//! - `replace_state` swaps the whole state at once, and leaves the blocks alone; during a reorganisation, or with more undo records than blocks, it fails.
 
 use std::fmt::Debug;
 use std::ops::RangeInclusive;
@@ -103,9 +106,10 @@ pub trait ChainStore: Debug + Send + Sync + 'static {
     fn state(&self) -> Result<Arc<dyn StateView>, StoreError>;
 
     /// Replaces the whole state, and the undo records of the last blocks: `undo[i]` is what the block at `tip - i` changed.
+    /// No rollback reaches deeper than these.
     ///
     /// # Errors
-    /// The store cannot be written.
+    /// [`StoreErrorKind::Invalid`]: a reorganisation is under way, or there are fewer blocks than undo records.
     async fn replace_state(
         &self,
         state: Vec<(StateKey, StateValue)>,

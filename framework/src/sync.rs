@@ -4,7 +4,7 @@
 //! Bodies of blocks stay in the engine; a strategy sees their links and names them by batch.
 //!
 //! # What the engine owes a strategy
-//! - Imports, rollbacks, look-ups and ends of reorganisations are carried out in the order in which they were asked for, and each is answered by its event.
+//! - Imports, rollbacks, look-ups and ends of reorganisations are carried out in the order in which they were asked for, and each, like a check, is answered by its event.
 //! - Where a batch is rejected, those handed over after it are rejected too, as [`RejectKind::NotLinked`], unless they link all the same.
 //! - Every request ends with [`SyncEvent::Blocks`], [`SyncEvent::RequestFailed`] or [`SyncEvent::PeerGone`], unless the strategy cancels it.
 //! - [`SyncEvent::PeerTip`] is the first event of a peer and [`SyncEvent::PeerGone`] the last.
@@ -21,7 +21,7 @@
 //! - An announced tip alone changes neither mode to SYNCING nor memory by more than a constant per peer.
 //! - With one honest peer among any number of silent or lying ones, the tip of the honest one is reached.
 //! - A strategy that is SYNCED with all claims closed has, once its last requests were answered or ran out, no outstanding request, and asks for a deadline no earlier than its next probe.
-//! - Blocks are rolled back only towards blocks that were delivered and link to ours.
+//! - Blocks are rolled back only towards blocks that were delivered, link to ours, and were checked for their proposers' signatures.
 //! - After a rollback that leads to nothing better, `FinishReorg { keep: false }` follows.
 //! - An honest peer is never penalised, whatever the others do.
 
@@ -151,6 +151,15 @@ pub enum SyncEvent {
         /// Our tip, unchanged.
         tip: Option<Tip>,
     },
+    /// The answer to [`SyncAction::Check`].
+    Checked {
+        /// Which batch.
+        batch: BatchId,
+        /// Whether at least one block is signed by its proposer, as far as proposers' keys are known.
+        signed: bool,
+        /// The first block whose signature is not by the known key of its proposer: a proof, since addresses certify keys.
+        wrong: Option<Height>,
+    },
     /// The answer to [`SyncAction::LookUp`]: our own blocks of these heights, ascending. Fewer, or none, where they cannot be read.
     OwnLinks {
         /// Their places.
@@ -241,6 +250,12 @@ pub enum SyncAction {
         /// Which.
         batch: BatchId,
     },
+    /// Check the signatures of a batch's blocks by the keys that are known for their proposers, without the state, and say so with
+    /// [`SyncEvent::Checked`]. Asked of the branch that a peer shows before any block of ours is rolled back towards it.
+    Check {
+        /// Which batch.
+        batch: BatchId,
+    },
     /// Say where our own blocks of these heights stand, with [`SyncEvent::OwnLinks`]. Asked at the start of a fork's search, for at
     /// most one block more than a session may roll back.
     LookUp {
@@ -249,7 +264,7 @@ pub enum SyncAction {
         /// The last height: our tip's.
         to: Height,
     },
-    /// Remove the blocks above `keep` (all for `None`), and keep them aside. Only where the blocks that a peer has delivered link at `keep`.
+    /// Remove the blocks above `keep` (all for `None`), and keep them aside. Only where blocks that a peer has delivered link at `keep` and are signed.
     Rollback {
         /// The height of the new tip.
         keep: Option<Height>,

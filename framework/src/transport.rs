@@ -23,16 +23,17 @@
 use std::fmt::{self, Debug};
 use std::future::Future;
 use std::pin::Pin;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 mod closable;
+mod endpoint;
 pub mod memory;
 
 pub use closable::closable;
+pub use endpoint::{Endpoint, LinkName, ParseEndpointError, ParseLinkNameError, PeerId};
 
 /// Makes connections. See the [module documentation](self) for the contract.
 #[async_trait]
@@ -56,7 +57,7 @@ pub trait Transport: Debug + Send + Sync + 'static {
 /// Takes what others dial.
 #[async_trait]
 pub trait Listener: Debug + Send {
-    /// Where this listener is, with the real port.
+    /// Where this listener is, with the real port, and with the key that it proves, if any: what others dial.
     fn local(&self) -> Endpoint;
 
     /// The next connection. Cancel-safe.
@@ -121,95 +122,6 @@ pub trait ConnectionHandle: Debug + Send + Sync {
     /// Waits until the connection has ended. Cancel-safe.
     async fn closed(&self);
 }
-
-/// The public key of a node, where the transport proves one: Ed25519, 32 bytes, written as hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PeerId(pub [u8; 32]);
-
-impl fmt::Display for PeerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl Debug for PeerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
-/// Where to listen or whom to dial: `[PEERID@]address`. What an address is depends on the transport; for sockets it is `host:port`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Endpoint {
-    /// The key that whoever answers must prove, if any.
-    pub identity: Option<PeerId>,
-    /// The transport's own address.
-    pub address: String,
-}
-
-impl Endpoint {
-    /// An address with nobody's key pinned.
-    pub fn new(address: impl Into<String>) -> Self {
-        Self { identity: None, address: address.into() }
-    }
-
-    /// The host and the port of an address `host:port` or `[v6]:port`.
-    ///
-    /// # Errors
-    /// The address has another form.
-    pub fn host_port(&self) -> Result<(&str, u16), ParseEndpointError> {
-        let bad = || ParseEndpointError(self.address.clone());
-        let (host, port) = self.address.rsplit_once(':').ok_or_else(bad)?;
-        let host = match host.strip_prefix('[') {
-            Some(v6) => v6.strip_suffix(']').ok_or_else(bad)?,
-            None if host.contains(':') => return Err(bad()),
-            None => host,
-        };
-        let plain =
-            !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c.is_control() || "/@\"".contains(c));
-        let port = port.parse().ok().filter(|_| port.bytes().all(|b| b.is_ascii_digit()));
-        match port {
-            Some(port) if plain => Ok((host, port)),
-            _ => Err(bad()),
-        }
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.identity {
-            Some(identity) => write!(f, "{identity}@{}", self.address),
-            None => f.write_str(&self.address),
-        }
-    }
-}
-
-impl Debug for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
-impl FromStr for Endpoint {
-    type Err = ParseEndpointError;
-
-    fn from_str(text: &str) -> Result<Self, ParseEndpointError> {
-        let (identity, address) = match text.split_once('@') {
-            None => (None, text),
-            Some((key, address)) => {
-                let mut bytes = [0; 32];
-                hex::decode_to_slice(key, &mut bytes).map_err(|_| ParseEndpointError(text.to_owned()))?;
-                (Some(PeerId(bytes)), address)
-            }
-        };
-        Ok(Self { identity, address: address.to_owned() })
-    }
-}
-
-/// The text is no address.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no address: expected host:port, for example 192.0.2.7:9000")]
-pub struct ParseEndpointError(pub String);
 
 /// What went wrong on the way to a connection.
 #[derive(Debug, thiserror::Error)]

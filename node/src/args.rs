@@ -8,10 +8,12 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use cpc_framework::transport::Endpoint;
+use cpc_framework::transport::{Endpoint, LinkName};
 use cpc_framework::types::{Height, Network};
 
 use crate::CliError;
+use crate::links::LinkSpec;
+pub use crate::wallet::args::{BalanceArgs, BlockArgs, KeysCommand, NodeUrl, TxCommand, ValidatorsArgs};
 
 /// The port of the P2P link where none is given.
 pub const DEFAULT_P2P_PORT: u16 = 9000;
@@ -37,7 +39,7 @@ pub struct Cli {
     )]
     pub datadir: PathBuf,
 
-    /// What to log: off, error, warn, info, debug or trace, or a list such as "info,cpc_framework=debug".
+    /// What to log: off, error, warn, info, debug or trace, or a list such as `info,cpc_framework=debug`.
     #[arg(long, global = true, help_heading = "Options of every command", value_name = "LEVEL", env = "CPC_LOG", default_value = "info", value_parser = log_level)]
     pub log_level: String,
 
@@ -76,8 +78,20 @@ pub enum Command {
     Import(ImportArgs),
     /// Write blocks into a JSON-lines file.
     Export(ExportArgs),
-    /// Say what a datadir holds, while no node runs on it.
+    /// Say what a datadir holds, while no node runs on it; with --node, how a running node stands.
     Status(StatusArgs),
+    /// Make, list and show keys.
+    #[command(subcommand, arg_required_else_help = false)]
+    Keys(KeysCommand),
+    /// Send transactions through a running node, and wait until a block has them.
+    #[command(subcommand, arg_required_else_help = false)]
+    Tx(TxCommand),
+    /// Ask a running node what an address owns.
+    Balance(BalanceArgs),
+    /// Ask a running node for a block.
+    Block(BlockArgs),
+    /// Ask a running node who may propose blocks.
+    Validators(ValidatorsArgs),
 }
 
 /// Options of `init`.
@@ -117,8 +131,23 @@ pub struct SyncArgs {
 #[derive(Debug, Args)]
 pub struct NodeArgs {
     /// Peers to connect to, besides those of peers.json [default: none]
-    #[arg(long, value_name = "HOST:PORT,...", env = "CPC_PEERS", value_delimiter = ',', value_parser = peer)]
+    ///
+    /// HOST:PORT is over the default link, the first one; LINK://HOST:PORT over any other. ID@ before the host takes only
+    /// the node with this key, as in quic+postcard://ID@192.0.2.7:9001.
+    #[arg(long, value_name = "[LINK://][ID@]HOST:PORT,...", env = "CPC_PEERS", value_delimiter = ',', value_parser = peer)]
     pub peers: Vec<Endpoint>,
+
+    /// Listen on a link: a transport (tcp, quic), a codec (json, postcard; tcp+auto takes both), and where. May be repeated
+    /// [default: one link, as --transport, --codec, --p2p-host and --p2p-port say]
+    #[arg(
+        long,
+        value_name = "LINK://HOST:PORT",
+        env = "CPC_LISTEN",
+        value_delimiter = ',',
+        value_parser = LinkSpec::parse,
+        conflicts_with_all = ["p2p_host", "p2p_port", "transport", "codec"]
+    )]
+    pub listen: Vec<LinkSpec>,
 
     /// The address to listen on for peers.
     #[arg(long, value_name = "HOST", env = "CPC_P2P_HOST", default_value = "0.0.0.0", value_parser = listen_host)]
@@ -128,11 +157,11 @@ pub struct NodeArgs {
     #[arg(long, value_name = "PORT", env = "CPC_P2P_PORT")]
     pub p2p_port: Option<u16>,
 
-    /// The address of the RPC. Taken already, but this release serves no RPC yet.
+    /// The address that the RPC of `run` listens on; one beyond this machine opens it to whoever reaches it.
     #[arg(long, value_name = "HOST", env = "CPC_HOST", default_value = "127.0.0.1")]
     pub host: IpAddr,
 
-    /// The port of the RPC. Taken already, but this release serves no RPC yet.
+    /// The port that the RPC of `run` listens on; 0 takes any free one.
     #[arg(long, value_name = "PORT", env = "CPC_PORT", default_value_t = 8000)]
     pub port: u16,
 
@@ -140,9 +169,9 @@ pub struct NodeArgs {
     #[arg(long, value_name = "NAME", env = "CPC_TRANSPORT", default_value = "tcp")]
     pub transport: TransportName,
 
-    /// How messages are written as bytes.
-    #[arg(long, value_name = "NAME", env = "CPC_CODEC", default_value = "json")]
-    pub codec: CodecName,
+    /// How messages are written as bytes [default: json over tcp, postcard over quic]
+    #[arg(long, value_name = "NAME", env = "CPC_CODEC")]
+    pub codec: Option<CodecName>,
 
     /// Where the chain is kept; `memory` forgets it at the end.
     #[arg(long, value_name = "NAME", env = "CPC_STORE", default_value = "file")]
@@ -200,6 +229,10 @@ pub struct ExportArgs {
 /// Options of `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
+    /// Ask the node that has its RPC here, http://127.0.0.1:8000 for example [default: none, which means the datadir]
+    #[arg(long, value_name = "URL", env = "CPC_NODE")]
+    pub node: Option<NodeUrl>,
+
     /// Print one JSON line [default: off]
     #[arg(long, env = "CPC_JSON", value_parser = BoolishValueParser::new())]
     pub json: bool,
@@ -223,6 +256,31 @@ pub enum LogFormat {
 pub enum TransportName {
     /// TCP, as the reference.
     Tcp,
+    /// QUIC: encrypted, and each node proves its key.
+    Quic,
+}
+
+impl TransportName {
+    /// What it is called in addresses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Quic => "quic",
+        }
+    }
+
+    /// The transport of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Tcp, Self::Quic].into_iter().find(|transport| transport.name() == name)
+    }
+
+    /// The codec that goes with it where nobody says otherwise: that of the reference over TCP, the lean one elsewhere.
+    pub fn usual_codec(self) -> CodecName {
+        match self {
+            Self::Tcp => CodecName::Json,
+            Self::Quic => CodecName::Postcard,
+        }
+    }
 }
 
 /// The codecs that this program knows.
@@ -230,6 +288,26 @@ pub enum TransportName {
 pub enum CodecName {
     /// Newline-delimited JSON, as the reference.
     Json,
+    /// Binary frames of about a third of the size.
+    Postcard,
+    /// Whichever of the two a peer begins with; dials are in JSON. Over tcp only.
+    Auto,
+}
+
+impl CodecName {
+    /// What it is called in addresses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Postcard => "postcard",
+            Self::Auto => LinkName::AUTO,
+        }
+    }
+
+    /// The codec of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Json, Self::Postcard, Self::Auto].into_iter().find(|codec| codec.name() == name)
+    }
 }
 
 /// The stores that this program knows.
@@ -285,7 +363,7 @@ fn usage_line(error: &clap::Error) -> String {
 }
 
 /// Names of networks, listed in the help.
-fn network() -> impl clap::builder::TypedValueParser<Value = Network> {
+pub(crate) fn network() -> impl clap::builder::TypedValueParser<Value = Network> {
     use clap::builder::TypedValueParser as _;
     clap::builder::PossibleValuesParser::new(Network::ALL.map(Network::name)).try_map(|name| name.parse::<Network>())
 }
@@ -312,7 +390,7 @@ fn listen_host(text: &str) -> Result<String, String> {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds)
         .ok()
@@ -403,6 +481,10 @@ mod tests {
             ("cpc-node run --p2p-port 70000", "70000"),
             ("cpc-node run --p2p-host 1.2.3.4:5", "1.2.3.4:5"),
             ("cpc-node run --transport pigeon", "pigeon"),
+            ("cpc-node run --listen tcp+xml://a:1", "xml"),
+            ("cpc-node run --listen 0.0.0.0:9000", "0.0.0.0:9000"),
+            ("cpc-node run --listen tcp+json://a:1 --codec json", "--codec"),
+            ("cpc-node run --peers quic://a:1", "quic://a:1"),
             ("cpc-node run --host nowhere", "nowhere"),
             ("cpc-node init --network moonnet", "moonnet"),
             ("cpc-node sync --timeout -1", "-1"),

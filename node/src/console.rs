@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use serde::Serialize;
+
 use crate::CliError;
 
 /// How often long work says how far it is where there is no terminal to draw a bar on.
@@ -23,6 +25,12 @@ pub(crate) fn print(text: &str) -> Result<(), CliError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Writes a result to stdout as one line of JSON.
+pub(crate) fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), CliError> {
+    let line = serde_json::to_string(value).map_err(|error| CliError::caused("cannot write JSON", &error))?;
+    print(&format!("{line}\n"))
 }
 
 /// Writes the one line of an error to stderr.
@@ -55,28 +63,38 @@ impl Write for StderrAroundBar {
 pub(crate) struct Progress {
     doing: &'static str,
     bar: Option<ProgressBar>,
+    from: u64,
     started: Instant,
     said: Instant,
 }
 
 impl Progress {
-    /// Begins to show work that counts blocks. `doing` names it: "syncing".
-    pub(crate) fn start(doing: &'static str) -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            bar.set_prefix(doing);
-            bar.set_style(style(false));
-            bar
-        });
+    /// Begins to show work that counts blocks, `from` of which were done before. `doing` names it: "syncing".
+    pub(crate) fn start(doing: &'static str, from: u64) -> Self {
+        let bar = io::stderr()
+            .is_terminal()
+            .then(|| ProgressBar::hidden().with_style(style(false)).with_prefix(doing).with_position(from));
+        if let Some(bar) = &bar {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
         if let Ok(mut shown) = BAR.lock() {
             shown.clone_from(&bar);
         }
         let now = Instant::now();
-        Self { doing, bar, started: now, said: now }
+        Self { doing, bar, from, started: now, said: now }
     }
 
     /// `done` blocks are done of `total`, where that is known.
     pub(crate) fn set(&mut self, done: u64, total: Option<u64>) {
+        let plain_line = self.bar.is_none() && self.said.elapsed() >= PLAIN_LINE_EVERY;
+        if self.bar.is_none() && !plain_line {
+            return;
+        }
+        let rate = rate(done.saturating_sub(self.from), self.started.elapsed().as_secs_f64());
+        let pace = match total {
+            Some(total) => format!("{rate:.0} blocks/s, {} left", eta(total.saturating_sub(done), rate)),
+            None => format!("{rate:.0} blocks/s"),
+        };
         if let Some(bar) = &self.bar {
             if let Some(total) = total
                 && bar.length() != Some(total)
@@ -84,21 +102,12 @@ impl Progress {
                 bar.set_style(style(true));
                 bar.set_length(total);
             }
+            bar.set_message(pace);
             bar.set_position(done);
-        } else if self.said.elapsed() >= PLAIN_LINE_EVERY {
+        } else {
             self.said = Instant::now();
-            let seconds = self.started.elapsed().as_secs_f64();
-            let doing = self.doing;
-            let rate = rate(done, seconds);
-            match total {
-                Some(total) => {
-                    tracing::info!(
-                        "{doing}: {done} of {total} blocks, {rate:.0} blocks/s, {} left",
-                        eta(total.saturating_sub(done), rate)
-                    );
-                }
-                None => tracing::info!("{doing}: {done} blocks, {rate:.0} blocks/s"),
-            }
+            let of = total.map(|total| format!(" of {total}")).unwrap_or_default();
+            tracing::info!("{}: {done}{of} blocks, {pace}", self.doing);
         }
     }
 }
@@ -131,9 +140,9 @@ fn eta(left: u64, rate: f64) -> String {
 
 fn style(total_known: bool) -> ProgressStyle {
     let template = if total_known {
-        "{prefix} [{bar:30}] {human_pos}/{human_len} blocks, {per_sec}, {eta} left"
+        "{prefix} [{bar:30}] {human_pos}/{human_len} blocks, {msg}"
     } else {
-        "{prefix} {spinner} {human_pos} blocks, {per_sec}"
+        "{prefix} {spinner} {human_pos} blocks, {msg}"
     };
     ProgressStyle::with_template(template)
         .map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("=> "))

@@ -7,7 +7,7 @@
 //! | `validator_key.hex` | the key that signs blocks, if this node is a validator |
 //! | `signed.json` | the last block that the validator signed, so that it never signs two for one place |
 //! | `faucet_key.hex` | the key of the first balance, if this node made the network |
-//! | `node_key.hex` | the node's own Ed25519 key, for links that prove who one is |
+//! | `node_key.hex` | the node's own Ed25519 key, by which peers know it over QUIC; made when it is missing |
 //! | `peers.json` | addresses of peers, as a JSON array of `"host:port"` |
 //! | `mempool.bin` | transactions that waited for a block when the node was stopped |
 //! | `chain/` | blocks and state |
@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 
 use cpc_framework::rules::keys::{Scheme, SecretKey};
 use cpc_framework::types::{Genesis, Network};
+use cpc_transports::NodeIdentity;
 
+use crate::files::{Access, NewFile};
 use crate::{CliError, files};
 
 /// The network of a v1 genesis file where nobody says otherwise (protocol.md section 3).
@@ -149,6 +151,28 @@ impl Datadir {
         read_key(&self.node_key_file(), Scheme::Ed25519)
     }
 
+    /// The node's own key, by which peers know it; made where there is none yet.
+    ///
+    /// # Errors
+    /// The file cannot be used, or a new one cannot be written.
+    pub fn identity(&self) -> Result<NodeIdentity, CliError> {
+        let path = self.node_key_file();
+        let key = match self.node_key()? {
+            Some(key) => key,
+            None => {
+                let key = SecretKey::generate(Scheme::Ed25519);
+                let file = NewFile { path: path.clone(), text: format!("{}\n", key.to_hex()), access: Access::Secret };
+                files::create_all(&[file]).map_err(|(path, error)| CliError::file("write", &path, &error))?;
+                tracing::info!("made a new node key in {}", path.display());
+                key
+            }
+        };
+        let mut secret = [0; 32];
+        hex::decode_to_slice(key.to_hex(), &mut secret)
+            .map_err(|error| CliError::file("use the key in", &path, &error))?;
+        NodeIdentity::from_secret(secret).map_err(|error| CliError::file("use the key in", &path, &error))
+    }
+
     /// How many addresses `peers.json` holds; 0 where there is none.
     ///
     /// # Errors
@@ -222,7 +246,7 @@ pub(crate) fn read_genesis(path: &Path, network: Option<Network>) -> Result<Gene
 }
 
 /// Reads a key file, if it exists.
-fn read_key(path: &Path, scheme: Scheme) -> Result<Option<SecretKey>, CliError> {
+pub(crate) fn read_key(path: &Path, scheme: Scheme) -> Result<Option<SecretKey>, CliError> {
     let bytes = match files::read_capped(path, MAX_KEY_BYTES) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -2,26 +2,24 @@
 
 use std::sync::Arc;
 
-use cpc_codecs::JsonCodec;
 use cpc_framework::chain::Chain;
-use cpc_framework::codec::Codec;
 use cpc_framework::env::Env;
 use cpc_framework::executor::Executor;
 use cpc_framework::executor::accounts::AccountExecutor;
-use cpc_framework::node::{NodeBuilder, NodeHandle};
+use cpc_framework::node::{NodeBuilder, NodeHandle, StartError};
 use cpc_framework::producer::FileJournal;
 use cpc_framework::rules::keys::Scheme;
 use cpc_framework::store::ChainStore;
 use cpc_framework::store::file::FileStore;
 use cpc_framework::store::memory::MemoryStore;
-use cpc_framework::transport::Transport;
+use cpc_framework::transport::TransportErrorKind;
 use cpc_framework::types::Genesis;
-use cpc_transports::TcpTransport;
 
-use crate::CliError;
-use crate::args::{CodecName, NodeArgs, StoreName, TransportName};
+use crate::args::{NodeArgs, StoreName};
 use crate::console::Progress;
 use crate::datadir::Datadir;
+use crate::links::LinkSpec;
+use crate::{CliError, one_line};
 
 /// Opens the store, which then belongs to this process.
 pub(crate) fn open_store(datadir: &Datadir, store: StoreName) -> Result<Arc<dyn ChainStore>, CliError> {
@@ -69,7 +67,7 @@ pub(crate) async fn rebuild_state(
 ) -> Result<(), CliError> {
     let mut chain = open_chain(datadir, genesis, store).await?;
     let total = chain.tip().map_or(0, |tip| tip.height + 1);
-    let mut progress = Progress::start("rebuilding the state");
+    let mut progress = Progress::start("rebuilding the state", 0);
     chain
         .rebuild(executor(), |height| progress.set(height + 1, Some(total)))
         .await
@@ -79,50 +77,56 @@ pub(crate) async fn rebuild_state(
     Ok(())
 }
 
-/// Starts a node; it listens where `listen` says, if it says anything.
+/// Starts a node with these links. Where it `produces`, it signs blocks if the datadir has a validator's key.
 pub(crate) async fn start_node(
     datadir: &Datadir,
     args: &NodeArgs,
-    listen: Option<String>,
+    links: &[LinkSpec],
+    produces: bool,
 ) -> Result<NodeHandle, CliError> {
     let genesis = datadir.genesis(args.network.network)?;
     let validator = datadir.validator_key(Scheme::of(genesis.hash_rules))?;
-    datadir.node_key()?;
+    let identity = datadir.identity()?;
     let store = open_store(datadir, args.store)?;
     if args.rebuild_state {
         rebuild_state(datadir, Arc::new(genesis.clone()), Arc::clone(&store)).await?;
     }
-    let (transport, codec) = (transport(args.transport), codec(args.codec));
-    let builder = NodeBuilder::new(genesis);
-    let mut builder = match &listen {
-        Some(at) => builder.link(transport, codec, at.as_str()),
-        None => builder.dial_link(transport, codec),
-    };
-    // Who only syncs does not take part.
-    if let (Some(key), Some(_)) = (validator, &listen) {
+    let mut builder = LinkSpec::add_to(links, NodeBuilder::new(genesis), &identity)?;
+    if let (Some(key), true) = (validator, produces) {
         let journal = FileJournal::open(datadir.signed_file())
             .map_err(|error| CliError::caused("cannot start the validator", &error))?;
         builder = builder.validator(key).signing_journal(journal);
     }
-    builder
+    let node = builder
         .store(store)
         .peers(args.peers.clone())
         .peers_file(datadir.peers_file())
         .mempool_file(datadir.mempool_file())
         .start()
         .await
-        .map_err(|error| CliError::caused("cannot start the node", &error))
+        .map_err(|error| not_started(&error))?;
+    let genesis = node.genesis();
+    tracing::info!(
+        datadir = %datadir.root().display(),
+        network = genesis.network,
+        chain_id = genesis.chain_id,
+        node_id = %identity.peer_id(),
+        "started"
+    );
+    Ok(node)
 }
 
-fn transport(name: TransportName) -> Arc<dyn Transport> {
-    match name {
-        TransportName::Tcp => Arc::new(TcpTransport::default()),
-    }
-}
-
-fn codec(name: CodecName) -> Arc<dyn Codec> {
-    match name {
-        CodecName::Json => Arc::new(JsonCodec::default()),
+fn not_started(error: &StartError) -> CliError {
+    match error {
+        StartError::Listen(cause) if cause.kind == TransportErrorKind::AddressInUse => CliError::failed(format!(
+            "{}: take another port with --p2p-port or --listen, or stop who listens there",
+            one_line(cause)
+        )),
+        StartError::NoSuchLink { .. } => CliError::failed(format!(
+            "{}: add it with --listen, or choose it with --transport and --codec",
+            one_line(error)
+        )),
+        _ => CliError::caused("cannot start the node", error),
     }
 }
 

@@ -15,8 +15,11 @@ mod error;
 mod files;
 pub mod init;
 pub mod lines;
+pub mod links;
 mod logging;
+mod rpc;
 mod signals;
+mod wallet;
 
 pub use error::{CliError, one_line};
 

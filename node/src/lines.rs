@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cpc_framework::types::{Block, Height};
 use flate2::bufread::MultiGzDecoder;
@@ -60,6 +62,10 @@ pub enum LineError {
 /// The blocks of a file. Ends after its first error.
 pub struct BlockLines {
     input: Box<dyn BufRead + Send>,
+    /// The length of the file as it lies there, where it has one.
+    size: Option<u64>,
+    /// How much of it was read.
+    read: Arc<AtomicU64>,
     line: u64,
     text: Vec<u8>,
     failed: bool,
@@ -81,10 +87,12 @@ impl BlockLines {
             return Self::new(io::stdin());
         }
         let file = File::open(path)?;
-        if file.metadata()?.is_dir() {
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
             return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
         }
-        Self::new(file)
+        let size = Some(metadata.len()).filter(|_| metadata.is_file());
+        Ok(Self { size, ..Self::new(file)? })
     }
 
     /// Reads from anything.
@@ -95,13 +103,22 @@ impl BlockLines {
         let mut start = Vec::new();
         input.by_ref().take(GZIP_MAGIC.len() as u64).read_to_end(&mut start)?;
         let compressed = start == GZIP_MAGIC;
+        let read = Arc::new(AtomicU64::new(0));
         let input = BufReader::with_capacity(BUFFER_BYTES, Cursor::new(start).chain(input));
+        let input = Counted { input, read: Arc::clone(&read) };
         let input: Box<dyn BufRead + Send> = if compressed {
             Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(input)))
         } else {
             Box::new(input)
         };
-        Ok(Self { input, line: 0, text: Vec::new(), failed: false })
+        Ok(Self { input, size: None, read, line: 0, text: Vec::new(), failed: false })
+    }
+
+    /// Which part of the file is read, from 0 to 1; `None` where its length is not known or nothing was read yet.
+    #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
+    pub fn fraction(&self) -> Option<f64> {
+        let read = self.read.load(Ordering::Relaxed);
+        self.size.filter(|size| read > 0 && *size >= read).map(|size| read as f64 / size as f64)
     }
 
     /// Reads a line into `text`; `false` at the end.
@@ -146,6 +163,31 @@ impl Iterator for BlockLines {
         let next = self.read_block().transpose();
         self.failed = !matches!(next, Some(Ok(_)));
         next
+    }
+}
+
+/// Counts what is taken out of a buffer.
+struct Counted<R> {
+    input: R,
+    read: Arc<AtomicU64>,
+}
+
+impl<R: BufRead> Read for Counted<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.input.read(into)?;
+        self.read.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(bytes)
+    }
+}
+
+impl<R: BufRead> BufRead for Counted<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.input.fill_buf()
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.read.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.input.consume(bytes);
     }
 }
 
@@ -194,6 +236,20 @@ mod tests {
         assert_eq!(compressed, plain);
         assert_eq!(compressed.len(), 121);
         assert_eq!(compressed.last().unwrap().line, 121);
+    }
+
+    #[test]
+    fn the_part_that_is_read_rises_to_the_whole() {
+        let mut lines = BlockLines::open(Path::new(VECTORS)).unwrap();
+        let mut before = 0.0;
+        while let Some(line) = lines.next() {
+            line.unwrap();
+            let now = lines.fraction().unwrap();
+            assert!((before..=1.0).contains(&now), "{before} then {now}");
+            before = now;
+        }
+        assert!(before > 0.99, "{before}");
+        assert_eq!(BlockLines::new(Cursor::new(plain())).unwrap().fraction(), None);
     }
 
     #[test]

@@ -77,6 +77,11 @@ impl Datadir {
         self.call(binary).args(["status", "--json"]).output().await.expect_code(0).json()
     }
 
+    /// The key that the node in it proves, by `status`.
+    pub async fn node_id(&self, binary: &str) -> String {
+        self.status(binary).await["node_id"].as_str().expect("init makes a key").to_owned()
+    }
+
     /// Height and hash of the tip, by `status`.
     pub async fn tip(&self, binary: &str) -> (u64, String) {
         let status = self.status(binary).await;

@@ -11,10 +11,8 @@ pub const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// # Panics
 /// It does not: the panic names `what` was awaited.
 pub async fn within<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(limit, future).await {
-        Ok(value) => value,
-        Err(_) => panic!("waited {limit:?} in vain for {what}"),
-    }
+    let outcome = tokio::time::timeout(limit, future).await;
+    outcome.unwrap_or_else(|_| panic!("waited {limit:?} in vain for {what}"))
 }
 
 /// What `look` finds, looking again and again for at most `limit`.

@@ -10,7 +10,7 @@ use cpc_framework::rules::keys::{ACCOUNT_PREFIX, Scheme, SecretKey, VALIDATOR_PR
 use cpc_framework::rules::schedule::round;
 use cpc_framework::rules::{HashedBlock, Hasher};
 use cpc_framework::store::{StateChange, StateView, StoreError};
-use cpc_framework::types::{Address, Block, Genesis, Network, Payload, Tip, Transaction, TxType};
+use cpc_framework::types::{Address, Block, Genesis, HexText, Network, Payload, Tip, Transaction, TxType};
 use serde::Deserialize;
 
 use crate::vectors::Chain;
@@ -106,7 +106,7 @@ impl Replay {
             amount,
             fee: (u128::from(gas) * gas_price).into(),
             nonce: state::account(&self.view, from).unwrap().map_or(0, |account| account.nonce),
-            signature: Default::default(),
+            signature: HexText::default(),
             pub_key: key.public_key(),
             payload: Payload::new("{}").unwrap(),
             gas_price,

@@ -10,6 +10,7 @@
 pub mod datadir;
 pub mod deadline;
 pub mod generate;
+pub mod http;
 pub mod network;
 pub mod peer;
 pub mod process;

@@ -250,13 +250,22 @@ impl Peer {
         events.iter().filter(|event| matches!(event.what, What::Opened)).map(|event| event.at).collect()
     }
 
+    /// The longest time, from `start` until now, in which no message came.
+    pub fn longest_silence(&self, start: Instant) -> Duration {
+        let events = self.events();
+        let messages = events.iter().filter(|event| matches!(event.what, What::Message(_))).map(|event| event.at);
+        let times: Vec<Instant> = [start].into_iter().chain(messages).chain([Instant::now()]).collect();
+        times.windows(2).map(|pair| pair[1].saturating_duration_since(pair[0])).max().unwrap_or_default()
+    }
+
     /// Waits until `look` finds something in all that happened.
     pub async fn wait<T>(&self, limit: Duration, what: &str, look: impl Fn(&[Event]) -> Option<T>) -> T {
         let mut count = self.inner.count.subscribe();
         within(limit, what, async {
             loop {
                 count.borrow_and_update();
-                if let Some(found) = look(&self.inner.events.lock().unwrap()) {
+                // A copy, so that `look` may ask the peer for more.
+                if let Some(found) = look(&self.events()) {
                     return found;
                 }
                 count.changed().await.unwrap();

@@ -1,8 +1,8 @@
 //! The node as a process: started, watched, signalled, and killed at the end.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt::{self, Debug};
-use std::net::TcpListener;
+use std::fmt::{self, Debug, Write as _};
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -65,6 +65,14 @@ impl Call {
         if peers.is_empty() { call } else { call.arg("--peers").arg(peers.join(",")) }
     }
 
+    /// `sync` over one link, such as `quic+postcard`, with these peers.
+    pub fn sync_over(binary: &str, datadir: &Path, link: &str, peers: &[&str]) -> Self {
+        let (transport, codec) = link.split_once('+').unwrap();
+        Self::at(binary, datadir)
+            .args(["sync", "--transport", transport, "--codec", codec, "--peers"])
+            .arg(peers.join(","))
+    }
+
     /// One more argument.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.args.push(arg.as_ref().to_owned());
@@ -122,7 +130,17 @@ impl Call {
             log.follow(Stream::Err, child.stderr.take().unwrap()),
         ];
         let shown = self.args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ");
-        Process { pid: child.id().unwrap(), child, log, readers, shown, started: Instant::now(), p2p_port: None }
+        Process {
+            pid: child.id().unwrap(),
+            child,
+            log,
+            readers,
+            shown,
+            started: Instant::now(),
+            p2p_port: None,
+            rpc_port: None,
+            links: Vec::new(),
+        }
     }
 }
 
@@ -182,20 +200,55 @@ pub struct Process {
     shown: String,
     started: Instant,
     p2p_port: Option<u16>,
+    rpc_port: Option<u16>,
+    /// Each link that [`Process::run_over`] chose, with its port.
+    links: Vec<(String, u16)>,
 }
 
 impl Process {
     /// Starts `run` on `datadir`, listening on a free port of 127.0.0.1, and waits until it listens.
     pub async fn run(binary: &str, datadir: &Path, more: &[&str]) -> Self {
-        let port = free_port();
+        let (port, rpc_port) = (free_port(), free_port());
         let mut node = Call::at(binary, datadir)
             .args(["run", "--p2p-host", "127.0.0.1", "--p2p-port", &port.to_string()])
-            .args(["--port", &free_port().to_string()])
+            .args(["--port", &rpc_port.to_string()])
             .args(more)
             .start();
-        node.p2p_port = Some(port);
+        (node.p2p_port, node.rpc_port) = (Some(port), Some(rpc_port));
         node.listening(port).await;
+        node.listening(rpc_port).await;
         node
+    }
+
+    /// Starts `run` on `datadir`, listening on a free port of 127.0.0.1 for each of these links, and waits until it does.
+    pub async fn run_over(binary: &str, datadir: &Path, links: &[&str], more: &[&str]) -> Self {
+        let links: Vec<(String, u16)> = links.iter().map(|link| ((*link).to_owned(), free_port())).collect();
+        Self::run_at(binary, datadir, links, more).await
+    }
+
+    /// Starts `run` on `datadir`, listening on these links and ports of 127.0.0.1, and waits until it does.
+    pub async fn run_at(binary: &str, datadir: &Path, links: Vec<(String, u16)>, more: &[&str]) -> Self {
+        let mut call = Call::at(binary, datadir).args(["run", "--port", &free_port().to_string()]).args(more);
+        for (link, port) in &links {
+            call = call.args(["--listen", &format!("{link}://127.0.0.1:{port}")]);
+        }
+        let mut node = call.start();
+        for (_, port) in &links {
+            node.listening(*port).await;
+        }
+        node.p2p_port = links.first().map(|(_, port)| *port);
+        node.links = links;
+        node
+    }
+
+    /// The port of a link that [`Process::run_over`] chose.
+    pub fn port_of(&self, link: &str) -> u16 {
+        self.links.iter().find(|(name, _)| name == link).expect("it listens on this link").1
+    }
+
+    /// The links, with their ports.
+    pub fn links(&self) -> Vec<(String, u16)> {
+        self.links.clone()
     }
 
     /// Starts [`Process::run`] with these peers.
@@ -207,6 +260,11 @@ impl Process {
     /// The port that [`Process::run`] chose.
     pub fn port(&self) -> u16 {
         self.p2p_port.expect("started by `Process::run`")
+    }
+
+    /// The port of its RPC, as [`Process::run`] chose it.
+    pub fn rpc_port(&self) -> u16 {
+        self.rpc_port.expect("started by `Process::run`")
     }
 
     /// `127.0.0.1:PORT`.
@@ -355,22 +413,26 @@ pub fn free_port() -> u16 {
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = FIRST + u16::try_from((start.wrapping_add(u32::from(step))) % u32::from(COUNT)).unwrap();
-        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() && UdpSocket::bind(("0.0.0.0", port)).is_ok() {
             return port;
         }
     }
 }
 
-/// Whether somebody listens on `port`, by the kernel's table, so that nobody has to connect to find out.
+/// Whether somebody listens on `port`, over TCP or UDP, by the kernel's tables, so that nobody has to connect to find out.
 fn is_listening(port: u16) -> bool {
     let suffix = format!(":{port:04X}");
-    ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|file| std::fs::read_to_string(file).ok()).any(|table| {
-        table.lines().skip(1).any(|line| {
-            let mut fields = line.split_whitespace().skip(1);
-            let (local, state) = (fields.next().unwrap_or_default(), fields.nth(1).unwrap_or_default());
-            local.ends_with(&suffix) && state == "0A"
-        })
-    })
+    // The states of a listening TCP socket and of a UDP socket that is not connected.
+    let tables = [("/proc/net/tcp", "0A"), ("/proc/net/tcp6", "0A"), ("/proc/net/udp", "07"), ("/proc/net/udp6", "07")];
+    tables.into_iter().filter_map(|(file, state)| Some((std::fs::read_to_string(file).ok()?, state))).any(
+        |(table, wanted)| {
+            table.lines().skip(1).any(|line| {
+                let mut fields = line.split_whitespace().skip(1);
+                let (local, state) = (fields.next().unwrap_or_default(), fields.nth(1).unwrap_or_default());
+                local.ends_with(&suffix) && state == wanted
+            })
+        },
+    )
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -420,14 +482,17 @@ impl Log {
 
     fn text(&self, stream: Stream) -> String {
         let lines = self.lines.lock().unwrap();
-        lines.iter().filter(|line| line.stream == stream).map(|line| format!("{}\n", line.text)).collect()
+        lines.iter().filter(|line| line.stream == stream).flat_map(|line| [line.text.as_str(), "\n"]).collect()
     }
 
     fn tail(&self, count: usize) -> String {
         let lines = self.lines.lock().unwrap();
         let shown = lines.iter().skip(lines.len().saturating_sub(count));
-        shown
-            .map(|line| format!("{:8.3} {:?} {}\n", (line.at - self.start).as_secs_f64(), line.stream, line.text))
-            .collect()
+        let mut text = String::new();
+        for Line { stream, at, text: line } in shown {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{:8.3} {stream:?} {line}", (*at - self.start).as_secs_f64());
+        }
+        text
     }
 }

@@ -1,5 +1,7 @@
 //! The wire of the reference: one line of JSON a message. Written from its description alone.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -112,7 +114,7 @@ pub struct Received {
     /// Its type.
     pub kind: String,
     /// The text of its payload.
-    pub payload: String,
+    pub payload: Arc<str>,
     /// The length of the whole line, without the newline.
     pub bytes: usize,
 }
@@ -157,7 +159,7 @@ impl Received {
             payload: &'a RawValue,
         }
         let envelope: Envelope<'_> = serde_json::from_str(line).ok()?;
-        Some(Self { kind: envelope.r#type, payload: envelope.payload.get().to_owned(), bytes: line.len() })
+        Some(Self { kind: envelope.r#type, payload: envelope.payload.get().into(), bytes: line.len() })
     }
 
     /// It as a handshake.

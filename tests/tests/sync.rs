@@ -230,7 +230,7 @@ async fn a_running_node_follows_another_that_gets_new_blocks() {
     let node = Process::run_with_peers(NODE, here.path(), &[server.address()]).await;
     raw::reaches(&node, 60, SYNC).await;
     let producer = Peer::dial(server.port(), Script::legacy(&chain.up_to(60))).await;
-    producer.message(raw::PROMPT, "a handshake", |message| message.greeting()).await;
+    producer.message(raw::PROMPT, "a handshake", cpc_tests::wire::Received::greeting).await;
     for height in 61..=65 {
         producer.send(&cpc_tests::wire::new_block(&chain.lines[height])).await;
     }

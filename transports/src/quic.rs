@@ -25,7 +25,7 @@ use cpc_framework::transport::{
     TransportErrorKind,
 };
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
-use quinn::{ConnectionError, EndpointConfig, ReadError, RecvStream, SendStream, TokioRuntime};
+use quinn::{ConnectionError, EndpointConfig, ReadError, RecvStream, SendStream, TokioRuntime, TransportErrorCode};
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::timeout;
@@ -43,6 +43,7 @@ pub struct QuicTransport {
     server_name: Arc<str>,
     client: quinn::ClientConfig,
     server: quinn::ServerConfig,
+    socket: EndpointConfig,
     with_bulk: bool,
 }
 
@@ -88,6 +89,7 @@ impl QuicTransport {
             protocol: protocol.into(),
             client,
             server,
+            socket: config::socket(identity),
             with_bulk: false,
         })
     }
@@ -106,7 +108,7 @@ impl QuicTransport {
     async fn connect(&self, failed: Failed<'_>, to: SocketAddr) -> Result<quinn::Connection, TransportError> {
         let from: SocketAddr =
             if to.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
-        let endpoint = endpoint(from, None).map_err(|error| failed.io(error))?;
+        let endpoint = endpoint(from, EndpointConfig::default(), None).map_err(|error| failed.io(error))?;
         let connecting = endpoint
             .connect_with(self.client.clone(), to, &self.server_name)
             .map_err(|error| failed.because(TransportErrorKind::BadEndpoint, error))?;
@@ -174,14 +176,15 @@ impl Transport for QuicTransport {
 
     async fn listen(&self, at: &Endpoint) -> Result<Box<dyn Listener>, TransportError> {
         let failed = Failed { doing: "cannot listen on", endpoint: at };
-        if at.identity.is_some() {
-            return Err(
-                failed.because(TransportErrorKind::BadEndpoint, "a node listens with its own key: leave out the @")
-            );
+        if at.identity.is_some_and(|id| id != self.id) {
+            return Err(failed.because(
+                TransportErrorKind::BadEndpoint,
+                "a node listens with its own key, which is another one: leave out the @",
+            ));
         }
         let mut last = None;
         for address in failed.resolve(config::HANDSHAKE_TIMEOUT).await? {
-            let bound = endpoint(address, Some(self.server.clone()))
+            let bound = endpoint(address, self.socket.clone(), Some(self.server.clone()))
                 .and_then(|endpoint| endpoint.local_addr().map(|local| (endpoint, local)));
             match bound {
                 Ok((endpoint, local)) => {
@@ -223,7 +226,7 @@ struct QuicAcceptor {
 #[async_trait]
 impl Listener for QuicAcceptor {
     fn local(&self) -> Endpoint {
-        Endpoint::new(self.local.to_string())
+        Endpoint { identity: Some(self.transport.id), ..Endpoint::new(self.local.to_string()) }
     }
 
     async fn accept(&mut self) -> Result<Incoming, TransportError> {
@@ -267,8 +270,12 @@ impl ConnectionHandle for QuicHandle {
     }
 }
 
-fn endpoint(at: SocketAddr, server: Option<quinn::ServerConfig>) -> io::Result<quinn::Endpoint> {
-    quinn::Endpoint::new(EndpointConfig::default(), server, config::bind(at)?, Arc::new(TokioRuntime))
+fn endpoint(
+    at: SocketAddr,
+    socket: EndpointConfig,
+    server: Option<quinn::ServerConfig>,
+) -> io::Result<quinn::Endpoint> {
+    quinn::Endpoint::new(socket, server, config::bind(at)?, Arc::new(TokioRuntime))
 }
 
 fn connection(quic: quinn::Connection, identity: PeerId, control: Duplex, bulk: Option<Duplex>) -> Connection {
@@ -343,6 +350,10 @@ impl Failed<'_> {
     fn quic(self, error: ConnectionError) -> TransportError {
         let kind = match &error {
             ConnectionError::TimedOut => TransportErrorKind::TimedOut,
+            // It has no room now (RFC 9000 section 20.1).
+            ConnectionError::ConnectionClosed(close) if close.error_code == TransportErrorCode::CONNECTION_REFUSED => {
+                TransportErrorKind::Unreachable
+            }
             ConnectionError::VersionMismatch
             | ConnectionError::TransportError(_)
             | ConnectionError::ConnectionClosed(_)

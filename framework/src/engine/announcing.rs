@@ -137,7 +137,7 @@ impl Core {
         }
         for hash in txs {
             let item = Item::Tx(*hash);
-            let lacking = !self.seen_txs.contains(hash) && !self.pool.contains(hash);
+            let lacking = !self.good_txs.contains(hash) && !self.pool.contains(hash);
             if lacking && self.fetches.announced(now, conn, item) {
                 asked.push((conn, item));
             }

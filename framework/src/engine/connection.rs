@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
@@ -15,7 +16,7 @@ use crate::limits::Limits;
 use crate::rules::{HashedBlock, Hasher};
 use crate::sync::ConnId;
 use crate::transport::{Connection, ConnectionHandle, Duplex};
-use crate::types::{BlockLink, Handshake, Hash32, Height, Message, MessageKind, Transaction, WireBlock};
+use crate::types::{BlockLink, Handshake, Hash32, Height, Message, MessageKind, Transaction, WireBlock, encoding};
 
 /// How much is asked of a socket at a time.
 const READ_CHUNK: usize = 64 * 1024;
@@ -31,7 +32,7 @@ const BUDGET_UNIT: usize = 1024;
 pub(crate) struct Link {
     pub(crate) id: ConnId,
     /// Which of the node's links.
-    pub(crate) node_link: usize,
+    pub(crate) transport: usize,
     pub(crate) codec: Arc<dyn Codec>,
     pub(crate) outbox: Outbox,
     pub(crate) answer_sizes: AnswerSizes,
@@ -82,9 +83,11 @@ impl Link {
 pub(crate) enum Inbound {
     Handshake(Handshake),
     NewBlock(HashedBlock),
+    /// A transaction, with its hash, and the hash of all its bytes: the chain's hash may leave parts of it uncovered.
     NewTx {
         tx: Arc<Transaction>,
         hash: Hash32,
+        id: Hash32,
         /// Its place among those that are on their way to the pool.
         place: Option<OwnedSemaphorePermit>,
     },
@@ -104,6 +107,10 @@ pub(crate) enum Inbound {
         blocks: Vec<HashedBlock>,
         malformed: Option<String>,
         bytes: usize,
+    },
+    /// The first bytes of an accepted connection are nothing that its codec can read; nothing more will come of it.
+    Foreign {
+        error: DecodeError,
     },
     /// A frame that is no message; the stream goes on.
     Unreadable {
@@ -192,6 +199,7 @@ pub(crate) fn spawn(
     node_link: usize,
     connection: Connection,
     codec: Arc<dyn Codec>,
+    accepted: bool,
     frame_cap: usize,
     inbox: &Inbox,
 ) -> Arc<Link> {
@@ -199,7 +207,7 @@ pub(crate) fn spawn(
     let limits = OutboxLimits { bytes: inbox.limits.outbox_bytes, frames: inbox.limits.outbox_messages };
     let link = Arc::new(Link {
         id,
-        node_link,
+        transport: node_link,
         codec,
         outbox: Outbox::new(limits),
         answer_sizes: AnswerSizes::default(),
@@ -218,7 +226,8 @@ pub(crate) fn spawn(
     let (reading, inbox) = (Arc::clone(&link), inbox.clone());
     tokio::spawn(async move {
         let events = inbox.events.clone();
-        let mut why = Reader { stream: reader, link: Arc::clone(&reading), inbox, large: None }.run().await;
+        let mut why =
+            Reader { stream: reader, link: Arc::clone(&reading), inbox, large: None, fresh: accepted }.run().await;
         reading.abort("the connection is over");
         // The writer ends by itself: its stream is closed.
         let _ = write.await;
@@ -236,6 +245,8 @@ struct Reader {
     inbox: Inbox,
     /// The right to hold a frame above the normal cap.
     large: Option<OwnedSemaphorePermit>,
+    /// The other side dialled, and has said nothing yet that could be read.
+    fresh: bool,
 }
 
 impl Reader {
@@ -258,11 +269,12 @@ impl Reader {
                         Err(why) => return why,
                     }
                 }
-                Err(error) if error.is_fatal() => return CloseReason::Fatal(error),
+                Err(error) if error.is_fatal() => return self.broken(error).await,
                 Err(error) => Inbound::Unreadable { error },
             };
             waited = Duration::ZERO;
             self.large = None;
+            self.fresh = false;
             if let Inbound::NewTx { place, .. } = &mut inbound {
                 // Whoever sends transactions faster than they are verified waits, and nobody else does.
                 *place = Arc::clone(&self.link.tx_places).acquire_owned().await.ok();
@@ -271,6 +283,29 @@ impl Reader {
             let received = Received { conn: self.link.id, inbound, _share: share };
             if self.inbox.events.send(ConnEvent::Received(received)).await.is_err() {
                 return CloseReason::Ended("this node is shutting down".into());
+            }
+        }
+    }
+
+    /// The stream cannot be read any further.
+    async fn broken(mut self, error: DecodeError) -> CloseReason {
+        if self.fresh && matches!(error, DecodeError::Desync(_)) {
+            let inbound = Inbound::Foreign { error: error.clone() };
+            let received = Received { conn: self.link.id, inbound, _share: None };
+            if self.inbox.events.send(ConnEvent::Received(received)).await.is_ok() {
+                // A socket that is closed over unread bytes may take back what it has sent.
+                let _ = timeout(FAREWELL, self.drain()).await;
+            }
+        }
+        CloseReason::Fatal(error)
+    }
+
+    /// Reads and forgets a bounded amount, until the other side has ended.
+    async fn drain(&mut self) {
+        let mut forgotten = [0; 1024];
+        for _ in 0..READ_CHUNK / forgotten.len() {
+            if !matches!(self.stream.read(&mut forgotten).await, Ok(1..)) {
+                return;
             }
         }
     }
@@ -328,7 +363,8 @@ impl Reader {
             },
             Message::NewTx(tx) => {
                 let hash = hasher.transaction_hash(&tx);
-                Inbound::NewTx { tx, hash, place: None }
+                let id = Hash32(Sha256::digest(encoding::encode_transaction(&tx)).into());
+                Inbound::NewTx { tx, hash, id, place: None }
             }
             Message::NewHashes { blocks, txs } => Inbound::NewHashes { blocks, txs },
             Message::GetData { blocks, txs } => Inbound::GetData { blocks, txs },

@@ -9,7 +9,8 @@ use super::outgoing::Outgoing;
 use super::peer::{Outstanding, Peer, Way};
 use super::producing::Producing;
 use super::verifying::{Unverified, Verifying};
-use crate::chain::{Applied, ChainCommand, ChainEvent, ChainOutcome, KeyBook, Stop, genesis_hash_in};
+use crate::chain::{Applied, ChainCommand, ChainEvent, ChainOutcome, KeyBook, Stop, genesis_hash_in, proposer_signed};
+use crate::codec::DecodeError;
 use crate::limits::Limits;
 use crate::mempool::{Mempool, Refusal};
 use crate::node::NodeEvent;
@@ -28,15 +29,23 @@ pub(crate) struct CoreConfig {
     pub(crate) keys: KeyBook,
     /// For reading nonces, nothing else.
     pub(crate) store: Arc<dyn ChainStore>,
-    /// What we call ourselves: `host:port`.
-    pub(crate) node_id: String,
-    pub(crate) p2p_port: u16,
+    /// What we call ourselves over each of the node's links.
+    pub(crate) names: Vec<OwnName>,
     pub(crate) features: Vec<String>,
     pub(crate) tip: Option<Tip>,
     pub(crate) genesis_hash: Option<Hash32>,
     pub(crate) seed: u64,
     /// Whether the chain has a signer, so that blocks are to be proposed.
     pub(crate) validator: Option<Address>,
+}
+
+/// How a node introduces itself over one of its links.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OwnName {
+    /// `host:port`
+    pub(crate) node_id: String,
+    /// The port on which it listens over this link; 0 where it only dials.
+    pub(crate) p2p_port: u16,
 }
 
 /// What the driver is to do. Plain data.
@@ -87,7 +96,10 @@ pub(crate) struct Core {
     /// The last blocks that were passed on: who was told of them may ask for them.
     pub(super) recent_blocks: VecDeque<(Hash32, Arc<Outgoing>)>,
     pub(super) seen_blocks: SeenCache,
+    /// By all their bytes.
     pub(super) seen_txs: SeenCache,
+    /// Transactions that were in the pool or in a block, by their hash: these need not be fetched.
+    pub(super) good_txs: SeenCache,
     pub(super) tip: Option<Tip>,
     pub(super) genesis_hash: Option<Hash32>,
     /// A random number of this run: who shows it to us is ourselves.
@@ -125,7 +137,7 @@ pub(super) enum ImportOrigin {
     /// The strategy asked for them.
     Sync,
     /// A `new_block` of this peer.
-    Gossip(ConnId),
+    Gossip { conn: ConnId, link: BlockLink },
     /// Our own validator made them.
     Own,
 }
@@ -147,6 +159,8 @@ pub struct Figures {
 
 /// How long we wait before telling our peers again that our tip has moved.
 const TIP_UPDATE_INTERVAL: Duration = Duration::from_secs(1);
+/// The feature by which a dialler says that it only checks the address, and will go once it is greeted.
+pub(super) const FEELER: &str = "feeler";
 /// How often what has grown too old is dropped.
 const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(60);
 /// Blocks that come with one import while SYNCED are passed on one by one up to this many; of more only the tip is told.
@@ -167,6 +181,7 @@ impl Core {
             recent_blocks: VecDeque::new(),
             seen_blocks: SeenCache::new(limits.seen_cache),
             seen_txs: SeenCache::new(limits.seen_cache),
+            good_txs: SeenCache::new(limits.seen_cache),
             tip: config.tip,
             genesis_hash: config.genesis_hash,
             nonce: 0,
@@ -223,20 +238,31 @@ impl Core {
         false
     }
 
-    /// An admitted connection came to nothing before it was one.
-    pub(crate) fn inbound_failed(&mut self, now: Duration, conn: ConnId, remote: &Endpoint, why: &str) {
+    /// An admitted connection came to nothing before it was one; `refused` says that one side does not want the other.
+    pub(crate) fn inbound_failed(&mut self, now: Duration, conn: ConnId, remote: &Endpoint, refused: bool, why: &str) {
         self.guard.gone(conn);
-        if let Some(more) = self.log.allow(&Host::of(remote), "upgrade", now) {
+        let kind = if refused { "link refused" } else { "upgrade" };
+        if let Some(more) = self.log.allow(&Host::of(remote), kind, now) {
             tracing::info!(peer = %remote.address, more, "inbound connection failed: {why}");
         }
     }
 
-    /// A dial came to nothing.
-    pub(crate) fn dial_failed(&mut self, now: Duration, endpoint: &Endpoint, why: &str) {
+    /// A dial came to nothing; `refused` says that somebody was reached there, and is not who was meant.
+    pub(crate) fn dial_failed(&mut self, now: Duration, endpoint: &Endpoint, refused: bool, why: &str) {
         let mut rng = self.fork_rng();
-        self.dialer.failed(endpoint, now, &mut rng);
+        if refused {
+            self.dialer.refused(endpoint, now, &mut rng);
+        } else {
+            self.dialer.failed(endpoint, now, &mut rng);
+        }
         self.note_failed_dial(now, endpoint, why);
         self.after_peers_changed(now);
+    }
+
+    /// Whether a connection is proof enough that a feeler's address is good. A second handshake would upset a legacy
+    /// peer that is connected already.
+    pub(crate) fn connecting_suffices(&self, endpoint: &Endpoint) -> bool {
+        self.peers.values().any(|peer| peer.is_legacy() && peer.dial_back.as_ref() == Some(endpoint))
     }
 
     /// A dial that was only to show that the address is good has shown it.
@@ -251,13 +277,16 @@ impl Core {
         &mut self,
         now: Duration,
         conn: ConnId,
+        link: usize,
         remote: Endpoint,
         identity: Option<PeerId>,
-        dialled: Option<Endpoint>,
+        dialled: Option<(Endpoint, bool)>,
     ) {
-        let way = dialled.map_or(Way::In, Way::Out);
-        let out = matches!(way, Way::Out(_));
-        self.peers.insert(conn, Peer::new(remote, identity, way, &self.config.limits, now));
+        let out = dialled.is_some();
+        let (way, feeler) = dialled.map_or((Way::In, false), |(endpoint, feeler)| (Way::Out(endpoint), feeler));
+        let mut peer = Peer::new(link, remote, identity, way, &self.config.limits, now);
+        peer.feeler = feeler;
+        self.peers.insert(conn, peer);
         if !out {
             return;
         }
@@ -272,23 +301,29 @@ impl Core {
         let Some(peer) = self.peers.remove(&conn) else { return };
         self.guard.gone(conn);
         self.fetch_elsewhere(now, conn);
+        let told = peer.closing;
         // Whom we dialled may be something else than a node altogether, until its handshake shows otherwise; and the
         // reference bounds no line.
         if let CloseReason::Fatal(error) = why
+            && !told
             && (peer.direction == Way::In || peer.handshake.is_some())
             && !peer.is_legacy()
             && let Some(offence) = Offence::of_frame(error)
         {
             self.punish(now, &peer, &offence);
         }
-        let told = peer.closing;
         let mut rng = self.fork_rng();
         match (&peer.direction, peer.handshake.is_some()) {
             (Way::Out(endpoint), true) => self.dialer.disconnected(endpoint, now, &mut rng),
             (Way::Out(endpoint), false) if !told => {
-                self.dialer.failed(endpoint, now, &mut rng);
                 let endpoint = endpoint.clone();
-                self.note_failed_dial(now, &endpoint, &format!("connected, but no handshake came: {why}"));
+                if matches!(why, CloseReason::Fatal(DecodeError::Desync(_))) {
+                    self.dialer.refused(&endpoint, now, &mut rng);
+                } else {
+                    self.dialer.failed(&endpoint, now, &mut rng);
+                }
+                let why = format!("{}: connected, but no handshake came: {why}", endpoint.address);
+                self.note_failed_dial(now, &endpoint, &why);
             }
             (Way::Out(_), false) | (Way::In, _) => {}
         }
@@ -417,8 +452,8 @@ impl Core {
                 };
                 self.sync_event(now, event);
             }
-            Some(ImportOrigin::Gossip(conn)) => {
-                self.gossip_imported(now, conn, stop.as_ref());
+            Some(ImportOrigin::Gossip { conn, link }) => {
+                self.gossip_imported(now, conn, link, stop.as_ref());
                 self.sync_event(now, SyncEvent::LocalTip(tip));
             }
             Some(ImportOrigin::Own) => {
@@ -460,8 +495,11 @@ impl Core {
             self.figures.txs += block.tx_hashes.len() as u64;
             self.seen_blocks.insert(block.link.hash);
             self.fetches.arrived(Item::Block(block.link.hash));
-            for hash in &block.tx_hashes {
-                self.fetches.arrived(Item::Tx(*hash));
+            if self.mode == Mode::Synced {
+                for hash in &block.tx_hashes {
+                    self.fetches.arrived(Item::Tx(*hash));
+                    self.good_txs.insert(*hash);
+                }
             }
             self.push(Action::Publish(NodeEvent::BlockApplied { link: block.link, txs: block.tx_hashes.len() }));
         }
@@ -496,7 +534,7 @@ impl Core {
         }
         match (stop, origin) {
             (Stop::Local(error), _) => tracing::error!("blocks could not be applied: {error}"),
-            (Stop::Rejected(rejection), Some(ImportOrigin::Gossip(conn))) => {
+            (Stop::Rejected(rejection), Some(ImportOrigin::Gossip { conn, .. })) => {
                 let Some(peer) = self.peers.get(&conn) else { return };
                 if let Some(more) = self.log.allow(&peer.host, "rejected", now) {
                     tracing::warn!(peer = %peer.label(), more, "{rejection}");
@@ -545,6 +583,7 @@ impl Core {
             SyncAction::Discard { batch } => {
                 self.delivered.remove(&batch);
             }
+            SyncAction::Check { batch } => return Some(self.check_signatures(batch)),
             SyncAction::LookUp { from, to } => self.push(Action::LookUp { from, to }),
             SyncAction::Rollback { keep } => {
                 self.reorganising = true;
@@ -562,12 +601,29 @@ impl Core {
         None
     }
 
+    /// Checks the signatures of a batch by the keys that are known.
+    fn check_signatures(&mut self, batch: BatchId) -> SyncEvent {
+        let (mut signed, mut wrong) = (false, None);
+        for block in self.delivered.get(&batch).into_iter().flatten() {
+            match proposer_signed(&self.config.verifier, &self.config.keys, block) {
+                Some(Ok(())) => signed = true,
+                Some(Err(rejection)) => {
+                    wrong = Some(block.link.height);
+                    self.last_rejection = Some(rejection);
+                    break;
+                }
+                None => {}
+            }
+        }
+        SyncEvent::Checked { batch, signed, wrong }
+    }
+
     fn report(&mut self, report: &SyncReport) {
         match report {
             SyncReport::ForkTooDeep { peer, below, bound } => {
                 let peer = self.peers.get(peer).map_or_else(|| "a peer".to_owned(), Peer::label);
                 let text = format!(
-                    "the chain of {peer} leaves ours below height {below}, deeper than the {bound} blocks that may be rolled back"
+                    "fork too deep: the chain of {peer} leaves ours below height {below}, deeper than the {bound} blocks that may be rolled back"
                 );
                 tracing::warn!("{text}; to follow it, sync into a new datadir");
                 self.last_error = Some(text);
@@ -587,7 +643,7 @@ impl Core {
         let Some(mut peer) = self.peers.remove(&conn) else { return };
         if self.punish(now, &peer, offence) {
             peer.closing = true;
-            self.push(Action::Close { conn, reason: offence.to_string() });
+            self.end(conn, offence.to_string());
         }
         self.peers.insert(conn, peer);
     }
@@ -614,8 +670,14 @@ impl Core {
             && !std::mem::replace(&mut peer.closing, true)
         {
             tracing::info!(peer = %peer.label(), "closing: {reason}");
-            self.push(Action::Close { conn, reason: reason.to_owned() });
+            self.end(conn, reason.to_owned());
         }
+    }
+
+    /// Ends a connection that counts for nothing any more, though what waits may still be sent.
+    pub(super) fn end(&mut self, conn: ConnId, reason: String) {
+        self.guard.gone(conn);
+        self.push(Action::Close { conn, reason });
     }
 
     pub(super) fn send(&mut self, now: Duration, conn: ConnId, class: Class, message: Arc<Outgoing>) {
@@ -627,15 +689,21 @@ impl Core {
 
     pub(super) fn send_handshake(&mut self, now: Duration, conn: ConnId) {
         let class = if self.peers.get(&conn).is_some_and(Peer::is_ready) { Class::TipUpdate } else { Class::Needed };
-        let message = Arc::new(Outgoing::new(Message::Handshake(self.handshake())));
+        let link = self.peers.get(&conn).map_or(0, |peer| peer.link);
+        let mut handshake = self.handshake(link);
+        if self.peers.get(&conn).is_some_and(|peer| peer.feeler) {
+            handshake.features.get_or_insert_default().push(FEELER.to_owned());
+        }
+        let message = Arc::new(Outgoing::new(Message::Handshake(handshake)));
         self.send(now, conn, class, message);
     }
 
-    /// Our own handshake, as of now.
-    pub(super) fn handshake(&self) -> Handshake {
+    /// Our own handshake over a link, as of now.
+    pub(super) fn handshake(&self, link: usize) -> Handshake {
+        let name = self.config.names.get(link);
         Handshake {
-            node_id: self.config.node_id.clone(),
-            p2p_port: self.config.p2p_port,
+            node_id: name.map_or_else(|| "0.0.0.0:0".to_owned(), |name| name.node_id.clone()),
+            p2p_port: name.map_or(0, |name| name.p2p_port),
             protocol_version: 1,
             network: self.config.verifier.genesis().network.clone(),
             best_height: self.tip.map(|tip| tip.height),
@@ -654,16 +722,20 @@ impl Core {
             self.tip_update_due = None;
         }
         let silence = self.config.limits.legacy_handshake_repeat;
-        let message = Arc::new(Outgoing::new(Message::Handshake(self.handshake())));
-        let due: Vec<ConnId> = self
+        let due: Vec<(ConnId, usize)> = self
             .peers
             .iter()
             .filter(|(_, peer)| peer.is_ready())
             .filter(|(_, peer)| peer.last_sent + silence <= now || (moved && !peer.is_legacy()))
-            .map(|(conn, _)| *conn)
+            .map(|(conn, peer)| (*conn, peer.link))
             .collect();
-        for conn in due {
-            self.send(now, conn, Class::TipUpdate, Arc::clone(&message));
+        let mut messages = BTreeMap::new();
+        for (conn, link) in due {
+            let message = messages
+                .entry(link)
+                .or_insert_with(|| Arc::new(Outgoing::new(Message::Handshake(self.handshake(link)))));
+            let message = Arc::clone(message);
+            self.send(now, conn, Class::TipUpdate, message);
         }
     }
 
@@ -675,8 +747,8 @@ impl Core {
 
     fn note_failed_dial(&mut self, now: Duration, endpoint: &Endpoint, why: &str) {
         const REMEMBERED: usize = 64;
-        if self.failed_dials.len() < REMEMBERED || self.failed_dials.contains_key(&endpoint.address) {
-            self.failed_dials.insert(endpoint.address.clone(), why.to_owned());
+        if self.failed_dials.len() < REMEMBERED || self.failed_dials.contains_key(&endpoint.to_string()) {
+            self.failed_dials.insert(endpoint.to_string(), why.to_owned());
         }
         if let Some(more) = self.log.allow(&Host::Name(endpoint.address.clone()), "dial", now) {
             tracing::info!(more, "{why}");

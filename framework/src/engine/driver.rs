@@ -8,6 +8,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::connection::{self, ConnEvent, Inbox, Link, Received};
 use super::core::{Action, Core};
+use super::links::{self, NodeLink};
 use super::outbox::Full;
 use super::serve;
 use super::verifying::{self, Unverified, Verdicts};
@@ -15,14 +16,14 @@ use crate::chain::{ChainCommand, ChainEvent, ChainHandle, VerifiedTxs};
 use crate::codec::Codec;
 use crate::env::Env;
 use crate::limits::Limits;
-use crate::mempool::{Refusal, saved};
+use crate::mempool::{PoolSnapshot, Refusal, saved};
 use crate::node::{NodeEvent, NodeStatus};
 use crate::peers::{PeerInfo, peers_file};
 use crate::rules::Verifier;
 use crate::store::ChainStore;
 use crate::sync::ConnId;
-use crate::transport::{Connection, Endpoint, Incoming, Listener, Transport, TransportError};
-use crate::types::{BlockLink, Hash32, Height, Transaction};
+use crate::transport::{Connection, Endpoint, Incoming, LinkName, Listener, TransportError, TransportErrorKind};
+use crate::types::{Address, BlockLink, Hash32, Height, Transaction};
 
 /// What accept loops, dials, upgrades and answers may leave waiting for the engine; they wait when it is full.
 const INTERNAL_EVENTS: usize = 256;
@@ -35,18 +36,13 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// Pause after an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A transport with a codec: one way to talk to peers.
-#[derive(Debug, Clone)]
-pub(crate) struct NodeLink {
-    pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) codec: Arc<dyn Codec>,
-}
-
 /// What a node's handle asks of the engine.
 #[derive(Debug)]
 pub(crate) enum Command {
     Submit { tx: Arc<Transaction>, reply: oneshot::Sender<Result<Hash32, Refusal>> },
     Peers { reply: oneshot::Sender<Vec<PeerInfo>> },
+    Pooled { hash: Hash32, reply: oneshot::Sender<Option<Arc<Transaction>>> },
+    Pool { sender: Option<Address>, most: usize, reply: oneshot::Sender<PoolSnapshot> },
     Shutdown { reply: oneshot::Sender<()> },
 }
 
@@ -64,6 +60,8 @@ pub(crate) struct DriverParts {
     pub(crate) verified: VerifiedTxs,
     pub(crate) peers_file: Option<PathBuf>,
     pub(crate) pool_file: Option<PathBuf>,
+    /// Saved addresses that this node cannot dial, and does not forget for that.
+    pub(crate) kept: Vec<Endpoint>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) status: watch::Sender<NodeStatus>,
     pub(crate) events: broadcast::Sender<NodeEvent>,
@@ -71,13 +69,33 @@ pub(crate) struct DriverParts {
 
 /// What the driver's own tasks report.
 enum Internal {
-    Incoming { link: usize, incoming: Incoming },
-    Upgraded { conn: ConnId, link: usize, remote: Endpoint, result: Result<Connection, TransportError> },
-    Dialled { endpoint: Endpoint, feeler: bool, result: Result<Connection, TransportError> },
-    Served { conn: ConnId },
-    Verified { verdicts: Verdicts },
-    OwnLinks { links: Vec<BlockLink> },
-    ListenerFailed { error: TransportError },
+    Incoming {
+        link: usize,
+        incoming: Incoming,
+    },
+    Upgraded {
+        conn: ConnId,
+        link: usize,
+        remote: Endpoint,
+        result: Result<(Connection, Arc<dyn Codec>), TransportError>,
+    },
+    Dialled {
+        endpoint: Endpoint,
+        feeler: bool,
+        result: Result<Connection, TransportError>,
+    },
+    Served {
+        conn: ConnId,
+    },
+    Verified {
+        verdicts: Verdicts,
+    },
+    OwnLinks {
+        links: Vec<BlockLink>,
+    },
+    ListenerFailed {
+        error: TransportError,
+    },
 }
 
 /// What the driver wakes up for.
@@ -116,6 +134,7 @@ pub(crate) struct Driver {
     tasks: JoinSet<()>,
     answering: Arc<Semaphore>,
     peers_file: Option<PathBuf>,
+    kept: Vec<Endpoint>,
     unsaved_peers: Option<Vec<Endpoint>>,
     pool_file: Option<PathBuf>,
     unsaved_pool: Option<Vec<Arc<Transaction>>>,
@@ -157,6 +176,7 @@ impl Driver {
             tasks,
             answering: Arc::new(Semaphore::new(ANSWERS_AT_ONCE)),
             peers_file: parts.peers_file,
+            kept: parts.kept,
             unsaved_peers: None,
             pool_file: parts.pool_file,
             unsaved_pool: None,
@@ -244,11 +264,17 @@ impl Driver {
                 let links = &self.links;
                 let peers = self.core.peer_infos(now, self.env.clock.unix_seconds(), |conn| {
                     conns.get(&conn).map_or_else(Default::default, |link| {
-                        let name = links.get(link.node_link).map_or("?", |l| l.transport.name());
+                        let name = links.get(link.transport).map_or("?", |l| l.transport.name());
                         (format!("{name}+{}", link.codec.name()), link.traffic())
                     })
                 });
                 let _ = reply.send(peers);
+            }
+            Command::Pooled { hash, reply } => {
+                let _ = reply.send(self.core.pooled(&hash));
+            }
+            Command::Pool { sender, most, reply } => {
+                let _ = reply.send(self.core.pool_snapshot(sender.as_ref(), most));
             }
             Command::Shutdown { .. } => {}
         }
@@ -283,19 +309,28 @@ impl Driver {
                 }
             }
             Internal::Upgraded { conn, link, remote, result } => match result {
-                Ok(connection) => self.connect(conn, link, connection, None),
-                Err(error) => self.core.inbound_failed(now, conn, &remote, &error.to_string()),
+                Ok((connection, codec)) => self.connect(conn, link, codec, connection, None),
+                Err(error) => {
+                    let refused = error.kind == TransportErrorKind::Refused;
+                    self.core.inbound_failed(now, conn, &remote, refused, &error.to_string());
+                }
             },
             Internal::Dialled { endpoint, feeler, result } => match result {
-                Ok(connection) if feeler => {
+                Ok(connection) if feeler && self.core.connecting_suffices(&endpoint) => {
                     connection.handle.close("only to see whether this address is good");
                     self.core.feeler_succeeded(now, &endpoint);
                 }
                 Ok(connection) => {
+                    // It was found before it was dialled.
+                    let Some((link, codec)) = links::find(&self.links, &endpoint) else { return };
+                    let codec = Arc::clone(codec);
                     let conn = self.new_conn();
-                    self.connect(conn, 0, connection, Some(endpoint));
+                    self.connect(conn, link, codec, connection, Some((endpoint, feeler)));
                 }
-                Err(error) => self.core.dial_failed(now, &endpoint, &error.to_string()),
+                Err(error) => {
+                    let refused = error.kind == TransportErrorKind::Refused;
+                    self.core.dial_failed(now, &endpoint, refused, &error.to_string());
+                }
             },
             Internal::OwnLinks { links } => self.core.own_links(now, links),
             Internal::Verified { verdicts } => self.core.transactions_verified(now, verdicts),
@@ -313,24 +348,33 @@ impl Driver {
         ConnId(self.next_conn)
     }
 
-    fn connect(&mut self, conn: ConnId, link: usize, connection: Connection, dialled: Option<Endpoint>) {
+    fn connect(
+        &mut self,
+        conn: ConnId,
+        link: usize,
+        codec: Arc<dyn Codec>,
+        connection: Connection,
+        dialled: Option<(Endpoint, bool)>,
+    ) {
         let Some(parts) = self.links.get(link) else { return };
-        let codec = Arc::clone(&parts.codec);
+        let name = LinkName::new(parts.transport.name(), codec.name());
         // Before its handshake an acceptor of v1 may send blocks; a dialler has nothing to send but the handshake.
         let cap = if dialled.is_some() { self.limits.frame_max } else { self.limits.frame_before_handshake };
-        let (remote, identity) = (connection.remote.clone(), connection.identity);
-        let handle = connection::spawn(conn, link, connection, codec, cap, &self.inbox);
+        let (remote, identity) = (connection.remote.clone().over(name), connection.identity);
+        let handle = connection::spawn(conn, link, connection, codec, dialled.is_none(), cap, &self.inbox);
         self.conns.insert(conn, handle);
         let now = self.now();
-        self.core.connected(now, conn, remote, identity, dialled);
+        self.core.connected(now, conn, link, remote, identity, dialled);
     }
 
     fn upgrade(&mut self, conn: ConnId, link: usize, incoming: Incoming) {
         let (events, limit) = (self.to_internal.clone(), self.limits.handshake_timeout);
+        let Some(parts) = self.links.get(link).cloned() else { return };
         self.tasks.spawn(async move {
             let Incoming { remote, upgrade } = incoming;
-            let result = tokio::time::timeout(limit, upgrade).await.unwrap_or_else(|_| {
-                let why = "the connection's security handshake took too long";
+            let ready = async { parts.recognise(upgrade.await?).await };
+            let result = tokio::time::timeout(limit, ready).await.unwrap_or_else(|_| {
+                let why = "neither the security handshake nor a first byte came in time";
                 Err(TransportError::timed_out("cannot accept", remote.clone(), why))
             });
             let _ = events.send(Internal::Upgraded { conn, link, remote, result }).await;
@@ -378,7 +422,9 @@ impl Driver {
                         let _ = reply.send(result);
                     }
                 }
-                Action::SavePeers(peers) => {
+                Action::SavePeers(mut peers) => {
+                    peers.extend(self.kept.iter().cloned());
+                    peers.truncate(self.limits.addresses);
                     self.unsaved_peers = Some(peers);
                     if self.saving.is_none() {
                         self.save_files();
@@ -414,10 +460,14 @@ impl Driver {
     }
 
     fn dial(&mut self, endpoint: Endpoint, feeler: bool) {
-        let Some(link) = self.links.first() else { return };
-        let (transport, events) = (Arc::clone(&link.transport), self.to_internal.clone());
+        let Some((link, _)) = links::find(&self.links, &endpoint) else {
+            let now = self.now();
+            self.core.dial_failed(now, &endpoint, true, &format!("this node has no link for {endpoint}"));
+            return;
+        };
+        let (transport, events) = (Arc::clone(&self.links[link].transport), self.to_internal.clone());
         self.tasks.spawn(async move {
-            let result = transport.dial(&endpoint).await;
+            let result = transport.dial(&endpoint.without_link()).await;
             let _ = events.send(Internal::Dialled { endpoint, feeler, result }).await;
         });
     }

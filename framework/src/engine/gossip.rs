@@ -9,7 +9,7 @@ use crate::mempool;
 use crate::peers::Offence;
 use crate::rules::HashedBlock;
 use crate::sync::{ConnId, SyncEvent};
-use crate::types::{Address, MessageKind};
+use crate::types::{Address, BlockLink, MessageKind};
 
 impl Core {
     /// A message came.
@@ -21,6 +21,7 @@ impl Core {
         let ready = peer.is_ready();
         match inbound {
             Inbound::Handshake(handshake) => self.handshake_received(now, conn, handshake),
+            Inbound::Foreign { error } => self.not_understood(now, conn, &error),
             Inbound::Unreadable { error } => {
                 let (label, host) = (peer.label(), peer.host.clone());
                 if let Some(more) = self.log.allow(&host, "unreadable", now) {
@@ -33,12 +34,12 @@ impl Core {
             }
             other if !ready => self.before_handshake(now, conn, &other),
             Inbound::NewBlock(block) => self.block_announced(now, conn, block),
-            Inbound::NewTx { tx, hash, place } => self.transaction_received(conn, tx, hash, place),
+            Inbound::NewTx { tx, hash, id, place } => self.transaction_received(conn, tx, hash, id, place),
             Inbound::NewHashes { blocks, txs } => self.hashes_announced(now, conn, &blocks, &txs),
             Inbound::GetData { blocks, txs } => self.data_asked(now, conn, &blocks, &txs),
             Inbound::GetBlocks { from, to } => self.blocks_asked(now, conn, from, to),
             Inbound::Blocks { blocks, malformed, bytes } => {
-                self.blocks_received(now, conn, blocks, malformed.as_deref(), bytes)
+                self.blocks_received(now, conn, blocks, malformed.as_deref(), bytes);
             }
         }
     }
@@ -46,11 +47,12 @@ impl Core {
     fn block_announced(&mut self, now: Duration, conn: ConnId, block: HashedBlock) {
         let limits = self.config.limits.clone();
         let link = block.link;
+        let known = self.seen_blocks.contains(&link.hash) || self.is_importing(&link);
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.known.insert_block(&link.hash);
         self.fetches.arrived(Item::Block(link.hash));
         let Some(peer) = self.peers.get_mut(&conn) else { return };
-        if self.seen_blocks.contains(&link.hash) {
+        if known {
             return;
         }
         let (legacy, importing) = (peer.is_legacy(), peer.importing);
@@ -82,25 +84,29 @@ impl Core {
             }
             Some(Ok(())) | None => {}
         }
-        let gossip = self.imports.values().filter(|origin| matches!(origin, ImportOrigin::Gossip(_))).count();
+        let gossip = self.imports.values().filter(|origin| matches!(origin, ImportOrigin::Gossip { .. })).count();
         let sync_is_importing = self.imports.values().any(|origin| *origin == ImportOrigin::Sync);
         let free = importing < limits.new_block_queue_per_peer && gossip < limits.new_block_queue;
         if link.extends(self.gossip_tip.as_ref()) && !sync_is_importing && !self.reorganising && free {
-            self.seen_blocks.insert(link.hash);
             self.gossip_tip = Some(link.tip());
             if let Some(peer) = self.peers.get_mut(&conn) {
                 peer.importing += 1;
             }
             let batch = self.new_batch();
-            self.imports.insert(batch, ImportOrigin::Gossip(conn));
+            self.imports.insert(batch, ImportOrigin::Gossip { conn, link });
             self.push(Action::Chain(ChainCommand::Import { batch, blocks: vec![block] }));
         } else {
             self.sync_event(now, SyncEvent::Announced { peer: conn, link });
         }
     }
 
+    /// Whether a copy of this block is on its way through the chain; should it turn out bad, who else has one is asked.
+    fn is_importing(&self, block: &BlockLink) -> bool {
+        self.imports.values().any(|origin| matches!(origin, ImportOrigin::Gossip { link, .. } if link == block))
+    }
+
     /// A block of a peer's gossip was applied, or was not.
-    pub(super) fn gossip_imported(&mut self, now: Duration, conn: ConnId, stop: Option<&Stop>) {
+    pub(super) fn gossip_imported(&mut self, now: Duration, conn: ConnId, link: BlockLink, stop: Option<&Stop>) {
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.importing = peer.importing.saturating_sub(1);
         }
@@ -112,6 +118,13 @@ impl Core {
             && let Some(offence) = Offence::of_block(rejection, None)
         {
             self.penalise(now, conn, &offence);
+        }
+        // A header's hash covers no signature and under v1 rules not the whole body: whoever else has this block may have
+        // a good copy of it.
+        let holders = self.peers.iter().filter(|(_, peer)| peer.is_ready() && peer.known.knows_block(&link.hash));
+        let holders: Vec<ConnId> = holders.map(|(conn, _)| *conn).collect();
+        for peer in holders {
+            self.sync_event(now, SyncEvent::Announced { peer, link });
         }
     }
 
@@ -139,7 +152,7 @@ impl Inbound {
             Self::NewHashes { .. } => MessageKind::NewHashes,
             Self::GetData { .. } => MessageKind::GetData,
             Self::Blocks { .. } => MessageKind::BlocksResponse,
-            Self::Unreadable { .. } => return None,
+            Self::Unreadable { .. } | Self::Foreign { .. } => return None,
         })
     }
 }

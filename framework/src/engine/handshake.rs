@@ -1,10 +1,12 @@
 use std::time::Duration;
 
 use super::connection::Inbound;
-use super::core::{Action, Core};
+use super::core::{Action, Core, FEELER};
 use super::peer::{Peer, Way};
+use crate::codec::DecodeError;
 use crate::peers::Offence;
 use crate::sync::{ConnId, SyncEvent};
+use crate::transport::Endpoint;
 use crate::types::{ANNOUNCE, Handshake};
 
 impl Core {
@@ -41,6 +43,9 @@ impl Core {
             self.refuse(now, conn, &why);
             return;
         }
+        if self.is_feeler(now, conn, &theirs) {
+            return;
+        }
         if let Some(other) = self.second_connection(conn, &theirs) {
             self.settle_second_connection(now, conn, other, &theirs);
             if self.peers.get(&conn).is_none_or(|peer| peer.closing) {
@@ -50,10 +55,27 @@ impl Core {
         self.accept(now, conn, theirs);
     }
 
+    /// Whether the connection is there only to check an address: then it ends with this handshake, and is nobody's peer.
+    fn is_feeler(&mut self, now: Duration, conn: ConnId, theirs: &Handshake) -> bool {
+        let Some(peer) = self.peers.get(&conn) else { return false };
+        match &peer.direction {
+            Way::Out(endpoint) if peer.feeler => {
+                let endpoint = endpoint.clone();
+                self.feeler_succeeded(now, &endpoint);
+            }
+            Way::In if theirs.features.iter().flatten().any(|feature| feature == FEELER) => {
+                self.send_handshake(now, conn);
+            }
+            _ => return false,
+        }
+        self.close_quietly(conn, "only to see whether this address is good");
+        true
+    }
+
     /// The side that was dialled shows itself too, so that the one that dialled learns which address is our own.
     fn met_ourselves(&mut self, now: Duration, conn: ConnId) {
         if let Some(Way::Out(endpoint)) = self.peers.get(&conn).map(|peer| peer.direction.clone()) {
-            tracing::info!(address = %endpoint, "this address is our own: forgotten");
+            tracing::info!(address = %endpoint, "this is ourselves: the address is forgotten");
             self.dialer.mark_self(&endpoint);
         } else {
             self.send_handshake(now, conn);
@@ -78,15 +100,17 @@ impl Core {
                 }
             }
             let Some(peer) = self.peers.get_mut(&conn) else { return };
-            peer.dial_back = self.dialer.inbound(&peer.remote, theirs.p2p_port, now, &mut rng);
+            let from = Endpoint { identity: peer.identity, ..peer.remote.clone() };
+            peer.dial_back = self.dialer.inbound(&from, theirs.p2p_port, now, &mut rng);
         }
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         if let Way::Out(endpoint) = &peer.direction {
             self.dialer.succeeded(endpoint, now);
-            self.failed_dials.remove(&endpoint.address);
+            self.failed_dials.remove(&endpoint.to_string());
         }
         tracing::info!(
             peer = %peer.label(),
+            link = peer.remote.link.as_ref().map(tracing::field::display),
             node_id = ?theirs.node_id,
             height = theirs.best_height.map_or(-1, i128::from),
             legacy,
@@ -107,6 +131,16 @@ impl Core {
         // The claim first: a node is not SYNCED for a moment only because nothing is claimed yet.
         self.sync_event(now, SyncEvent::PeerTip { peer: conn, height, legacy });
         self.after_peers_changed(now);
+    }
+
+    /// What an inbound peer says first cannot be read at all: most likely it speaks another codec. It hears our handshake,
+    /// so that its log can say so too.
+    pub(super) fn not_understood(&mut self, now: Duration, conn: ConnId, error: &DecodeError) {
+        self.send_handshake(now, conn);
+        if let Some(offence) = Offence::of_frame(error) {
+            self.penalise(now, conn, &offence);
+        }
+        self.close_quietly(conn, &error.to_string());
     }
 
     /// Why a peer is none of ours (protocol.md section 1, handshake checks).
@@ -134,10 +168,10 @@ impl Core {
         tracing::warn!(peer = %peer.label(), "peer refused: {why}");
         if let Way::Out(endpoint) = &peer.direction {
             self.dialer.refused(endpoint, now, &mut rng);
-            self.failed_dials.insert(endpoint.address.clone(), format!("{} was refused: {why}", endpoint.address));
+            self.failed_dials.insert(endpoint.to_string(), format!("{} was refused: {why}", endpoint.address));
         }
         self.last_error = Some(format!("peer {} refused: {why}", peer.label()));
-        self.push(Action::Close { conn, reason: why.to_owned() });
+        self.end(conn, why.to_owned());
     }
 
     /// Another connection to the same node, which showed the same nonce.
@@ -172,7 +206,7 @@ impl Core {
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.closing = true;
             tracing::debug!(peer = %peer.label(), "closing: {reason}");
-            self.push(Action::Close { conn, reason: reason.to_owned() });
+            self.end(conn, reason.to_owned());
         }
     }
 
@@ -192,12 +226,12 @@ impl Core {
             let why = format!("{}: no handshake within {} s", peer.label(), timeout.as_secs());
             if let Way::Out(endpoint) = &peer.direction {
                 self.dialer.failed(endpoint, now, &mut rng);
-                self.failed_dials.insert(endpoint.address.clone(), why.clone());
+                self.failed_dials.insert(endpoint.to_string(), why.clone());
             }
             if let Some(more) = self.log.allow(&peer.host, "handshake timeout", now) {
                 tracing::info!(more, "closing {why}");
             }
-            self.push(Action::Close { conn, reason: "no handshake in time".into() });
+            self.end(conn, "no handshake in time".into());
         }
     }
 }

@@ -11,6 +11,8 @@ use crate::types::{Handshake, Height};
 /// What the engine knows of one connection.
 #[derive(Debug)]
 pub(super) struct Peer {
+    /// Which of the node's links it came by.
+    pub(super) link: usize,
     pub(super) remote: Endpoint,
     pub(super) host: Host,
     pub(super) identity: Option<PeerId>,
@@ -36,6 +38,8 @@ pub(super) struct Peer {
     pub(super) last_sent: Duration,
     /// The address under which an inbound peer may be dialled back.
     pub(super) dial_back: Option<Endpoint>,
+    /// Dialled only to see whether a node answers there.
+    pub(super) feeler: bool,
     /// Told to go; what else it sends is ignored.
     pub(super) closing: bool,
 }
@@ -70,6 +74,7 @@ pub(super) struct Serving {
 
 impl Peer {
     pub(super) fn new(
+        link: usize,
         remote: Endpoint,
         identity: Option<PeerId>,
         direction: Way,
@@ -77,6 +82,7 @@ impl Peer {
         now: Duration,
     ) -> Self {
         Self {
+            link,
             host: Host::of(&remote),
             remote,
             identity,
@@ -93,6 +99,7 @@ impl Peer {
             importing: 0,
             last_sent: now,
             dial_back: None,
+            feeler: false,
             closing: false,
         }
     }

@@ -115,6 +115,7 @@ impl Core {
             }
         }
         self.lower_frame_cap(conn);
+        self.note_fork(now, conn, blocks.first());
         // Blocks that do not follow one another cannot be one chain's: what links is kept.
         let linked = linked_prefix(&blocks);
         let broken = linked < blocks.len();
@@ -125,6 +126,21 @@ impl Core {
         let malformed = malformed.is_some() || broken;
         let event = SyncEvent::Blocks { peer: conn, request: asked.request, batch, links, bytes, malformed };
         self.sync_event(now, event);
+    }
+
+    /// A peer's next block that is not on top of ours: worth a line, since operators look for its reason.
+    fn note_fork(&mut self, now: Duration, conn: ConnId, first: Option<&HashedBlock>) {
+        let (Some(tip), Some(block)) = (self.tip, first) else { return };
+        let link = block.link;
+        if link.height != tip.height + 1 || link.prev_hash == tip.hash {
+            return;
+        }
+        let Some(peer) = self.peers.get(&conn) else { return };
+        let (label, host) = (peer.label(), peer.host.clone());
+        if let Some(more) = self.log.allow(&host, "fork", now) {
+            let (parent, ours) = (link.prev_hash.short(), tip.hash.short());
+            tracing::info!(peer = %label, more, "block {} has parent {parent}, our tip is {ours}: a fork", link.height);
+        }
     }
 
     fn lower_frame_cap(&mut self, conn: ConnId) {

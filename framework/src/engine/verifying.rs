@@ -142,25 +142,30 @@ impl Core {
         conn: ConnId,
         tx: Arc<Transaction>,
         hash: Hash32,
+        id: Hash32,
         place: Option<OwnedSemaphorePermit>,
     ) {
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.known.insert_tx(&hash);
         }
-        self.fetches.arrived(Item::Tx(hash));
-        if self.seen_txs.contains(&hash) {
+        // By all its bytes: a bad copy under the same hash must not keep the good one out.
+        if self.seen_txs.contains(&id) {
+            self.fetches.arrived(Item::Tx(hash));
             return;
         }
         match self.check_transaction(Unverified { tx, hash, origin: TxOrigin::Peer(conn), _place: place }) {
             Ok(()) => {
-                self.seen_txs.insert(hash);
+                self.seen_txs.insert(id);
+            }
+            // There may be a good copy, or room later: who else announced it is asked in a while.
+            Err(Refusal::Busy) => {}
+            Err(Refusal::Fault(fault)) => {
+                self.seen_txs.insert(id);
+                tracing::debug!(%hash, "transaction refused: {fault}");
             }
             Err(refusal) => {
+                self.fetches.arrived(Item::Tx(hash));
                 tracing::debug!(%hash, "transaction refused: {refusal}");
-                // Only what will never be better needs no second look.
-                if matches!(refusal, Refusal::Fault(_)) {
-                    self.seen_txs.insert(hash);
-                }
             }
         }
     }
@@ -188,8 +193,11 @@ impl Core {
             let inserted =
                 verdict.map_err(Refusal::from).and_then(|()| self.pool.insert(Arc::clone(&tx), hash, &accounts, now));
             if inserted.is_ok() {
-                self.seen_txs.insert(hash);
+                self.good_txs.insert(hash);
                 added.push((tx, hash));
+            }
+            if !matches!(inserted, Err(Refusal::Fault(_))) {
+                self.fetches.arrived(Item::Tx(hash));
             }
             match (origin, inserted) {
                 (TxOrigin::Own(number), inserted) => {

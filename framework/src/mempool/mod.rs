@@ -18,11 +18,13 @@ mod cost;
 mod refusal;
 pub(crate) mod saved;
 mod sender;
+mod snapshot;
 
 pub(crate) use cost::tx_bytes;
 use cost::{cost, gas_cost};
 pub use refusal::Refusal;
 use sender::SenderQueue;
+pub use snapshot::PoolSnapshot;
 
 /// What the pool needs to know of an account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

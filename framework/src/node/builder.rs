@@ -6,7 +6,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::{NodeEvent, NodeHandle};
 use crate::chain::{Chain, ChainError, ChainHandle};
 use crate::codec::Codec;
-use crate::engine::{Core, CoreConfig, Driver, DriverParts, NodeLink};
+use crate::engine::{Core, CoreConfig, Driver, DriverParts, NodeLink, OwnName, resolved};
 use crate::env::Env;
 use crate::executor::Executor;
 use crate::executor::accounts::AccountExecutor;
@@ -19,7 +19,7 @@ use crate::store::ChainStore;
 use crate::store::memory::MemoryStore;
 use crate::sync::SyncStrategy;
 use crate::sync::batch::BatchSync;
-use crate::transport::{Endpoint, Listener, Transport, TransportError};
+use crate::transport::{Endpoint, LinkName, Listener, Transport, TransportError};
 use crate::types::{ANNOUNCE, Genesis, HashRules, Transaction};
 
 /// Requests from handles that may wait for the engine.
@@ -70,6 +70,14 @@ pub enum StartError {
         /// The key's.
         found: Scheme,
     },
+    /// A peer's address is over a link that this node does not have.
+    #[error("peer {peer}: this node has no link {}, only {links}", peer.link.as_ref().map_or_else(|| "at all".to_owned(), ToString::to_string))]
+    NoSuchLink {
+        /// Whom it was to dial.
+        peer: Endpoint,
+        /// The links that it has.
+        links: String,
+    },
     /// The operating system gives no threads or randomness.
     #[error("the operating system gives no threads or no randomness: {0}")]
     Env(#[source] std::io::Error),
@@ -96,16 +104,30 @@ impl NodeBuilder {
     }
 
     /// Talks to peers over this transport in this codec, and listens at this address (`host:port`; port 0 takes a free
-    /// one). May be called several times. Peers are dialled over the first link.
+    /// one). May be called several times: each call is a link. An address that names no link means the first one.
     pub fn link(mut self, transport: impl Transport, codec: impl Codec, listen: impl Into<String>) -> Self {
-        let link = NodeLink { transport: Arc::new(transport), codec: Arc::new(codec) };
+        let link = NodeLink { transport: Arc::new(transport), codecs: vec![Arc::new(codec)] };
+        self.links.push((link, Some(Endpoint::new(listen))));
+        self
+    }
+
+    /// Like [`link`](Self::link), but each peer that dials chooses one of two codecs, which is recognised by its first
+    /// bytes ([`Codec::sniff`]). Dialled is with the first, unless the address names the second.
+    pub fn auto_link(
+        mut self,
+        transport: impl Transport,
+        first: impl Codec,
+        second: impl Codec,
+        listen: impl Into<String>,
+    ) -> Self {
+        let link = NodeLink { transport: Arc::new(transport), codecs: vec![Arc::new(first), Arc::new(second)] };
         self.links.push((link, Some(Endpoint::new(listen))));
         self
     }
 
     /// Like [`link`](Self::link), but only dials.
     pub fn dial_link(mut self, transport: impl Transport, codec: impl Codec) -> Self {
-        self.links.push((NodeLink { transport: Arc::new(transport), codec: Arc::new(codec) }, None));
+        self.links.push((NodeLink { transport: Arc::new(transport), codecs: vec![Arc::new(codec)] }, None));
         self
     }
 
@@ -196,25 +218,33 @@ impl NodeBuilder {
 
         let mut links = Vec::new();
         let mut listeners: Vec<(usize, Box<dyn Listener>)> = Vec::new();
+        let mut names = Vec::new();
+        let mut listening = Vec::new();
         for (at, (link, listen)) in self.links.into_iter().enumerate() {
-            if let Some(listen) = listen {
-                listeners.push((at, link.transport.listen(&listen).await?));
-            }
+            let local = match listen {
+                Some(listen) => {
+                    let listener = link.transport.listen(&listen).await?;
+                    let local = listener.local().over(link.name());
+                    tracing::info!(address = %local, "listening");
+                    listeners.push((at, listener));
+                    listening.push(local.clone());
+                    Some(local)
+                }
+                None => None,
+            };
+            names.push(own_name(local.as_ref()));
             links.push(link);
         }
-        let listening: Arc<[Endpoint]> = listeners.iter().map(|(_, listener)| listener.local()).collect();
-        for endpoint in listening.iter() {
-            tracing::info!(address = %endpoint, "listening");
-        }
+        let peers = self.peers.iter().map(|peer| resolved(&links, peer).ok_or_else(|| no_link(&links, peer)));
+        let peers = peers.collect::<Result<Vec<Endpoint>, StartError>>()?;
+        let (saved, kept) = usable(&links, saved);
 
         let verifier = chain.verifier().clone();
-        let (node_id, p2p_port) = own_name(&listening);
         let config = CoreConfig {
             limits: Arc::clone(&limits),
             keys: chain.keys(),
             store: Arc::clone(&self.store),
-            node_id,
-            p2p_port,
+            names,
             features: vec![ANNOUNCE.to_owned()],
             tip: chain.tip(),
             genesis_hash: chain.genesis_hash(),
@@ -238,11 +268,13 @@ impl NodeBuilder {
             chain: ChainHandle::spawn(chain),
             peers_file: self.peers_file,
             pool_file: self.mempool_file,
+            kept,
             commands: commands_in,
             status,
             events: events.clone(),
         });
-        tokio::spawn(driver.run(self.peers, saved, pool));
+        tokio::spawn(driver.run(peers, saved, pool));
+        let listening = listening.into();
         Ok(NodeHandle { commands, status: status_out, events, store: self.store, genesis, listening })
     }
 }
@@ -282,11 +314,41 @@ fn saved_pool(path: Option<&Path>, limits: &Limits) -> Vec<Transaction> {
     txs
 }
 
-/// What we call ourselves: `0.0.0.0` tells a peer to take the address that it sees (protocol.md section 2), and a v6
+/// The saved addresses for which there is a link, with it, and the others, which only stay in the file. One without a link
+/// is a node of the reference's kind.
+fn usable(links: &[NodeLink], saved: Vec<Endpoint>) -> (Vec<Endpoint>, Vec<Endpoint>) {
+    let (mut usable, mut kept) = (Vec::new(), Vec::new());
+    for peer in saved {
+        let peer = if peer.link.is_some() { peer } else { peer.over(LinkName::reference()) };
+        match resolved(links, &peer) {
+            Some(peer) => usable.push(peer),
+            None => kept.push(peer),
+        }
+    }
+    if !kept.is_empty() {
+        let shown: Vec<String> = kept.iter().take(3).map(ToString::to_string).collect();
+        tracing::warn!(
+            "{} saved peers are not dialled, since this node has no link for them: {}{}",
+            kept.len(),
+            shown.join(", "),
+            if kept.len() > shown.len() { ", ..." } else { "" }
+        );
+    }
+    (usable, kept)
+}
+
+fn no_link(links: &[NodeLink], peer: &Endpoint) -> StartError {
+    let names: Vec<String> = links.iter().map(|link| link.name().to_string()).collect();
+    StartError::NoSuchLink {
+        peer: peer.clone(),
+        links: if names.is_empty() { "none".to_owned() } else { names.join(" and ") },
+    }
+}
+
+/// What we call ourselves over a link: `0.0.0.0` tells a peer to take the address that it sees (protocol.md section 2), and a v6
 /// address would break a v1 peer.
-fn own_name(listening: &[Endpoint]) -> (String, u16) {
-    let first = listening.first().and_then(|endpoint| endpoint.host_port().ok());
-    let (host, port) = first.unwrap_or(("0.0.0.0", 0));
+fn own_name(listening: Option<&Endpoint>) -> OwnName {
+    let (host, port) = listening.and_then(|endpoint| endpoint.host_port().ok()).unwrap_or(("0.0.0.0", 0));
     let host = if host.contains(':') { "0.0.0.0" } else { host };
-    (format!("{host}:{port}"), port)
+    OwnName { node_id: format!("{host}:{port}"), p2p_port: port }
 }

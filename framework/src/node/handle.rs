@@ -4,12 +4,12 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::NodeStatus;
 use crate::engine::Command;
-use crate::mempool;
+use crate::mempool::{self, PoolSnapshot};
 use crate::peers::PeerInfo;
 use crate::store::ChainStore;
 use crate::sync::Mode;
 use crate::transport::Endpoint;
-use crate::types::{BlockLink, Genesis, Hash32, Tip, Transaction};
+use crate::types::{Address, BlockLink, Genesis, Hash32, Tip, Transaction};
 
 /// A running node. Clones talk to the same node; it stops when [`shutdown`](Self::shutdown) is called or the last clone is dropped.
 #[derive(Debug, Clone)]
@@ -114,6 +114,26 @@ impl NodeHandle {
     pub async fn peers(&self) -> Result<Vec<PeerInfo>, NodeStopped> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Peers { reply }).await.map_err(|_| NodeStopped)?;
+        answer.await.map_err(|_| NodeStopped)
+    }
+
+    /// A transaction that waits in the pool. Cancel-safe.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn pooled(&self, hash: Hash32) -> Result<Option<Arc<Transaction>>, NodeStopped> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Pooled { hash, reply }).await.map_err(|_| NodeStopped)?;
+        answer.await.map_err(|_| NodeStopped)
+    }
+
+    /// A look at the pool, with at most `most` transactions, of one sender or of all. Cancel-safe.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn pool(&self, sender: Option<Address>, most: usize) -> Result<PoolSnapshot, NodeStopped> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Pool { sender, most, reply }).await.map_err(|_| NodeStopped)?;
         answer.await.map_err(|_| NodeStopped)
     }
 

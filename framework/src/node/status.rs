@@ -16,6 +16,8 @@ pub struct NodeStatus {
     pub genesis_hash: Option<Hash32>,
     /// The highest height that a peer claims and that is not yet reached or refuted.
     pub target: Option<Height>,
+    /// Requests for blocks that wait for their answer: a legacy peer may take a minute for one.
+    pub outstanding: usize,
     /// Peers whose handshake is done.
     pub peers: usize,
     /// Whether a handshake was ever done.
@@ -24,6 +26,8 @@ pub struct NodeStatus {
     pub knows_peers: bool,
     /// Why dials failed, by address: at most 64.
     pub failed_dials: BTreeMap<String, String>,
+    /// Whether every known peer was reached and refused: another network, another codec, another key.
+    pub refused_everywhere: bool,
     /// Transactions in the pool.
     pub pool: usize,
     /// Blocks rolled back since the start, those put back included.

@@ -38,7 +38,8 @@ pub struct AddressBook {
     capacity: usize,
     per_source: usize,
     forgotten_after: Duration,
-    entries: BTreeMap<String, Entry>,
+    /// By place: link and address.
+    entries: BTreeMap<Endpoint, Entry>,
     /// Numbers the entries in order of arrival.
     arrivals: u64,
 }
@@ -58,6 +59,8 @@ pub(super) struct Entry {
     pub(super) failing_since: Option<Duration>,
     /// When a connection was last made or last held, in this run.
     pub(super) last_success: Option<Duration>,
+    /// Whether whoever answered there last wanted nothing of us, or we of them.
+    pub(super) refused: bool,
     /// How many connections this peer has dialled to us.
     pub(super) inbound: usize,
 }
@@ -100,7 +103,7 @@ impl AddressBook {
     /// before one that did, then the one that has failed longest. A claim takes the place of other claims only.
     pub fn add(&mut self, endpoint: &Endpoint, origin: Origin, ready_at: Duration) -> bool {
         let endpoint = canonical(endpoint);
-        if let Some(entry) = self.entries.get_mut(&endpoint.address) {
+        if let Some(entry) = self.entries.get_mut(&place(&endpoint)) {
             if origin.rank() < entry.origin.rank() {
                 entry.origin = origin;
                 entry.ready_at = entry.ready_at.min(ready_at);
@@ -128,15 +131,16 @@ impl AddressBook {
             pauses: 0,
             failing_since: None,
             last_success: None,
+            refused: false,
             inbound: 0,
         };
-        self.entries.insert(entry.endpoint.address.clone(), entry);
+        self.entries.insert(place(&entry.endpoint), entry);
         true
     }
 
     /// Drops an address, whatever it is.
     pub fn remove(&mut self, endpoint: &Endpoint) {
-        self.entries.remove(&canonical(endpoint).address);
+        self.entries.remove(&place(endpoint));
     }
 
     /// Drops the addresses that nobody configured and that have failed for too long.
@@ -175,11 +179,11 @@ impl AddressBook {
 
     /// Whether this address is known.
     pub fn contains(&self, endpoint: &Endpoint) -> bool {
-        self.entries.contains_key(&canonical(endpoint).address)
+        self.entries.contains_key(&place(endpoint))
     }
 
     pub(super) fn entry(&mut self, endpoint: &Endpoint) -> Option<&mut Entry> {
-        self.entries.get_mut(&canonical(endpoint).address)
+        self.entries.get_mut(&place(endpoint))
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
@@ -194,9 +198,14 @@ impl AddressBook {
             .values()
             .filter(|entry| entry.is_expendable() && entry.inbound == 0 && !(claim && entry.is_proven()))
             .min_by_key(|entry| (entry.is_proven(), entry.failing_since.unwrap_or(Duration::MAX), entry.arrival))
-            .map(|entry| entry.endpoint.address.clone());
-        worst.is_some_and(|address| self.entries.remove(&address).is_some())
+            .map(|entry| place(&entry.endpoint));
+        worst.is_some_and(|place| self.entries.remove(&place).is_some())
     }
+}
+
+/// What an address is known by: its link and its one spelling. Who is expected there makes no other place of it.
+pub(super) fn place(endpoint: &Endpoint) -> Endpoint {
+    Endpoint { identity: None, ..canonical(endpoint) }
 }
 
 #[cfg(test)]

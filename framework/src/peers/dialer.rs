@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::address_book::{AddressBook, DialState, Entry, Origin};
-use super::host::{Host, canonical};
+use super::address_book::{AddressBook, DialState, Entry, Origin, place};
+use super::host::Host;
 use crate::limits::{Backoff, Limits};
 use crate::sync::Connectivity;
 use crate::transport::Endpoint;
@@ -34,7 +34,7 @@ pub struct Dialer {
     configured: Backoff,
     others: Backoff,
     last_dial: Option<Duration>,
-    own: VecDeque<String>,
+    own: VecDeque<Endpoint>,
     /// When `next` has something to give, unless all slots are taken. Kept, since it is asked for after every event.
     deadline: Option<Duration>,
 }
@@ -67,8 +67,8 @@ impl Dialer {
         }
     }
 
-    /// An inbound peer is there that says it listens on `port` of its host. It is dialled back in its turn, after a
-    /// pause, to learn whether that is so. Gives the address under which it is known, for [`inbound_gone`](Self::inbound_gone).
+    /// An inbound peer is there that says it listens on `port` of its host. Over the link that it came by, and expected
+    /// to prove the key that `remote` has, it is dialled back in its turn, after a pause, to learn whether that is so. Gives the address under which it is known, for [`inbound_gone`](Self::inbound_gone).
     pub fn inbound(
         &mut self,
         remote: &Endpoint,
@@ -77,7 +77,7 @@ impl Dialer {
         rng: &mut dyn FnMut() -> u64,
     ) -> Option<Endpoint> {
         let host = Host::of(remote);
-        let endpoint = host.endpoint(port);
+        let endpoint = Endpoint { address: host.endpoint(port).address, ..remote.clone() };
         if port == 0 || self.is_own(&endpoint) {
             return None;
         }
@@ -133,6 +133,7 @@ impl Dialer {
     pub fn succeeded(&mut self, endpoint: &Endpoint, now: Duration) {
         if let Some(entry) = self.book.entry(endpoint) {
             entry.failing_since = None;
+            entry.refused = false;
             entry.last_success = Some(now);
             entry.state = match entry.state {
                 DialState::Dialling { feeler: true } => DialState::Idle,
@@ -151,17 +152,21 @@ impl Dialer {
     pub fn failed(&mut self, endpoint: &Endpoint, now: Duration, rng: &mut dyn FnMut() -> u64) {
         if let Some(entry) = self.book.entry(endpoint) {
             entry.failing_since.get_or_insert(now);
+            entry.refused = false;
             self.pause(endpoint, now, rng);
         }
     }
 
-    /// Whoever answers there is of another network, or banned. A configured address is tried again after the longest
+    /// Whoever answers there is of another network, speaks another codec, has another key, or is banned. A configured address is tried again after the longest
     /// pause; any other is forgotten.
     pub fn refused(&mut self, endpoint: &Endpoint, now: Duration, rng: &mut dyn FnMut() -> u64) {
         match self.book.entry(endpoint) {
             Some(entry) if entry.origin == Origin::Configured => {
                 entry.pauses = u32::MAX;
                 self.failed(endpoint, now, rng);
+                if let Some(entry) = self.book.entry(endpoint) {
+                    entry.refused = true;
+                }
             }
             _ => self.book.remove(endpoint),
         }
@@ -189,7 +194,7 @@ impl Dialer {
             if self.own.len() == OWN_ADDRESSES {
                 self.own.pop_front();
             }
-            self.own.push_back(canonical(endpoint).address);
+            self.own.push_back(place(endpoint));
         }
         self.reckon();
     }
@@ -221,6 +226,13 @@ impl Dialer {
         }
     }
 
+    /// Whether every address that counts was reached, and each time one side refused the other: waiting will not help.
+    pub fn refused_everywhere(&self) -> bool {
+        let counts = |entry: &&Entry| entry.is_proven() || entry.origin == Origin::Configured;
+        let mut counted = self.book.entries().filter(counts).peekable();
+        counted.peek().is_some() && counted.all(|entry| entry.refused)
+    }
+
     /// How many connections that we dialled are open, and how many dials are under way.
     pub fn outbound(&self) -> (usize, usize) {
         self.book.entries().fold((0, 0), |(connected, dialling), entry| match entry.state {
@@ -231,7 +243,7 @@ impl Dialer {
     }
 
     fn is_own(&self, endpoint: &Endpoint) -> bool {
-        self.own.contains(&canonical(endpoint).address)
+        self.own.contains(&place(endpoint))
     }
 
     fn slots(&self) -> Slots {

@@ -71,7 +71,7 @@ pub fn canonical(endpoint: &Endpoint) -> Endpoint {
         Ok((_, port)) => Host::of(endpoint).endpoint(port).address,
         Err(_) => endpoint.address.clone(),
     };
-    Endpoint { identity: endpoint.identity, address }
+    Endpoint { address, ..endpoint.clone() }
 }
 
 #[cfg(test)]

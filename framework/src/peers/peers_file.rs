@@ -1,4 +1,5 @@
-//! `peers.json`: a plain JSON array of `"host:port"` (protocol.md section 1).
+//! `peers.json`: a plain JSON array of `"host:port"` (protocol.md section 1). That is where peers are that speak as the
+//! reference does; an address over any other link has the link before it, as in `"quic+postcard://PEERID@host:port"`.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -53,7 +54,7 @@ pub fn read(path: &Path, limits: &Limits) -> Result<SavedPeers, PeersFileError> 
     let entries: Result<Vec<serde_json::Value>, String> = if text.len() as u64 > MAX_FILE_BYTES {
         Err(format!("it is longer than {MAX_FILE_BYTES} bytes"))
     } else {
-        serde_json::from_slice(&text).map_err(|error| error.to_string())
+        serde_json::from_slice(&text).map_err(|error| error.to_string()).and_then(some_text)
     };
     match entries {
         Ok(entries) => Ok(addresses(path, &entries, limits.addresses)),
@@ -76,10 +77,19 @@ pub fn read(path: &Path, limits: &Limits) -> Result<SavedPeers, PeersFileError> 
 /// The directory cannot be written to, or the disk is full; the old file is as it was.
 pub fn write(path: &Path, peers: &[Endpoint]) -> Result<(), PeersFileError> {
     let failed = |source| PeersFileError { doing: "write", path: path.to_owned(), source };
-    let names: Vec<String> = peers.iter().map(ToString::to_string).collect();
+    let names: Vec<String> = peers.iter().map(spelled).collect();
     let mut text = serde_json::to_vec(&names).map_err(|error| failed(error.into()))?;
     text.push(b'\n');
     durable::write(path, &text).map_err(failed)
+}
+
+/// A list that holds anything but no text at all was never a list of peers.
+fn some_text(entries: Vec<serde_json::Value>) -> Result<Vec<serde_json::Value>, String> {
+    if entries.is_empty() || entries.iter().any(serde_json::Value::is_string) {
+        Ok(entries)
+    } else {
+        Err("none of its entries is a text".into())
+    }
 }
 
 fn addresses(path: &Path, entries: &[serde_json::Value], most: usize) -> SavedPeers {
@@ -91,7 +101,7 @@ fn addresses(path: &Path, entries: &[serde_json::Value], most: usize) -> SavedPe
         match entry.as_str().and_then(address) {
             Some(_) if saved.peers.len() >= most => beyond += 1,
             Some(endpoint) => {
-                if seen.insert(endpoint.address.clone()) {
+                if seen.insert((endpoint.link.clone(), endpoint.address.clone())) {
                     saved.peers.push(endpoint);
                 }
             }
@@ -112,6 +122,14 @@ fn addresses(path: &Path, entries: &[serde_json::Value], most: usize) -> SavedPe
         saved.warnings.push(format!("{}: skipped {beyond} addresses after the first {most}", path.display()));
     }
     saved
+}
+
+/// An address as the file has it.
+fn spelled(endpoint: &Endpoint) -> String {
+    match &endpoint.link {
+        Some(link) if link.is_reference() => endpoint.without_link().to_string(),
+        _ => endpoint.to_string(),
+    }
 }
 
 /// The address that an entry spells, if one can dial it.
@@ -189,6 +207,7 @@ mod tests {
             ("", "peers.json.damaged.2"),
             (deep.as_str(), "peers.json.damaged.3"),
             ("\0\0\0\0", "peers.json.damaged.4"),
+            ("[1, 2]", "peers.json.damaged.5"),
         ] {
             fs::write(&path, text).unwrap();
             let saved = read(&path, &Limits::default()).unwrap();

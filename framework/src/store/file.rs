@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use self::fault::{Fault, guarded};
-use self::layout::Layout;
+use self::layout::{Layout, patiently};
 use self::tables::Snapshot;
 use self::view::FileView;
 use self::writer::{Shelf, Writer};
@@ -81,8 +81,8 @@ impl FileStore {
     /// [`Corrupt`](StoreErrorKind::Corrupt), [`Full`](StoreErrorKind::Full), [`Io`](StoreErrorKind::Io).
     pub fn open(datadir: &Path) -> Result<Self, StoreError> {
         let layout = Layout::new(datadir);
-        let lock = layout.take_lock()?;
-        let (writer, shown) = Writer::open(&layout)?;
+        let lock = patiently(|| layout.take_lock())?;
+        let (writer, shown) = patiently(|| Writer::open(&layout))?;
         let file = Arc::from(layout.database.as_path());
         let inner = Inner { layout, file, shelf: RwLock::new(shown), writer: Mutex::new(Some(writer)), _lock: lock };
         inner.write(|writer, shelf| writer.finish_reorg(shelf, ReorgOutcome::PutBack))?;
@@ -95,13 +95,13 @@ impl FileStore {
     /// [`Locked`](StoreErrorKind::Locked) while a store is open there; else as [`open`](Self::open).
     pub fn summary(datadir: &Path) -> Result<Option<StoreSummary>, StoreError> {
         let layout = Layout::new(datadir);
-        let _lock = layout.take_lock_to_read()?;
+        let _lock = patiently(|| layout.take_lock_to_read())?;
         if !layout.exists()? {
             return Ok(None);
         }
         layout.check_format()?;
         let file_bytes = std::fs::metadata(&layout.database).map_or(0, |metadata| metadata.len());
-        guarded(&layout.database, || {
+        let read = || {
             let (genesis, tip) = match writer::builder().open_read_only(&layout.database) {
                 Ok(db) => tables::summary(&db)?,
                 // After a kill the engine insists on tidying up, which takes no time with commits like ours.
@@ -109,7 +109,8 @@ impl FileStore {
                 Err(error) => return Err(error.into()),
             };
             Ok(Some(StoreSummary { genesis, tip, file_bytes }))
-        })
+        };
+        patiently(|| guarded(&layout.database, read))
     }
 
     /// The genesis that the store is bound to.
@@ -165,7 +166,7 @@ impl ChainStore for FileStore {
         self.read(move |snapshot| {
             let mut room = budget.0;
             let mut found = Vec::new();
-            for (height, row) in heights.clone().zip(ReadableTable::range(&snapshot.blocks, heights)?) {
+            for (height, row) in heights.clone().zip(ReadableTable::range(&*snapshot.blocks, heights)?) {
                 let (key, sealed) = row?;
                 if key.value() != height {
                     // Either there is no such block, or one is missing below others.
@@ -197,7 +198,7 @@ impl ChainStore for FileStore {
         }
         self.read(move |snapshot| {
             let (low, high) = (values::index_key(hash, Height::MIN), values::index_key(hash, Height::MAX));
-            for row in ReadableTable::range::<&[u8; 16]>(&snapshot.index, &low..=&high)? {
+            for row in ReadableTable::range::<&[u8; 16]>(&*snapshot.index, &low..=&high)? {
                 let height = values::index_height(*row?.0.value());
                 if snapshot.hash_at(height)? == hash {
                     return Ok(Some(height));
@@ -262,7 +263,7 @@ impl Inner {
     }
 
     fn reopen(&self) -> Result<Writer, StoreError> {
-        let (writer, shown) = Writer::open(&self.layout)?;
+        let (writer, shown) = patiently(|| Writer::open(&self.layout))?;
         *self.shelf.write().unwrap_or_else(PoisonError::into_inner) = shown;
         Ok(writer)
     }

@@ -10,12 +10,12 @@ pub(super) type Folded = BTreeMap<StateKey, Option<StateValue>>;
 
 /// What blocks in ascending order leave behind together.
 pub(super) fn forward<'a>(changes: impl Iterator<Item = &'a [StateChange]>) -> Folded {
-    changes.flatten().map(|change| (change.key.clone(), change.new.clone())).collect()
+    owned(changes.flatten().map(|change| (&change.key, &change.new)).collect())
 }
 
 /// What undoing blocks leaves behind; they are given in ascending order and undone from the last to the first.
 pub(super) fn backward<'a>(changes: impl DoubleEndedIterator<Item = &'a [StateChange]>) -> Folded {
-    changes.rev().flatten().map(|change| (change.key.clone(), change.old.clone())).collect()
+    owned(changes.rev().flatten().map(|change| (&change.key, &change.old)).collect())
 }
 
 /// The steps of [`Moved`](super::Moved) for blocks taken off, given in ascending order.
@@ -113,6 +113,11 @@ pub(super) fn check_replacement(tip: Option<Tip>, undo: &[Vec<StateChange>], in_
 /// An empty batch on an empty chain, which leaves no tip to answer with.
 pub(super) fn nothing_to_commit() -> StoreError {
     StoreError::new(StoreErrorKind::Invalid, "an empty batch was committed to an empty chain")
+}
+
+/// Only what is left after folding is worth a copy.
+fn owned(folded: BTreeMap<&StateKey, &Option<StateValue>>) -> Folded {
+    folded.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 fn check_key(key: &StateKey) -> Result<(), StoreError> {

@@ -141,6 +141,7 @@ impl<F: ForkRule> SyncStrategy for BatchSync<F> {
             SyncEvent::RequestFailed { peer, request, why } => self.on_request_failed(peer, request, why),
             SyncEvent::Imported { batch, tip } => self.on_imported(batch, tip),
             SyncEvent::Rejected { batch, height, why, tip } => self.on_rejected(batch, height, why, tip),
+            SyncEvent::Checked { batch, signed, wrong } => self.on_checked(batch, signed, wrong),
             SyncEvent::OwnLinks { links } => self.on_own_links(links),
             SyncEvent::RolledBack { tip } => self.on_rolled_back(tip),
             SyncEvent::RollbackFailed { tip } => self.on_rollback_failed(tip),

@@ -178,7 +178,7 @@ impl<F: ForkRule> BatchSync<F> {
         }
     }
 
-    fn convict(&mut self, id: ConnId, height: Height) {
+    pub(super) fn convict(&mut self, id: ConnId, height: Height) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.guilty = true;
         let request = peer.request.take();

@@ -31,6 +31,10 @@ pub(super) struct Session {
     shown_bytes: usize,
     /// Its last block that was delivered.
     shown_to: Option<Tip>,
+    /// How much of it has yet to be checked for signatures.
+    unchecked: usize,
+    /// Whether a known proposer signed a block of it.
+    signed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,12 +137,24 @@ impl<F: ForkRule> BatchSync<F> {
                 let keep = branching_above(session, links);
                 self.on_located(keep, delivered);
             }
-            Stage::Showing { .. } if delivered.extends(session.shown_to.as_ref()) => session.show(delivered),
+            Stage::Showing { .. } if delivered.extends(session.shown_to.as_ref()) => self.show(delivered),
             Stage::Joining { broken: false, .. } if delivered.extends(self.tip.as_ref()) => self.import(delivered),
             _ => {
                 self.discard(batch);
                 self.fail_session(false);
             }
+        }
+    }
+
+    pub(super) fn on_checked(&mut self, batch: BatchId, signed: bool, wrong: Option<Height>) {
+        let Some(session) = &mut self.session else { return };
+        if !session.shown.iter().any(|shown| shown.batch == batch) {
+            return;
+        }
+        session.unchecked = session.unchecked.saturating_sub(1);
+        session.signed |= signed;
+        if let (Some(height), id) = (wrong, session.peer) {
+            self.convict(id, height);
         }
     }
 
@@ -257,6 +273,8 @@ impl<F: ForkRule> BatchSync<F> {
             shown: VecDeque::new(),
             shown_bytes: 0,
             shown_to: None,
+            unchecked: 0,
+            signed: false,
         });
         let from = ours.height.saturating_sub(self.rule.bound());
         self.actions.push_back(SyncAction::LookUp { from, to: ours.height });
@@ -326,10 +344,20 @@ impl<F: ForkRule> BatchSync<F> {
         session.stage = Stage::Showing { keep };
         session.shown_to = session.own.iter().find(|link| Some(link.height) == keep).map(BlockLink::tip);
         if delivered.extends(session.shown_to.as_ref()) {
-            session.show(delivered);
+            self.show(delivered);
         } else {
             self.discard(delivered.batch);
         }
+    }
+
+    /// Adds to what the peer has shown of its branch, and has it checked.
+    fn show(&mut self, delivered: Delivered) {
+        let Some(session) = &mut self.session else { return };
+        session.shown_to = Some(delivered.last);
+        session.shown_bytes = session.shown_bytes.saturating_add(delivered.bytes);
+        session.shown.push_back(delivered);
+        session.unchecked = session.unchecked.saturating_add(1);
+        self.actions.push_back(SyncAction::Check { batch: delivered.batch });
     }
 
     /// Rolls back once the branch is seen to be better, or fills the buffer; asks for more of it until then.
@@ -344,7 +372,9 @@ impl<F: ForkRule> BatchSync<F> {
             return;
         }
         if !session.shown.is_empty() && (better || full) {
-            if self.importing.is_empty() {
+            if session.unchecked == 0 && !session.signed {
+                self.fail_session(false);
+            } else if session.unchecked == 0 && self.importing.is_empty() {
                 session.stage = Stage::RollingBack { keep };
                 let waiting = self.buffer.drop_if(|_| true);
                 self.discard_all(waiting);
@@ -385,14 +415,6 @@ impl<F: ForkRule> BatchSync<F> {
     fn search_limit(&self, id: ConnId) -> Duration {
         let legacy = self.peers.get(&id).is_some_and(|peer| peer.legacy);
         if legacy { self.limits.search_legacy } else { self.limits.search }
-    }
-}
-
-impl Session {
-    fn show(&mut self, delivered: Delivered) {
-        self.shown_to = Some(delivered.last);
-        self.shown_bytes = self.shown_bytes.saturating_add(delivered.bytes);
-        self.shown.push_back(delivered);
     }
 }
 

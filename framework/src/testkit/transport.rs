@@ -154,7 +154,7 @@ pub async fn close_wakes_who_waits_and_is_seen_by_closed(fixture: &TransportFixt
     fill(&mut dialled.control).await;
     let Duplex { mut reader, mut writer } = dialled.control;
     let reading = tokio::spawn(async move { reader.read_u8().await.map(drop) });
-    let writing = tokio::spawn(async move { writer.write_all(&vec![0; 1024 * 1024]).await });
+    let writing = tokio::spawn(async move { writer.write_all(&vec![0; MORE_THAN_BUFFERS_HOLD]).await });
     let watching = tokio::spawn(async move { handle.closed().await });
     // Long enough for all three to wait; it may come too late for none of them.
     assert!(timeout(STALLED / 5, accepted.handle.closed()).await.is_err(), "an open connection is not closed");
@@ -221,7 +221,7 @@ pub async fn a_pinned_key_reaches_whoever_proves_it_and_nobody_else(fixture: &Tr
             kept.push(incoming.upgrade.await);
         }
     });
-    let pinned = |identity| Endpoint { identity: Some(identity), address: address.clone() };
+    let pinned = |identity| Endpoint { identity: Some(identity), ..Endpoint::new(address.clone()) };
     if let Some(identity) = dialled.identity {
         let again = soon(fixture.dialler.dial(&pinned(identity))).await.expect("that is its key");
         assert_eq!(again.identity, Some(identity));

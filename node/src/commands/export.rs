@@ -89,7 +89,7 @@ async fn write_blocks(
     out: &mut (dyn Write + Send),
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let mut progress = Progress::start("exporting");
+    let mut progress = Progress::start("exporting", 0);
     let mut next = from;
     while next <= to {
         if stop.is_wanted() {

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cpc_framework::chain::{Chain, Stop as ChainStop};
@@ -23,11 +23,11 @@ const BATCH_BYTES: usize = 4 << 20;
 pub(super) async fn import(datadir: &Datadir, args: ImportArgs) -> Result<(), CliError> {
     let stop = Stop::listen()?;
     let genesis = Arc::new(datadir.genesis(args.network.network)?);
-    let lines = BlockLines::open(&args.file).map_err(|error| CliError::file("read", &args.file, &error))?;
+    let lines = open(args.file.clone(), stop.clone()).await?;
     let store = engine_glue::open_store(datadir, StoreName::File)?;
     let chain = engine_glue::open_chain(datadir, genesis, store).await?;
     let mut import = Import { chain, imported: 0, skipped: 0 };
-    let outcome = import.all(lines, &stop).await;
+    let outcome = import.all(lines, stop).await;
     let at = import.chain.tip().map_or_else(
         || "the chain is empty".to_owned(),
         |tip| format!("the chain is at {} ({})", tip.height, tip.hash),
@@ -42,6 +42,17 @@ pub(super) async fn import(datadir: &Datadir, args: ImportArgs) -> Result<(), Cl
     }
 }
 
+/// Opens the file where waiting for its first bytes, as for those of a terminal, does not keep a signal from being heard.
+async fn open(file: PathBuf, mut stop: Stop) -> Result<BlockLines, CliError> {
+    let opening = tokio::task::spawn_blocking(move || {
+        BlockLines::open(&file).map_err(|error| CliError::file("read", &file, &error))
+    });
+    tokio::select! {
+        () = stop.wanted() => Err(CliError::failed("interrupted: nothing was imported")),
+        opened = opening => opened.map_err(|error| CliError::caused("cannot read the file", &error))?,
+    }
+}
+
 fn source_name(file: &Path) -> String {
     if file == Path::new("-") { "stdin".to_owned() } else { file.display().to_string() }
 }
@@ -51,6 +62,19 @@ fn source_name(file: &Path) -> String {
 struct Batch {
     lines: Vec<BlockLine>,
     error: Option<LineError>,
+    /// Which part of the file is read now, where that can be told.
+    fraction: Option<f64>,
+}
+
+/// How many blocks there are, if the rest of the file is like the part that is read.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an estimate for people; casts of floats saturate"
+)]
+fn estimate(done: u64, fraction: f64) -> u64 {
+    (done as f64 / fraction).round() as u64
 }
 
 /// Reads in a thread of its own, one batch ahead.
@@ -73,6 +97,7 @@ fn read_ahead(mut lines: BlockLines) -> mpsc::Receiver<Batch> {
                     None => break,
                 }
             }
+            batch.fraction = lines.fraction();
             let ended = batch.error.is_some() || batch.lines.is_empty();
             // Fails where the import stopped: nobody wants more.
             if batches.blocking_send(batch).is_err() || ended {
@@ -92,20 +117,25 @@ struct Import {
 
 impl Import {
     /// Imports until the end or the first bad line; the error says which and why.
-    async fn all(&mut self, lines: BlockLines, stop: &Stop) -> Result<(), String> {
-        let mut progress = Progress::start("importing");
+    async fn all(&mut self, lines: BlockLines, mut stop: Stop) -> Result<(), String> {
+        let mut progress = Progress::start("importing", 0);
         let mut batches = read_ahead(lines);
-        while let Some(batch) = batches.recv().await {
-            if stop.is_wanted() {
-                return Err("interrupted".to_owned());
-            }
+        loop {
+            let batch = tokio::select! {
+                biased;
+                () = stop.wanted() => return Err("interrupted".to_owned()),
+                batch = batches.recv() => match batch {
+                    Some(batch) => batch,
+                    None => return Ok(()),
+                },
+            };
             self.batch(batch.lines).await?;
-            progress.set(self.imported + self.skipped, None);
+            let done = self.imported + self.skipped;
+            progress.set(done, batch.fraction.map(|fraction| estimate(done, fraction)));
             if let Some(error) = batch.error {
                 return Err(self.unreadable(&error));
             }
         }
-        Ok(())
     }
 
     async fn batch(&mut self, lines: Vec<BlockLine>) -> Result<(), String> {
@@ -205,7 +235,7 @@ mod tests {
 
     async fn import(import: &mut Import, lines: &[String]) -> Result<(), String> {
         let lines = BlockLines::new(Cursor::new(lines.join("\n"))).unwrap();
-        import.all(lines, &Stop::never()).await
+        import.all(lines, Stop::never()).await
     }
 
     fn height(import: &Import) -> Option<Height> {

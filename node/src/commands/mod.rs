@@ -2,9 +2,9 @@
 
 use std::future::Future;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, StatusArgs};
 use crate::datadir::Datadir;
-use crate::{CliError, logging};
+use crate::{CliError, logging, wallet};
 
 mod export;
 mod import;
@@ -26,7 +26,13 @@ pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
         Some(Command::Sync(args)) => in_runtime(sync::sync(&datadir, args)),
         Some(Command::Import(args)) => in_runtime(import::import(&datadir, args)),
         Some(Command::Export(args)) => in_runtime(export::export(&datadir, args)),
+        Some(Command::Status(StatusArgs { node: Some(node), json, .. })) => in_runtime(wallet::status(node, json)),
         Some(Command::Status(args)) => in_runtime(status::status(&datadir, args)),
+        Some(Command::Keys(command)) => wallet::keys(&datadir, command),
+        Some(Command::Tx(command)) => in_runtime(wallet::tx(&datadir, command)),
+        Some(Command::Balance(args)) => in_runtime(wallet::balance(args)),
+        Some(Command::Block(args)) => in_runtime(wallet::block(args)),
+        Some(Command::Validators(args)) => in_runtime(wallet::validators(args)),
         // `args::parse` puts `run` in.
         None => Err(CliError::usage("no command")),
     }

@@ -1,20 +1,31 @@
 use cpc_framework::node::NodeStatus;
 use cpc_framework::sync::Mode;
 
-use crate::args::{DEFAULT_P2P_PORT, NodeArgs};
+use crate::args::NodeArgs;
 use crate::console::Progress;
 use crate::datadir::Datadir;
+use crate::links::{ByDefault, LinkSpec};
+use crate::rpc::{RpcLimits, RpcSocket};
 use crate::signals::Stop;
 use crate::{CliError, engine_glue, init};
 
 /// `cpc-node run`
 pub(super) async fn run(datadir: &Datadir, args: NodeArgs) -> Result<(), CliError> {
     let mut stop = Stop::listen()?;
+    // Before anything else: a port that is taken must leave no trace.
+    let links = LinkSpec::all(&args, ByDefault::Listens)?;
+    let rpc = RpcSocket::bind(args.host, args.port)?;
     if !datadir.has_genesis() {
         make_network(datadir, &args)?;
     }
-    let listen = format!("{}:{}", args.p2p_host, args.p2p_port.unwrap_or(DEFAULT_P2P_PORT));
-    let node = engine_glue::start_node(datadir, &args, Some(listen)).await?;
+    let node = engine_glue::start_node(datadir, &args, &links, true).await?;
+    let rpc = match rpc.serve(node.clone(), RpcLimits::default()) {
+        Ok(rpc) => rpc,
+        Err(error) => {
+            node.shutdown().await;
+            return Err(error);
+        }
+    };
     let mut watch = node.watch();
     let mut shown = Shown::default();
     let outcome = loop {
@@ -34,6 +45,7 @@ pub(super) async fn run(datadir: &Datadir, args: NodeArgs) -> Result<(), CliErro
         }
     };
     drop(shown);
+    rpc.stop().await;
     node.shutdown().await;
     outcome
 }
@@ -65,7 +77,7 @@ impl Shown {
         let blocks = status.tip.map_or(0, |tip| tip.height + 1);
         let total = status.target.map(|height| height + 1).filter(|total| *total > blocks);
         if status.mode == Mode::Syncing && total.is_some() {
-            self.progress.get_or_insert_with(|| Progress::start("syncing")).set(blocks, total);
+            self.progress.get_or_insert_with(|| Progress::start("syncing", blocks)).set(blocks, total);
         } else {
             self.progress = None;
         }

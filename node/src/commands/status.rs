@@ -15,6 +15,8 @@ struct Status {
     /// The hash of block 0, by which the nodes of a network know each other (protocol.md section 1).
     genesis_hash: Option<Hash32>,
     network: String,
+    /// The key by which peers know this node over QUIC; `None` until `init` or the first run has made it.
+    node_id: Option<String>,
     peers_known: usize,
 }
 
@@ -27,7 +29,8 @@ pub(super) async fn status(datadir: &Datadir, args: StatusArgs) -> Result<(), Cl
         tracing::warn!("{error}");
         0
     });
-    let status = read(&genesis, store.as_ref(), peers_known).await?;
+    let mut status = read(&genesis, store.as_ref(), peers_known).await?;
+    status.node_id = datadir.node_key()?.map(|key| key.public_key().text().into_owned());
     if args.json {
         let line = serde_json::to_string(&status).map_err(|error| CliError::caused("cannot write JSON", &error))?;
         console::print(&format!("{line}\n"))
@@ -37,8 +40,14 @@ pub(super) async fn status(datadir: &Datadir, args: StatusArgs) -> Result<(), Cl
 }
 
 async fn read(genesis: &Genesis, store: Option<&impl ChainStore>, peers_known: usize) -> Result<Status, CliError> {
-    let mut status =
-        Status { height: None, tip_hash: None, genesis_hash: None, network: genesis.network.clone(), peers_known };
+    let mut status = Status {
+        height: None,
+        tip_hash: None,
+        genesis_hash: None,
+        network: genesis.network.clone(),
+        node_id: None,
+        peers_known,
+    };
     if let Some(store) = store {
         let failed = |error| CliError::caused("cannot read the chain", &error);
         if let Some(tip) = store.tip().await.map_err(failed)? {
@@ -54,7 +63,7 @@ async fn read(genesis: &Genesis, store: Option<&impl ChainStore>, peers_known: u
 fn text(datadir: &Datadir, genesis: &Genesis, status: &Status) -> String {
     let or_none = |hash: Option<Hash32>| hash.map_or_else(|| "none (the chain is empty)".to_owned(), |h| h.to_string());
     format!(
-        "datadir       {}\nnetwork       {} ({}, rules {})\nheight        {}\ntip hash      {}\ngenesis hash  {}\nknown peers   {}\n",
+        "datadir       {}\nnetwork       {} ({}, rules {})\nheight        {}\ntip hash      {}\ngenesis hash  {}\nnode id       {}\nknown peers   {}\n",
         datadir.root().display(),
         status.network,
         genesis.chain_id,
@@ -62,6 +71,7 @@ fn text(datadir: &Datadir, genesis: &Genesis, status: &Status) -> String {
         status.height.map_or_else(|| "none (the chain is empty)".to_owned(), |height| height.to_string()),
         or_none(status.tip_hash),
         or_none(status.genesis_hash),
+        status.node_id.as_deref().unwrap_or("none (made when a node first runs)"),
         status.peers_known,
     )
 }

@@ -10,6 +10,7 @@ use super::run::Shown;
 use crate::args::SyncArgs;
 use crate::console::{self, rate};
 use crate::datadir::Datadir;
+use crate::links::{ByDefault, LinkSpec};
 use crate::signals::Stop;
 use crate::{CliError, engine_glue};
 
@@ -31,10 +32,10 @@ struct Figures {
 pub(super) async fn sync(datadir: &Datadir, args: SyncArgs) -> Result<(), CliError> {
     let stop = Stop::listen()?;
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
-    let listen = args.node.p2p_port.map(|port| format!("{}:{port}", args.node.p2p_host));
+    let links = LinkSpec::all(&args.node, ByDefault::Dials)?;
     // Counted before the node sets a damaged file aside, with a warning of its own.
     let known = args.node.peers.len() + datadir.peers_known().unwrap_or(0);
-    let node = engine_glue::start_node(datadir, &args.node, listen).await?;
+    let node = engine_glue::start_node(datadir, &args.node, &links, false).await?;
     let outcome = if known == 0 {
         Err(CliError::failed("no peer is known: give at least one with --peers HOST:PORT"))
     } else {
@@ -61,7 +62,11 @@ async fn until_synced(
             if let Some(why) = &status.fatal {
                 return Err(CliError::failed(why));
             }
-            if status.mode == Mode::Synced {
+            if status.refused_everywhere && !status.reached_anyone {
+                return Err(CliError::failed(format!("every known peer was refused: {}", failed_dials(&status))));
+            }
+            // A legacy peer may need longer for an answer than a claim stays open.
+            if status.mode == Mode::Synced && status.outstanding == 0 {
                 return if status.reached_anyone { Ok(figures(&status)) } else { Err(nobody_reached(&status)) };
             }
         }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use cpc_framework::transport::PeerId;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use ring::hmac;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
 /// What an Ed25519 private key is preceded by in PKCS #8 (RFC 8410 section 7).
@@ -54,6 +55,11 @@ impl NodeIdentity {
     /// The secret key, to be kept in a file that only its owner can read.
     pub fn secret(&self) -> &[u8; 32] {
         &self.secret
+    }
+
+    /// A secret for another purpose, the same after a restart.
+    pub(super) fn derived(&self, purpose: &str) -> hmac::Tag {
+        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.secret), purpose.as_bytes())
     }
 
     pub(super) fn certificate(&self) -> CertificateDer<'static> {

@@ -1,6 +1,7 @@
 //! What goes wrong below a file store, and what that means to its caller.
 
 use std::io::ErrorKind;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -42,6 +43,33 @@ pub(super) fn guarded<T>(file: &Path, work: impl FnOnce() -> Result<T, Fault>) -
             let said = panic.downcast_ref::<String>().map(String::as_str);
             let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
             Err(damaged(file, &format!("the engine gave up: {said}")))
+        }
+    }
+}
+
+/// Something of the engine's, which may give up over a damaged file even while it is dropped.
+#[derive(Debug)]
+pub(super) struct Quiet<T>(Option<T>);
+
+impl<T> Quiet<T> {
+    pub(super) fn new(inner: T) -> Self {
+        Self(Some(inner))
+    }
+}
+
+impl<T> Deref for Quiet<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("only drop takes it")
+    }
+}
+
+impl<T> Drop for Quiet<T> {
+    fn drop(&mut self) {
+        let inner = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(inner))).is_err() {
+            tracing::warn!("the engine gave up while a store was closed; opening it again will show what is damaged");
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use super::fault::{damaged, io_error, locked};
 use crate::store::{StoreError, StoreErrorKind};
@@ -12,6 +14,23 @@ const FORMAT: &str = "cpc-store 1\n";
 
 /// The longest `format` file that is read, in bytes: enough to quote an unknown one.
 const FORMAT_MAX: usize = 64;
+
+/// How long an opening waits for a lock: a process that is just ending, or one that it has just forked, soon lets go.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long it waits between two attempts.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// Tries again for a while where a lock is held.
+pub(super) fn patiently<T>(mut attempt: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match attempt() {
+            Err(error) if error.kind == StoreErrorKind::Locked && Instant::now() < deadline => sleep(LOCK_PAUSE),
+            outcome => return outcome,
+        }
+    }
+}
 
 /// The paths of one store.
 #[derive(Debug, Clone)]

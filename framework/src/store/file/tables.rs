@@ -4,7 +4,7 @@ use std::fmt;
 
 use redb::{Database, ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 
-use super::fault::Fault;
+use super::fault::{Fault, Quiet};
 use super::values::{self, Entry, Meta};
 use crate::store::fold::Folded;
 use crate::types::{EncodedBlock, Hash32, Height, Tip};
@@ -38,9 +38,9 @@ pub(super) struct Tables<'t> {
 
 /// The tables as of one commit.
 pub(super) struct Snapshot {
-    pub(super) blocks: ReadOnlyTable<u64, &'static [u8]>,
-    pub(super) index: ReadOnlyTable<&'static [u8; 16], ()>,
-    pub(super) state: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    pub(super) blocks: Quiet<ReadOnlyTable<u64, &'static [u8]>>,
+    pub(super) index: Quiet<ReadOnlyTable<&'static [u8; 16], ()>>,
+    pub(super) state: Quiet<ReadOnlyTable<&'static [u8], &'static [u8]>>,
 }
 
 impl<'t> Tables<'t> {
@@ -110,7 +110,7 @@ impl<'t> Tables<'t> {
         let Some(block) = self.blocks.remove(height)? else { return Err(missing_block(height)) };
         if let Some(entry) = keep {
             self.txn.open_table(REMOVED)?.insert(height, block.value())?;
-            let record = values::write_record(height, std::slice::from_ref(entry))?;
+            let record = values::write_record(height, std::iter::once(entry.borrowed()))?;
             self.txn.open_table(REMOVED_RECORDS)?.insert(height, record.as_slice())?;
         }
         Ok(())
@@ -151,11 +151,15 @@ impl<'t> Tables<'t> {
 impl Snapshot {
     pub(super) fn new(db: &impl ReadableDatabase) -> Result<Self, Fault> {
         let txn = db.begin_read()?;
-        Ok(Self { blocks: txn.open_table(BLOCKS)?, index: txn.open_table(INDEX)?, state: txn.open_table(STATE)? })
+        Ok(Self {
+            blocks: Quiet::new(txn.open_table(BLOCKS)?),
+            index: Quiet::new(txn.open_table(INDEX)?),
+            state: Quiet::new(txn.open_table(STATE)?),
+        })
     }
 
     pub(super) fn hash_at(&self, height: Height) -> Result<Hash32, Fault> {
-        hash_at(&self.blocks, height)
+        hash_at(&*self.blocks, height)
     }
 }
 

@@ -28,7 +28,7 @@ impl StateView for FileView {
             Lookup::Nothing => {}
         }
         guarded(&self.file, || {
-            let sealed = self.snapshot.state.get(key)?;
+            let sealed = ReadableTable::get(&*self.snapshot.state, key)?;
             sealed.map(|sealed| read(key, sealed.value()).map(Bytes::copy_from_slice)).transpose()
         })
     }
@@ -36,7 +36,7 @@ impl StateView for FileView {
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
         let mut newer = self.overlay.lookup_all(prefix).into_iter().peekable();
         guarded(&self.file, || {
-            for row in ReadableTable::range(&self.snapshot.state, prefix..)? {
+            for row in ReadableTable::range(&*self.snapshot.state, prefix..)? {
                 let (key, sealed) = row?;
                 let key = key.value();
                 if !key.starts_with(prefix) {

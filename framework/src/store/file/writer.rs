@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{Builder, Database, WriteTransaction};
 
-use super::fault::{Fault, guarded};
+use super::fault::{Fault, Quiet, guarded};
 use super::layout::Layout;
 use super::tables::{self, Snapshot, Tables};
 use super::values::{self, Entry, Meta};
@@ -50,7 +50,7 @@ pub(super) type Shelf = RwLock<Shown>;
 /// The engine, and what is known of its tables.
 #[derive(Debug)]
 pub(super) struct Writer {
-    db: Database,
+    db: Quiet<Database>,
     meta: Meta,
     /// The first heights of the records.
     records: VecDeque<Height>,
@@ -105,7 +105,7 @@ impl Writer {
             overlay: Arc::new(Versions::over_base(overlay)),
         };
         let overlay_bytes = entries.iter().map(|entry| changes_len(&entry.changes)).sum();
-        Ok((Self { db, meta, records: records.into(), overlay_bytes }, shown))
+        Ok((Self { db: Quiet::new(db), meta, records: records.into(), overlay_bytes }, shown))
     }
 
     /// See [`ChainStore::bind`](crate::store::ChainStore::bind).
@@ -142,9 +142,8 @@ impl Writer {
         let mut meta = self.meta.clone();
         meta.tip = Some(tip);
         raise_floor(&mut meta);
-        let entries: Vec<Entry> = batch.iter().map(Entry::from).collect();
         let changes = fold::forward(batch.iter().map(|commit| commit.changes.as_slice()));
-        let tail: Vec<(Hash32, Height)> = entries.iter().map(|entry| entry.hash).zip(first..).collect();
+        let tail: Vec<(Hash32, Height)> = batch.iter().map(|commit| commit.block.link.hash).zip(first..).collect();
         let overlay_bytes = self.overlay_bytes + batch.iter().map(|c| changes_len(&c.changes)).sum::<usize>();
         let due = overlay_bytes > MAX_OVERLAY_BYTES || is_due(shelf, changes.len(), tail.len());
 
@@ -155,7 +154,8 @@ impl Writer {
             for commit in batch {
                 tables.put_block(&commit.block)?;
             }
-            tables.records.insert(first, values::write_record(first, &entries)?.as_slice())?;
+            let entries = batch.iter().map(|commit| (commit.block.link.hash, commit.changes.as_slice()));
+            tables.records.insert(first, values::write_record(first, entries)?.as_slice())?;
             if due {
                 let (mut state, mut index) = pending(shelf);
                 state.extend(changes.iter().map(|(key, value)| (key.clone(), value.clone())));
@@ -214,7 +214,9 @@ impl Writer {
                 taken = self.take_off(&mut tables, fork, 0)?;
                 back = tables.put_back(fork)?;
                 if !back.is_empty() {
-                    tables.records.insert(fork, values::write_record(fork, &back)?.as_slice())?;
+                    tables
+                        .records
+                        .insert(fork, values::write_record(fork, back.iter().map(Entry::borrowed))?.as_slice())?;
                 }
                 let (mut state, mut index) = pending(shelf);
                 state.extend(fold::backward(taken.iter().map(|entry| entry.changes.as_slice())));
@@ -268,7 +270,9 @@ impl Writer {
                 entries.push(Entry { hash: tables.hash_at(height)?, changes });
             }
             if recorded {
-                tables.records.insert(first, values::write_record(first, &entries)?.as_slice())?;
+                tables
+                    .records
+                    .insert(first, values::write_record(first, entries.iter().map(Entry::borrowed))?.as_slice())?;
             }
             let (_, index) = pending(shelf);
             settle(&mut tables, &mut meta, &state, index)?;
@@ -292,7 +296,9 @@ impl Writer {
             if *first < kept {
                 let mut shorter = values::read_record(*first, &sealed)?;
                 shorter.truncate(usize::try_from(kept - first).unwrap_or(usize::MAX));
-                tables.records.insert(first, values::write_record(*first, &shorter)?.as_slice())?;
+                tables
+                    .records
+                    .insert(first, values::write_record(*first, shorter.iter().map(Entry::borrowed))?.as_slice())?;
                 break;
             }
         }

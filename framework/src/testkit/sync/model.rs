@@ -119,6 +119,10 @@ pub struct Peer {
     pub empty_above: Option<Height>,
     /// It sends blocks that link to nothing but each other.
     pub makes_up: bool,
+    /// The blocks that it sends are signed by nobody that a node knows.
+    pub unsigned: bool,
+    /// The block at this height is signed with another key than its proposer's.
+    pub forged_at: Option<Height>,
     /// It disconnects when it is asked for this height or a higher one.
     pub leaves_at: Option<Height>,
     /// What a node finds about blocks that come from this peer.
@@ -139,6 +143,8 @@ impl Peer {
             silent_above: None,
             empty_above: None,
             makes_up: false,
+            unsigned: false,
+            forged_at: None,
             leaves_at: None,
             faults: BTreeMap::new(),
             malformed_at: None,
@@ -173,7 +179,7 @@ impl Peer {
 
     /// Whether a node may penalise it.
     pub fn is_at_fault(&self) -> bool {
-        self.faults.values().any(|why| *why == RejectKind::Invalid)
+        self.forged_at.is_some() || self.faults.values().any(|why| *why == RejectKind::Invalid)
     }
 
     /// Its answer: the blocks, and whether another one could not be read; `None` for silence.

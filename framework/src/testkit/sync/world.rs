@@ -68,6 +68,9 @@ pub(super) struct Batch {
     links: Vec<BlockLink>,
     faults: BTreeMap<Height, RejectKind>,
     handed_over: bool,
+    checked: bool,
+    unsigned: bool,
+    forged_at: Option<Height>,
 }
 
 #[derive(Debug)]
@@ -253,9 +256,13 @@ impl World {
             // Made-up blocks are signed by nobody; where they link by chance of an empty chain, that is found out.
             faults.extend(links.first().map(|link| (link.height, RejectKind::NotLinked)));
         }
+        let (unsigned, forged_at) = (peer.unsigned || peer.makes_up, peer.forged_at);
         let batch = BatchId(self.serial());
         let bytes = links.len() * 1500;
-        self.held.insert(batch, Batch { peer: id, links: links.clone(), faults, handed_over: false });
+        self.held.insert(
+            batch,
+            Batch { peer: id, links: links.clone(), faults, handed_over: false, checked: false, unsigned, forged_at },
+        );
         self.tell(SyncEvent::Blocks { peer: id, request, batch, links, bytes, malformed });
     }
 
@@ -277,6 +284,7 @@ impl World {
                 self.check_rollback(keep);
                 self.enqueue(SyncAction::Rollback { keep });
             }
+            SyncAction::Check { batch } => self.check(batch),
             SyncAction::LookUp { .. } | SyncAction::FinishReorg { .. } => self.enqueue(action),
             SyncAction::Penalise { peer, .. } => {
                 if !self.guilty.contains(&peer) {
@@ -309,6 +317,20 @@ impl World {
         self.schedule(timeout, Happening::TimeOut { peer: id, request });
     }
 
+    fn check(&mut self, id: BatchId) {
+        let Some(batch) = self.held.get_mut(&id) else {
+            self.breach(Rule::BatchOnce, format!("{id:?} to be checked, which is not there"));
+            return;
+        };
+        batch.checked = true;
+        let wrong = batch.forged_at.filter(|&at| batch.links.iter().any(|link| link.height == at));
+        if wrong.is_some() {
+            self.guilty.insert(batch.peer);
+        }
+        let signed = !batch.unsigned && batch.links.first().is_some_and(|first| wrong != Some(first.height));
+        self.schedule(Duration::ZERO, Happening::Event(SyncEvent::Checked { batch: id, signed, wrong }));
+    }
+
     fn check_import(&mut self, id: BatchId) {
         let queued = self.jobs.iter().rev().find_map(|job| match job {
             SyncAction::Import { batch } => {
@@ -330,10 +352,10 @@ impl World {
 
     fn check_rollback(&mut self, keep: Option<Height>) {
         let base = keep.and_then(|keep| self.chain.at(keep)).map(|link| link.tip());
-        let linked = self.held.values().filter(|batch| !batch.handed_over);
+        let linked = self.held.values().filter(|batch| batch.checked && !batch.handed_over);
         let linked = linked.filter_map(|batch| batch.links.first()).any(|first| first.extends(base.as_ref()));
         if !linked || base.is_none() != keep.is_none() {
-            self.breach(Rule::RollbackLinks, format!("rollback to {keep:?} without a block that links there"));
+            self.breach(Rule::RollbackLinks, format!("rollback to {keep:?} without a checked block that links there"));
         }
         if self.journal.is_some() {
             self.breach(Rule::ReorgEnds, format!("rollback to {keep:?} within a reorganisation"));

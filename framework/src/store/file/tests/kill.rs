@@ -9,7 +9,7 @@ use super::*;
 const KILLS: u64 = 12;
 
 /// The longest that a writer lives. Long enough for several checkpoints.
-const LONGEST_LIFE: Duration = Duration::from_millis(700);
+const LONGEST_LIFE: Duration = Duration::from_millis(500);
 
 /// A process that commits and reorganises until it is killed, and says in lines what was acknowledged.
 pub(super) struct Committer {

@@ -51,6 +51,27 @@ fn a_shorter_branch_costs_nothing() {
 }
 
 #[test]
+fn nothing_is_rolled_back_towards_a_branch_that_no_known_proposer_signed() {
+    let (ours, theirs) = fork_to(135);
+    let mut world = world(&ours);
+    world.connect(Scripted { unsigned: true, ..Scripted::honest(&theirs) });
+    assert!(world.run_until_synced(secs(30)));
+    assert_eq!((world.tip(), world.rollbacks(), world.penalised()), (ours.tip(), vec![], vec![]));
+    world.assert_all_kept();
+}
+
+#[test]
+fn a_forged_signature_on_the_branch_is_penalised_before_anything_is_rolled_back() {
+    let (ours, theirs) = fork_to(135);
+    let mut world = world(&ours);
+    let peer = world.connect(Scripted { forged_at: Some(104), ..Scripted::honest(&theirs) });
+    world.run_until(secs(30));
+    assert_eq!((world.tip(), world.rollbacks()), (ours.tip(), vec![]));
+    assert_eq!(world.penalised(), [(peer, SyncOffence::InvalidBlock { height: 104 })]);
+    world.assert_all_kept();
+}
+
+#[test]
 fn a_branch_of_equal_height_is_not_better() {
     let (ours, theirs) = fork_to(120);
     let mut world = world(&ours);

@@ -1,0 +1,95 @@
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use cpc_framework::node::NodeHandle;
+use cpc_framework::rules::Hasher;
+use cpc_framework::store::{StateView, StoreError};
+use tokio::sync::Semaphore;
+
+use super::error::ApiError;
+use super::gate::gate;
+use super::limits::RpcLimits;
+use super::tx_index::{RecentTxs, TxIndex};
+
+mod chain;
+mod node;
+mod txs;
+
+/// What the routes work with.
+#[derive(Debug, Clone)]
+pub(super) struct App {
+    pub(super) node: NodeHandle,
+    pub(super) limits: Arc<RpcLimits>,
+    /// Whether only this machine is meant.
+    pub(super) loopback: bool,
+    /// Places for requests.
+    pub(super) requests: Arc<Semaphore>,
+    /// Places for requests that read the store.
+    readers: Arc<Semaphore>,
+    hasher: Hasher,
+    index: Arc<dyn TxIndex>,
+}
+
+impl App {
+    pub(super) fn new(node: NodeHandle, limits: Arc<RpcLimits>, loopback: bool) -> Self {
+        let hasher = Hasher::new(node.genesis());
+        let index = Arc::new(RecentTxs::new(Arc::clone(node.store()), hasher.clone()));
+        Self {
+            requests: Arc::new(Semaphore::new(limits.requests)),
+            readers: Arc::new(Semaphore::new(limits.readers)),
+            hasher,
+            index,
+            node,
+            limits,
+            loopback,
+        }
+    }
+
+    /// Does work that may block, when it is its turn. It runs to its end, and keeps its place as long, even where
+    /// nobody waits for it any more.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let place = Arc::clone(&self.readers).acquire_owned().await;
+        let work = move || {
+            let _place = place;
+            work()
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or_else(|error| Err(ApiError::internal(format!("the request ended early: {error}"))))
+    }
+
+    /// Reads the state as of the tip.
+    async fn state<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn StateView) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let store = Arc::clone(self.node.store());
+        self.blocking(move || Ok(read(store.state()?.as_ref())?)).await
+    }
+}
+
+/// All routes behind the gate.
+pub(super) fn router(app: App) -> Router {
+    Router::new()
+        .route("/status", get(chain::status))
+        .route("/block/{height}", get(chain::block))
+        .route("/blocks", get(chain::blocks))
+        .route("/balance/{address}", get(chain::balance))
+        .route("/validators", get(chain::validators))
+        .route("/tx/send", post(txs::send))
+        .route("/tx/{hash}", get(txs::find))
+        .route("/mempool", get(txs::pool))
+        .route("/peers", get(node::peers))
+        .route("/health", get(node::health))
+        .route("/ready", get(node::ready))
+        .fallback(async || ApiError::not_found("Not Found"))
+        .method_not_allowed_fallback(async || ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"))
+        .layer(from_fn_with_state(app.clone(), gate))
+        .with_state(app)
+}
