@@ -7,6 +7,39 @@
 //!
 //! Both sides of a stream must use the same codec. A codec recognises its own streams by their first bytes
 //! ([`Codec::sniff`](cpc_framework::codec::Codec::sniff)), and its decoder refuses the streams of the others by name.
+//!
+//! In a node a codec is half of a link: `NodeBuilder::link(transport, JsonCodec, "0.0.0.0:9000")`. By hand:
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use cpc_codecs::{JsonCodec, PostcardCodec};
+//! use cpc_framework::codec::{Codec, Sniff};
+//! use cpc_framework::types::Message;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! /// No frame may be longer, in either direction.
+//! const CAP: usize = 1 << 20;
+//! let message = Message::GetBlocks { from_height: 1, to_height: 500 };
+//!
+//! let mut line = BytesMut::new();
+//! JsonCodec.encode(&message, CAP, &mut line)?;
+//! assert_eq!(&line[..], b"{\"type\":\"get_blocks\",\"payload\":{\"from_height\":1,\"to_height\":500}}\n");
+//!
+//! let mut frame = BytesMut::new();
+//! PostcardCodec.encode(&message, CAP, &mut frame)?;
+//! assert!(frame.len() < line.len() / 3);
+//!
+//! // Each knows its own, refuses the other by name, and reads what it wrote.
+//! assert_eq!((JsonCodec.sniff(&line), JsonCodec.sniff(&frame)), (Sniff::Mine, Sniff::NotMine));
+//! let refused = JsonCodec.decoder().decode(&mut frame.clone(), CAP).unwrap_err();
+//! assert!(refused.is_fatal() && refused.to_string().contains("the peer speaks postcard"));
+//! assert_eq!(PostcardCodec.decoder().decode(&mut frame, CAP)?, Some(message));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Both give back every text as it was spelled, since texts are hashed: a block that went from JSON to postcard and back is the same
+//! block. The guide to a codec of one's own is [`cpc_framework::codec`].
 
 #[cfg(feature = "json")]
 mod json;

@@ -15,6 +15,84 @@
 //! - A message whose type is not known is an error that is not fatal; the next one is read.
 //! - A response with a block that cannot be read comes out with the blocks before it, and says why.
 //! - `sniff` never claims the bytes of another codec, and decides within 16 bytes.
+//!
+//! # Writing your own
+//!
+//! 1. Choose how a frame ends (a length in front, a line feed behind) and how a stream of yours is recognised: a first byte that no other codec
+//!    begins with. JSON begins with `{`, postcard with `C7`.
+//! 2. Write `encode`. A [`WireBlock`](crate::types::WireBlock) comes decoded or in the framework's encoding, and gives you either:
+//!    a binary codec that sends the encoding as it is serves stored blocks at the cost of a copy. Check `cap`, and take back what you have
+//!    written if the frame is too long.
+//! 3. Write the decoder. It sees a buffer that grows, and takes whole frames off its front. Keep in it how far you have looked: a peer may send
+//!    one byte at a time. A length is a claim; reserve nothing for it.
+//! 4. Sort errors: what leaves you knowing where the next frame starts is [`Malformed`](DecodeError::Malformed) or
+//!    [`UnknownType`](DecodeError::UnknownType), and the frame is off the buffer; the others end the connection.
+//! 5. Run `codec_suite!` over it.
+//!
+//! Watch for: `pub_key`, addresses and payloads are hashed as they are spelled, so a codec must give back the very text; amounts have 128 bits, and
+//! `fee` and `gas_limit` may have more; types are data of strangers, so that nested ones must not be read by recursion without a bound.
+//!
+//! A codec around another one, which counts what it sends:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::sync::atomic::{AtomicUsize, Ordering};
+//!
+//! use bytes::BytesMut;
+//! use cpc_codecs::PostcardCodec;
+//! use cpc_framework::codec::{Codec, Decoder, EncodeError, Sniff};
+//! use cpc_framework::types::Message;
+//!
+//! #[derive(Debug, Clone)]
+//! struct Metered<C> {
+//!     inner: C,
+//!     sent: Arc<AtomicUsize>,
+//! }
+//!
+//! impl<C: Codec> Codec for Metered<C> {
+//!     fn name(&self) -> &'static str {
+//!         // The same bytes, so the same name: it is part of what two sides agree on.
+//!         self.inner.name()
+//!     }
+//!
+//!     fn encode(&self, message: &Message, cap: usize, out: &mut BytesMut) -> Result<(), EncodeError> {
+//!         let before = out.len();
+//!         self.inner.encode(message, cap, out)?;
+//!         self.sent.fetch_add(out.len() - before, Ordering::Relaxed);
+//!         Ok(())
+//!     }
+//!
+//!     fn decoder(&self) -> Box<dyn Decoder> {
+//!         self.inner.decoder()
+//!     }
+//!
+//!     fn sniff(&self, prefix: &[u8]) -> Sniff {
+//!         self.inner.sniff(prefix)
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let codec = Metered { inner: PostcardCodec, sent: Arc::default() };
+//! let message = Message::GetBlocks { from_height: 1, to_height: 500 };
+//! let mut wire = BytesMut::new();
+//! codec.encode(&message, 1000, &mut wire)?;
+//! assert_eq!(codec.sent.load(Ordering::Relaxed), wire.len());
+//! assert_eq!(codec.sniff(&wire), Sniff::Mine);
+//!
+//! // Byte by byte, as a slow network brings it.
+//! let (mut decoder, mut buffer) = (codec.decoder(), BytesMut::new());
+//! let (last, others) = wire.split_last().unwrap();
+//! for byte in others {
+//!     buffer.extend_from_slice(&[*byte]);
+//!     assert_eq!(decoder.decode(&mut buffer, 1000)?, None);
+//! }
+//! buffer.extend_from_slice(&[*last]);
+//! assert_eq!(decoder.decode(&mut buffer, 1000)?, Some(message));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A whole one, MessagePack: `examples/src/msgpack.rs` in the repository.
 
 use std::fmt::Debug;
 

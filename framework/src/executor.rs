@@ -15,6 +15,82 @@
 //! - What `propose` makes, `execute` accepts.
 //! - The changes of a block name each key once, in order, with the old value that the view showed.
 //! - A block whose state root, compute root or gas differs from what execution gives is rejected.
+//!
+//! # Writing your own
+//!
+//! Blocks and transactions, their hashes and signatures stay what they are: an executor decides what they *do*. Often it is another one with something
+//! around it.
+//!
+//! 1. [`genesis_state`](Executor::genesis_state) makes the first keys and values from the genesis, in order and from nothing else.
+//! 2. [`execute`](StateMachine::execute) reads through the view and gives changes; it writes nothing. Keep what a block changes in a map over the
+//!    view, so that it sees its own writes, and make the changes from that: each key once, in order, with the value that the view showed.
+//! 3. Reject by a [`Rejection`] with the [rule](crate::rules::Rule) that is broken: the sync decides by it who is at fault. A rule that
+//!    other nodes of the network do not have splits the network.
+//! 4. What the machine keeps in memory follows in `execute` and in [`revert`](StateMachine::revert), and not at all where a block is rejected.
+//! 5. [`propose`](StateMachine::propose) leaves out what `execute` would refuse. Choose by the same code.
+//! 6. Run `executor_suite!` over it.
+//!
+//! Watch for: every node must decide alike, so that nothing may depend on a clock, a random number, the order of a hash map or the machine's word size;
+//! arithmetic on amounts that overflows is a rejection, not a panic.
+//!
+//! A chain of rewards only, driven by hand:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use cpc_framework::executor::accounts::{AccountExecutor, state};
+//! use cpc_framework::executor::{Executor, ProposalTemplate};
+//! use cpc_framework::rules::{Hasher, keys};
+//! use cpc_framework::store::memory::MemoryStore;
+//! use cpc_framework::store::{ChainStore, Commit};
+//! use cpc_framework::types::{EncodedBlock, Genesis, GenesisValidator, HashRules, Network, encoding};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let key = keys::SecretKey::generate(keys::Scheme::Ed25519);
+//! let (validator, account) = (key.address(keys::VALIDATOR_PREFIX), key.address(keys::ACCOUNT_PREFIX));
+//! let genesis = Arc::new(Genesis {
+//!     network: "example".into(),
+//!     chain_id: "example-1".into(),
+//!     hash_rules: HashRules::Canonical,
+//!     params: Network::Devnet.params(),
+//!     checkpoints: vec![],
+//!     alloc: [(account.clone(), 5)].into(),
+//!     validators: vec![GenesisValidator {
+//!         address: validator.clone(),
+//!         pub_key: key.public_key(),
+//!         power: 1000,
+//!         is_active: true,
+//!         reward_address: None,
+//!     }],
+//! });
+//! let store = MemoryStore::new();
+//! store.bind(genesis.id(), AccountExecutor.genesis_state(&genesis)?).await?;
+//! let view = store.state()?;
+//! let mut machine = AccountExecutor.open(Arc::clone(&genesis), view.as_ref())?;
+//! assert_eq!(machine.proposer(0, 0).map(|proposer| proposer.address), Some(validator.clone()));
+//!
+//! let scheme_id = key.scheme().id();
+//! let template = ProposalTemplate { parent: None, timestamp: 1, proposer: validator, scheme_id, txs: vec![] };
+//! let block = machine.propose(view.as_ref(), template)?;
+//! let block = Hasher::new(&genesis).hash_block(Arc::new(block));
+//! let changes = machine.execute(view.as_ref(), &block, 0)?;
+//!
+//! // The changes are what the store commits; the view still shows the state before.
+//! let bytes = encoding::encode_block(&block.block).into();
+//! store.commit(vec![Commit { block: EncodedBlock { link: block.link, bytes }, changes: changes.clone() }]).await?;
+//! let balance = |view: &dyn cpc_framework::store::StateView| {
+//!     state::account(view, &account).map(|account| account.unwrap_or_default().balance)
+//! };
+//! assert!(balance(store.state()?.as_ref())? > balance(view.as_ref())?, "the proposer has its reward");
+//!
+//! machine.revert(view.as_ref(), &changes)?;
+//! assert_eq!(machine.execute(view.as_ref(), &block, 0)?, changes);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A whole one, around the accounts: `examples/src/quota.rs` in the repository.
 
 use std::fmt::Debug;
 use std::sync::Arc;

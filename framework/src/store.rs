@@ -24,6 +24,65 @@
 //! - A state view is a snapshot: it never shows a half of a commit, and does not change under its reader.
 //! - `scan` yields the keys with a prefix in order of their bytes.
 //! - `replace_state` swaps the whole state at once, and leaves the blocks alone; during a reorganisation, or with more undo records than blocks, it fails.
+//!
+//! # Writing your own
+//!
+//! 1. Blocks are bytes to a store: it keeps what it is given and looks at [links](crate::types::BlockLink) only. [`check_linkage`] is the check of
+//!    `commit`.
+//! 2. State is keys and values in order. Keep with each of the last [`UNDO_DEPTH`] blocks the [changes](StateChange) that came with it: a rollback sets
+//!    each key to its `old`, the last block first.
+//! 3. A rollback begins a reorganisation: the blocks it removes are kept, on the disk too, until [`finish_reorg`](ChainStore::finish_reorg). Whoever
+//!    opens the store before that puts them back. While it lasts, forget no undo record: putting back must undo the new branch first.
+//! 4. [`state`](ChainStore::state) gives a snapshot. Commits go on while somebody reads, so share what is old or keep versions.
+//! 5. Check everything before the first change, then write, then let others see it. [`Commit`], [`StateChange`] and
+//!    [`EncodedBlock`] go through any serde format.
+//! 6. Run `store_suite!` over it, with `LASTS` if it is to survive being closed.
+//!
+//! Watch for: methods run on the async runtime, so that what waits for a disk belongs into `spawn_blocking`; a call may be dropped while it
+//! waits, and must then take effect as a whole or not at all; a full disk is [`StoreErrorKind::Full`], which is tried again.
+//!
+//! What a store is asked to do, step by step:
+//!
+//! ```
+//! use bytes::Bytes;
+//! use cpc_framework::store::memory::MemoryStore;
+//! use cpc_framework::store::{ByteBudget, ChainStore, Commit, ReorgOutcome, StateChange, StoreErrorKind};
+//! use cpc_framework::types::{BlockLink, EncodedBlock, Hash32};
+//!
+//! fn block(height: u64, hash: u8, parent: u8, old: Option<&'static str>, new: &'static str) -> Commit {
+//!     let link = BlockLink { height, hash: Hash32([hash; 32]), prev_hash: Hash32([parent; 32]) };
+//!     let (key, old, new) = (Bytes::from("balance"), old.map(Bytes::from), Some(Bytes::from(new)));
+//!     let bytes = Bytes::from(format!("the bytes of block {height}"));
+//!     Commit { block: EncodedBlock { link, bytes }, changes: vec![StateChange { key, old, new }] }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = MemoryStore::new();
+//! store.bind(Hash32([9; 32]), vec![]).await?;
+//! store.commit(vec![block(0, 1, 0, None, "10"), block(1, 2, 1, Some("10"), "20")]).await?;
+//! let before = store.state()?;
+//!
+//! // A block that does not link changes nothing.
+//! let refused = store.commit(vec![block(2, 3, 77, Some("20"), "30")]).await.unwrap_err();
+//! assert_eq!(refused.kind, StoreErrorKind::NotLinked);
+//!
+//! // Another branch is tried, and given up.
+//! store.rollback(Some(0)).await?;
+//! assert_eq!(store.state()?.get(b"balance")?.as_deref(), Some(&b"10"[..]));
+//! store.commit(vec![block(1, 4, 1, Some("10"), "15")]).await?;
+//! store.finish_reorg(ReorgOutcome::PutBack).await?;
+//! assert_eq!(store.state()?.get(b"balance")?.as_deref(), Some(&b"20"[..]));
+//! assert_eq!(store.height_of(Hash32([4; 32])).await?, None);
+//!
+//! // Whoever reads sees one moment, whatever happens meanwhile; and a budget gives one block at least.
+//! assert_eq!(before.get(b"balance")?.as_deref(), Some(&b"20"[..]));
+//! assert_eq!(store.blocks(0..=1, ByteBudget(0)).await?.len(), 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A whole one, an append-only log: `examples/src/log_store.rs` in the repository.
 
 use std::fmt::Debug;
 use std::ops::RangeInclusive;
@@ -31,6 +90,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::types::{BlockLink, EncodedBlock, Hash32, Height, Tip};
 
@@ -128,7 +188,7 @@ pub type StateKey = Bytes;
 pub type StateValue = Bytes;
 
 /// One key's change.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateChange {
     /// Which key.
     pub key: StateKey,
@@ -139,7 +199,7 @@ pub struct StateChange {
 }
 
 /// A block with all that it changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
     /// The block.
     pub block: EncodedBlock,

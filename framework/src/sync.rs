@@ -24,6 +24,52 @@
 //! - Blocks are rolled back only towards blocks that were delivered, link to ours, and were checked for their proposers' signatures.
 //! - After a rollback that leads to nothing better, `FinishReorg { keep: false }` follows.
 //! - An honest peer is never penalised, whatever the others do.
+//!
+//! # Writing your own
+//!
+//! 1. Keep a queue of actions: [`handle`](SyncStrategy::handle) takes one event, notes what changed, decides, and pushes;
+//!    [`poll_action`](SyncStrategy::poll_action) pops.
+//! 2. For each peer keep what it claims and whether the claim is *open*: worth asking after. Close it when the blocks came, and when the peer does not
+//!    deliver; only a bounded number of failures, and of seconds, may pass before that.
+//! 3. Ask for what follows the tip. When [`SyncEvent::Blocks`] comes, either [`Import`](SyncAction::Import) or [`Discard`](SyncAction::Discard) its
+//!    batch, also where it is empty, late or from nobody you asked.
+//! 4. SYNCED means that nobody is known to be ahead. Do not let a claim take it away again: only blocks that were imported may.
+//! 5. Decide about forks. The least is to leave a peer on another branch alone. To follow it: find where it leaves your chain
+//!    ([`LookUp`](SyncAction::LookUp) gives your own links), have what it shows [checked](SyncAction::Check), then
+//!    [`Rollback`](SyncAction::Rollback), import, and always [`FinishReorg`](SyncAction::FinishReorg). [`BatchSync`] does, by a [`ForkRule`]
+//!    that may be yours: often that is all one wants to change.
+//! 6. Run `sync_suite!` over it. It puts the strategy into simulated networks full of liars, in virtual time.
+//!
+//! Watch for: no clock but `now`, and no random choice without a seed; peers come back under another [`ConnId`]; heights up to `u64::MAX` are
+//! claimed, so that sums saturate; a deadline that is not above `now` makes the engine spin.
+//!
+//! A strategy is a plain value, and its tests need no network:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use cpc_framework::sync::{
+//!     BatchId, BatchSync, ConnId, Mode, SyncAction, SyncEvent, SyncStrategy,
+//! };
+//! use cpc_framework::types::{BlockLink, Hash32};
+//!
+//! let mut strategy = BatchSync::default();
+//! let (now, peer) = (Duration::ZERO, ConnId(1));
+//! strategy.handle(now, SyncEvent::LocalTip(None));
+//! strategy.handle(now, SyncEvent::PeerTip { peer, height: Some(0), legacy: false });
+//! let Some(SyncAction::Request { request, from: 0, to: 0, .. }) = strategy.poll_action() else { panic!() };
+//!
+//! let link = BlockLink { height: 0, hash: Hash32([1; 32]), prev_hash: Hash32::ZERO };
+//! let batch = BatchId(7);
+//! strategy.handle(now, SyncEvent::Blocks { peer, request, batch, links: vec![link], bytes: 900, malformed: false });
+//! assert_eq!(strategy.poll_action(), Some(SyncAction::Import { batch }));
+//! assert_eq!(strategy.status().mode, Mode::Syncing);
+//!
+//! strategy.handle(now, SyncEvent::Imported { batch, tip: link.tip() });
+//! assert_eq!(strategy.status().mode, Mode::Synced);
+//! ```
+//!
+//! A whole one, with one request at a time: `examples/src/one_by_one.rs` in the repository.
 
 use std::fmt::Debug;
 use std::time::Duration;

@@ -19,6 +19,73 @@
 //! - `accept` is cancel-safe: a dropped call loses no connection.
 //! - A remote that does nothing delays neither `accept` nor anybody's `upgrade`.
 //! - Dropping the listener frees its address.
+//!
+//! # Writing your own
+//!
+//! 1. Choose what an address is. It has the form `name:port`, whatever carries the bytes: nodes tell each other where they listen in this
+//!    form, and [`Endpoint::host_port`] reads it and refuses the rest. Port 0 means any free one.
+//! 2. Write `listen` and `dial`. Give errors a [kind](TransportErrorKind) that is true: who dials tries again after a transient one and not
+//!    after the others. The message names the address, since [`TransportError`] prints it.
+//! 3. In `accept` only take what has come. What waits for the other side (a TLS handshake, say) belongs into [`Incoming::upgrade`], which the
+//!    engine drives in a task of its own, under a limit of time and number.
+//! 4. Make the [`Connection`]. [`closable`] turns any stream into its two halves and a [`ConnectionHandle`] that keeps what the contract says of
+//!    `close`; a transport that can end a connection itself implements the handle.
+//! 5. Run `transport_suite!` over it.
+//!
+//! Watch for: reads and writes that nobody wakes after `close`; a `dial` that is dropped half-way and leaves a socket; buffers without a bound; an
+//! [identity](Endpoint::identity) that is asked for and cannot be proved, which is an error and never a connection.
+//!
+//! A transport around another one, which dials no stranger:
+//!
+//! ```
+//! use async_trait::async_trait;
+//! use cpc_framework::transport::memory::MemoryNetwork;
+//! use cpc_framework::transport::{
+//!     Connection, Endpoint, Listener, Transport, TransportError, TransportErrorKind,
+//! };
+//!
+//! #[derive(Debug)]
+//! struct Acquainted<T> {
+//!     inner: T,
+//!     known: Vec<Endpoint>,
+//! }
+//!
+//! #[async_trait]
+//! impl<T: Transport> Transport for Acquainted<T> {
+//!     fn name(&self) -> &'static str {
+//!         self.inner.name()
+//!     }
+//!
+//!     async fn listen(&self, at: &Endpoint) -> Result<Box<dyn Listener>, TransportError> {
+//!         self.inner.listen(at).await
+//!     }
+//!
+//!     async fn dial(&self, to: &Endpoint) -> Result<Connection, TransportError> {
+//!         if self.known.contains(to) {
+//!             return self.inner.dial(to).await;
+//!         }
+//!         let source = "it is not on the list".into();
+//!         Err(TransportError { kind: TransportErrorKind::Refused, doing: "cannot reach", endpoint: to.clone(), source })
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), TransportError> {
+//! let network = MemoryNetwork::new();
+//! let [friend, stranger] = ["friend:1", "stranger:1"].map(Endpoint::new);
+//! let mut listener = network.member("friend").listen(&friend).await?;
+//! let transport = Acquainted { inner: network.member("me"), known: vec![friend.clone()] };
+//!
+//! transport.dial(&friend).await?;
+//! listener.accept().await?.upgrade.await?;
+//!
+//! let refused = transport.dial(&stranger).await.unwrap_err();
+//! assert_eq!(refused.to_string(), "cannot reach stranger:1: it is not on the list");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A whole one, over Unix sockets: `examples/src/unix.rs` in the repository.
 
 use std::fmt::{self, Debug};
 use std::future::Future;

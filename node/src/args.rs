@@ -229,7 +229,7 @@ pub struct ExportArgs {
 /// Options of `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Ask the node that has its RPC here, http://127.0.0.1:8000 for example [default: none, which means the datadir]
+    /// Ask the node that has its RPC at this URL [default: none, which means the datadir]
     #[arg(long, value_name = "URL", env = "CPC_NODE")]
     pub node: Option<NodeUrl>,
 

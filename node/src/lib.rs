@@ -1,7 +1,8 @@
 //! The ComputeChain node as a program: a command line, a datadir and a log around [`cpc_framework`].
 //!
 //! [`run_cli`] is the whole program; `main` only calls it. What a node *does* lives in the framework; here is what an
-//! operator sees: options ([`args`]), files ([`datadir`], [`init`]), errors of one line, a log, a progress bar, signals.
+//! operator sees: options ([`args`]), files ([`datadir`], [`init`]), errors of one line, a log, a progress bar, signals;
+//! what clients see: an RPC; and what a user of the network needs: a wallet.
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -31,6 +31,17 @@ pub fn extend(chain: &Chain, blocks: usize, txs: usize, first_amount: u128) -> C
     longer
 }
 
+/// `chain` with one block more, which has these transactions.
+pub fn include(chain: &Chain, txs: &[String]) -> Chain {
+    let read = |tx: &String| Arc::new(serde_json::from_str(tx).unwrap());
+    let (line, hash) = Replay::of(chain).propose(txs.iter().map(read).collect());
+    let mut longer = chain.clone();
+    longer.lines.push(line);
+    longer.hashes.push(hash);
+    longer.txs.push(txs.len());
+    longer
+}
+
 #[derive(Deserialize)]
 struct Keys {
     validators: Vec<String>,
@@ -75,9 +86,13 @@ impl Replay {
     }
 
     fn next(&mut self, txs: usize, first_amount: u128) -> (String, String) {
+        let txs = (0..txs as u128).map(|at| Arc::new(self.transfer(first_amount + at))).collect();
+        self.propose(txs)
+    }
+
+    fn propose(&mut self, txs: Vec<Arc<Transaction>>) -> (String, String) {
         let height = self.tip.height + 1;
         let proposer = self.machine.proposer(height, 0).unwrap().address;
-        let txs = (0..txs as u128).map(|at| Arc::new(self.transfer(first_amount + at))).collect();
         let template = ProposalTemplate {
             parent: Some(self.tip),
             timestamp: self.timestamp + BLOCK_TIME,

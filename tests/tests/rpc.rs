@@ -1,4 +1,5 @@
 //! The RPC of a running node, asked over a socket.
+#![allow(clippy::unwrap_used, reason = "a broken assumption of a test is a failed test")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +9,6 @@ use std::time::Duration;
 use cpc_tests::datadir::Datadir;
 use cpc_tests::deadline::{until, within};
 use cpc_tests::http::{get, normal, post, raw, request};
-use cpc_tests::node_binary;
 use cpc_tests::process::{Call, PATIENCE, Process, free_port};
 use cpc_tests::vectors::Chain;
 use cpc_tests::wire::NO_HASH;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-const NODE: &str = node_binary!();
+const NODE: &str = cpc_tests::node_binary!();
 
 /// A node that holds `chain` and has nobody to talk to.
 async fn node_with(chain: &Chain) -> (Datadir, Process) {
@@ -140,7 +140,8 @@ async fn balances_and_validators_are_those_of_the_reference() {
     let mut active: Vec<&str> =
         read.validators.iter().filter(|validator| validator.is_active).map(|v| v.address.as_str()).collect();
     let mut expected: Vec<&str> = summary.active_validators.iter().map(String::as_str).collect();
-    (active.sort_unstable(), expected.sort_unstable());
+    active.sort_unstable();
+    expected.sort_unstable();
     assert_eq!(active, expected);
     let genesis: Value = serde_json::from_str(&fs::read_to_string(&Chain::fork().genesis).unwrap()).unwrap();
     for validator in genesis["validators"].as_array().unwrap() {

@@ -1,17 +1,21 @@
 //! The wallet's commands, against a running node and against answers of our own.
+#![allow(clippy::unwrap_used, reason = "a broken assumption of a test is a failed test")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use cpc_tests::datadir::Datadir;
+use cpc_tests::deadline::until;
+use cpc_tests::generate::include;
 use cpc_tests::http::{Canned, get};
-use cpc_tests::node_binary;
-use cpc_tests::process::{Call, Output, Process, free_port};
+use cpc_tests::process::{Call, Output, PATIENCE, Process, free_port};
+use cpc_tests::raw::Socket;
 use cpc_tests::vectors::Chain;
+use cpc_tests::wire::{self, Hello};
 use serde_json::{Value, json};
 
-const NODE: &str = node_binary!();
+const NODE: &str = cpc_tests::node_binary!();
 
 /// A recipient with a right checksum.
 const BOB: &str = "cpc1s7fcmewatu5nksgzmd75ln2k5l3ge0c0hqp2ph";
@@ -194,6 +198,29 @@ async fn a_transaction_of_a_v1_network_is_one_for_the_reference() {
     let node = Process::run(NODE, real.path(), &[]).await;
     let answer = cpc_tests::http::post(node.rpc_port(), "/tx/send", &tx.to_string()).await.expect(200).json();
     assert_eq!((&answer["status"], &answer["tx_hash"]), (&json!("received"), &outcome["tx_hash"]), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_is_waited_for_until_a_block_has_it() {
+    let chain = Chain::fork().up_to(60);
+    let dir = Datadir::holding(NODE, &chain).await;
+    let key = faucet(&dir);
+    let node = Process::run(NODE, dir.path(), &[]).await;
+    let args = ["tx", "send", "--to", BOB, "--amount", "0.5", "--json", "--node", &url(node.rpc_port()), "--from"];
+    let mut wallet = dir.call(NODE).args(args).arg(&key).start();
+    let tx = until(PATIENCE, "the transaction in the pool", async || {
+        let pool = get(node.rpc_port(), "/mempool").await.expect(200).json();
+        pool["txs"].get(0).map(|pooled| pooled["tx"].to_string())
+    })
+    .await;
+    assert!(wallet.is_running(), "{}", wallet.stderr());
+    let longer = include(&chain, &[tx]);
+    let (mut peer, _) = Socket::greeted(node.port(), &Hello::legacy(&chain)).await;
+    peer.send(&wire::new_block(&longer.lines[61])).await;
+    let outcome = wallet.exit(PATIENCE).await.expect_code(0).json();
+    assert_eq!((&outcome["status"], &outcome["height"]), (&json!("included"), &json!(61)), "{outcome}");
+    assert_eq!(outcome["block_hash"], longer.tip_hash());
+    assert_eq!(get(node.rpc_port(), "/status").await.json()["mempool_size"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,64 @@
 //!
 //! [`Chain`] does it step by step, for tools. A running node drives the same parts as a [pipeline](ChainHandle), in which
 //! the next batch is verified on all cores while the one before it is executed and the one before that is committed.
+//!
+//! # A chain by hand
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use cpc_framework::chain::Chain;
+//! use cpc_framework::env::Env;
+//! use cpc_framework::executor::ProposalTemplate;
+//! use cpc_framework::prelude::*;
+//! use cpc_framework::rules::{Hasher, keys};
+//! use cpc_framework::store::ReorgOutcome;
+//! use cpc_framework::types::{GenesisValidator, HashRules};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let key = keys::SecretKey::generate(keys::Scheme::Ed25519);
+//! let genesis = Arc::new(Genesis {
+//!     network: "example".into(),
+//!     chain_id: "example-1".into(),
+//!     hash_rules: HashRules::Canonical,
+//!     params: Network::Devnet.params(),
+//!     checkpoints: vec![],
+//!     alloc: [(key.address(keys::ACCOUNT_PREFIX), 1_000_000)].into(),
+//!     validators: vec![GenesisValidator {
+//!         address: key.address(keys::VALIDATOR_PREFIX),
+//!         pub_key: key.public_key(),
+//!         power: 1000,
+//!         is_active: true,
+//!         reward_address: None,
+//!     }],
+//! });
+//! let (store, executor) = (Arc::new(MemoryStore::new()), Arc::new(AccountExecutor));
+//! let mut chain = Chain::open(genesis.clone(), store, executor, Env::system()?).await?;
+//!
+//! let hasher = Hasher::new(&genesis);
+//! for height in 0..3 {
+//!     let template = ProposalTemplate {
+//!         parent: chain.tip(),
+//!         timestamp: 1_700_000_000 + height * genesis.params.block_time,
+//!         proposer: key.address(keys::VALIDATOR_PREFIX),
+//!         scheme_id: key.scheme().id(),
+//!         txs: vec![],
+//!     };
+//!     let mut block = chain.propose(template).await?;
+//!     block.pq_signature = key.sign(&hasher.header_hash(&block.header));
+//!     let report = chain.import(vec![Arc::new(block)]).await?;
+//!     assert!(report.stop.is_none(), "a valid block is applied, and durable");
+//! }
+//! let before = chain.tip();
+//!
+//! chain.rollback(Some(0)).await?;
+//! assert_eq!(chain.tip().map(|tip| tip.height), Some(0));
+//! chain.finish_reorg(ReorgOutcome::PutBack).await?;
+//! assert_eq!(chain.tip(), before);
+//! # Ok(())
+//! # }
+//! ```
 
 mod core;
 mod overlay;

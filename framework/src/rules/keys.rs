@@ -165,7 +165,7 @@ pub fn address_of(rules: HashRules, pub_key: &HexText, prefix: &str) -> Result<A
 
 fn address_of_bytes(key: &[u8], prefix: &str) -> Address {
     let hash: [u8; 20] = Ripemd160::digest(Sha256::digest(key)).into();
-    bech32::encode(prefix, &hash).into()
+    Address::from(bech32::encode(prefix, &hash))
 }
 
 /// A secp256k1 public key in a form that the library parses. Parsing finds a square root, which is work worth leaving to

@@ -32,6 +32,41 @@ impl fmt::Debug for CodecFixture {
 ///
 /// `codec_suite!(my_codec, fixture())` makes the module `my_codec`; the expression gives a
 /// [`CodecFixture`](crate::testkit::codec::CodecFixture), once for each test.
+///
+/// ```
+/// # mod example {
+/// use bytes::BytesMut;
+/// use cpc_codecs::PostcardCodec;
+/// use cpc_framework::codec::Codec;
+/// use cpc_framework::testkit::codec::CodecFixture;
+/// use cpc_framework::types::{Message, WireBlock};
+///
+/// fn fixture() -> CodecFixture {
+///     CodecFixture {
+///         codec: Box::new(PostcardCodec),
+///         malformed: vec![frame(b""), frame(b"\x03\x01")],
+///         unknown: vec![frame(b"\xff")],
+///         broken_response,
+///     }
+/// }
+///
+/// fn frame(body: &[u8]) -> Vec<u8> {
+///     [b"\xc7cpc\x01", &(body.len() as u32).to_be_bytes()[..], body].concat()
+/// }
+///
+/// /// One block more is announced than there are.
+/// fn broken_response(blocks: &[WireBlock]) -> Vec<u8> {
+///     let message = Message::BlocksResponse { blocks: blocks.to_vec(), malformed: None };
+///     let mut out = BytesMut::new();
+///     PostcardCodec.encode(&message, usize::MAX, &mut out).unwrap();
+///     let mut body = out[9..].to_vec();
+///     body[1] += 1;
+///     frame(&body)
+/// }
+///
+/// cpc_framework::codec_suite!(postcard, fixture());
+/// # }
+/// ```
 #[macro_export]
 macro_rules! codec_suite {
     ($module:ident, $fixture:expr) => {

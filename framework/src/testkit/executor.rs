@@ -25,6 +25,61 @@ pub struct Subject {
 }
 
 /// Makes a module of tests, one for each case, from an expression that gives a new [`Subject`](crate::testkit::executor::Subject).
+///
+/// ```
+/// # mod example {
+/// use std::sync::Arc;
+///
+/// use cpc_framework::executor::accounts::AccountExecutor;
+/// use cpc_framework::rules::Hasher;
+/// use cpc_framework::rules::keys::{ACCOUNT_PREFIX, Scheme, SecretKey, VALIDATOR_PREFIX};
+/// use cpc_framework::testkit::executor::Subject;
+/// use cpc_framework::types::{Genesis, GenesisValidator, HashRules, Network, Transaction, TxType};
+///
+/// fn subject() -> Subject {
+///     // Subjects must be alike, so the key is written down.
+///     let key = SecretKey::from_hex(Scheme::Ed25519, &"07".repeat(32)).unwrap();
+///     let genesis = Genesis {
+///         network: "example".into(),
+///         chain_id: "example-1".into(),
+///         hash_rules: HashRules::Canonical,
+///         params: Network::Devnet.params(),
+///         checkpoints: vec![],
+///         alloc: [(key.address(ACCOUNT_PREFIX), 10u128.pow(18))].into(),
+///         validators: vec![GenesisValidator {
+///             address: key.address(VALIDATOR_PREFIX),
+///             pub_key: key.public_key(),
+///             power: 1000,
+///             is_active: true,
+///             reward_address: None,
+///         }],
+///     };
+///     let candidates = (0..4).map(|nonce| vec![Arc::new(transfer(&genesis, &key, nonce))]).collect();
+///     Subject { executor: Arc::new(AccountExecutor), genesis: Arc::new(genesis), candidates }
+/// }
+///
+/// fn transfer(genesis: &Genesis, key: &SecretKey, nonce: u64) -> Transaction {
+///     let (gas, gas_price) = (21_000u64, genesis.params.min_gas_price);
+///     let mut tx = Transaction {
+///         tx_type: TxType::Transfer,
+///         from_address: key.address(ACCOUNT_PREFIX),
+///         to_address: Some(key.address(ACCOUNT_PREFIX)),
+///         amount: 1,
+///         fee: (u128::from(gas) * gas_price).into(),
+///         nonce,
+///         signature: Default::default(),
+///         pub_key: key.public_key(),
+///         payload: Default::default(),
+///         gas_price,
+///         gas_limit: gas.into(),
+///     };
+///     tx.signature = key.sign(&Hasher::new(genesis).transaction_hash(&tx));
+///     tx
+/// }
+///
+/// cpc_framework::executor_suite!(accounts, subject());
+/// # }
+/// ```
 #[macro_export]
 macro_rules! executor_suite {
     ($name:ident, $subject:expr) => {

@@ -28,7 +28,7 @@ impl Address {
     /// The prefix is none that bech32 allows (empty, not ASCII, mixed case, over 83 characters).
     pub fn bech32(prefix: &str, bytes: &[u8; 20]) -> Result<Self, InvalidPrefix> {
         let well_formed = ::bech32::Hrp::parse(prefix).is_ok();
-        well_formed.then(|| Self(bech32::encode(prefix, bytes).into())).ok_or_else(|| InvalidPrefix(prefix.to_owned()))
+        well_formed.then(|| Self(bech32::encode(prefix, bytes))).ok_or_else(|| InvalidPrefix(prefix.to_owned()))
     }
 
     /// The text.
@@ -40,6 +40,22 @@ impl Address {
     pub fn known_prefix(&self) -> Option<&'static str> {
         let (tag, _) = self.compact()?;
         PREFIXES.into_iter().find(|(known, _)| *known == tag).map(|(_, prefix)| prefix)
+    }
+
+    /// Reads what binary formats carry: a tag, and then the 20 bytes or any other text.
+    pub(super) fn from_form(form: &[u8]) -> Result<Self, &'static str> {
+        let (tag, rest) = form.split_first().ok_or("an address has no form")?;
+        if *tag == 0 {
+            let address = Self::new(std::str::from_utf8(rest).map_err(|_| "an address is no UTF-8")?);
+            return match address.compact() {
+                Some(_) => Err("a bech32 address must be sent as bytes"),
+                None => Ok(address),
+            };
+        }
+        let (_, prefix) =
+            PREFIXES.into_iter().find(|(known, _)| known == tag).ok_or("an address has an unknown form")?;
+        let bytes = rest.try_into().map_err(|_| "an address must have 20 bytes")?;
+        Ok(Self(bech32::encode(prefix, bytes)))
     }
 
     /// The 20 bytes and the tag of the prefix, where the text is exactly what [`Address::bech32`] would write.
@@ -62,6 +78,12 @@ impl From<&str> for Address {
 impl From<String> for Address {
     fn from(text: String) -> Self {
         Self(text.into())
+    }
+}
+
+impl From<Arc<str>> for Address {
+    fn from(text: Arc<str>) -> Self {
+        Self(text)
     }
 }
 
@@ -113,20 +135,7 @@ impl<'de> Deserialize<'de> for Address {
                 Ok(Address::new(text))
             }
             fn visit_bytes<E: de::Error>(self, form: &[u8]) -> Result<Address, E> {
-                let (tag, rest) = form.split_first().ok_or_else(|| E::custom("an address has no form"))?;
-                if *tag == 0 {
-                    let address = Address::new(std::str::from_utf8(rest).map_err(E::custom)?);
-                    return match address.compact() {
-                        Some(_) => Err(E::custom("a bech32 address must be sent as bytes")),
-                        None => Ok(address),
-                    };
-                }
-                let (_, prefix) = PREFIXES
-                    .into_iter()
-                    .find(|(known, _)| known == tag)
-                    .ok_or_else(|| E::custom("an address has an unknown form"))?;
-                let bytes = rest.try_into().map_err(|_| E::custom("an address must have 20 bytes"))?;
-                Ok(bech32::encode(prefix, &bytes).into())
+                Address::from_form(form).map_err(E::custom)
             }
         }
         if deserializer.is_human_readable() {

@@ -38,6 +38,14 @@ impl Quantity {
         })
     }
 
+    /// Reads the digits of a value above `u128::MAX`, as binary formats carry it.
+    pub(super) fn from_large_digits(digits: &str) -> Result<Self, &'static str> {
+        match Self::from_digits(digits) {
+            Some(large @ Self(Repr::Large(_))) => Ok(large),
+            _ => Err("a small number must be sent as a number"),
+        }
+    }
+
     /// The value, where it fits 128 bits.
     pub fn to_u128(&self) -> Option<u128> {
         match self.0 {
@@ -141,10 +149,8 @@ impl<'de> Deserialize<'de> for Quantity {
                 let short = || de::Error::invalid_length(1, &"a tag and a value");
                 match seq.next_element::<u8>()?.ok_or_else(short)? {
                     1 => Ok(Quantity(Repr::Small(seq.next_element()?.ok_or_else(short)?))),
-                    2 => match Quantity::from_digits(&seq.next_element::<String>()?.ok_or_else(short)?) {
-                        Some(large @ Quantity(Repr::Large(_))) => Ok(large),
-                        _ => Err(de::Error::custom("a small number must be sent as a number")),
-                    },
+                    2 => Quantity::from_large_digits(&seq.next_element::<String>()?.ok_or_else(short)?)
+                        .map_err(de::Error::custom),
                     tag => Err(de::Error::custom(format_args!("a number has an unknown form {tag}"))),
                 }
             }

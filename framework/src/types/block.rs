@@ -95,7 +95,7 @@ pub struct Tip {
 }
 
 /// A block in the framework's binary encoding ([`super::encoding`]), with its place in the chain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EncodedBlock {
     /// Where it stands. Worked out by us, never taken from a peer.
     pub link: BlockLink,

@@ -3,6 +3,7 @@
 //! A version byte, then the fields in order in the postcard format. Stores keep these bytes, and a binary codec sends
 //! them unchanged, so that serving a block costs a copy. Each value has exactly one encoding that decodes.
 
+use super::decode::Reader;
 use super::{Block, Transaction};
 
 /// The first byte of every encoding.
@@ -22,7 +23,7 @@ pub enum BlockDecodeError {
     Empty,
     /// A field has a value that it cannot have, or the bytes end early.
     #[error("malformed: {0}")]
-    Malformed(#[from] postcard::Error),
+    Malformed(String),
     /// The bytes spell a value in another way than its one encoding.
     #[error("not the one encoding of its value")]
     NotCanonical,
@@ -41,7 +42,7 @@ pub fn encode_block(block: &Block) -> Vec<u8> {
 /// # Errors
 /// See [`BlockDecodeError`].
 pub fn decode_block(bytes: &[u8]) -> Result<Block, BlockDecodeError> {
-    decode(bytes)
+    decode(bytes, Reader::block)
 }
 
 /// Encodes a transaction.
@@ -54,7 +55,7 @@ pub fn encode_transaction(tx: &Transaction) -> Vec<u8> {
 /// # Errors
 /// See [`BlockDecodeError`].
 pub fn decode_transaction(bytes: &[u8]) -> Result<Transaction, BlockDecodeError> {
-    decode(bytes)
+    decode(bytes, Reader::transaction)
 }
 
 fn encode<T: serde::Serialize>(value: &T) -> Vec<u8> {
@@ -62,40 +63,18 @@ fn encode<T: serde::Serialize>(value: &T) -> Vec<u8> {
     postcard::to_extend(value, vec![VERSION]).expect("blocks and transactions have known lengths")
 }
 
-fn decode<T: serde::Serialize + serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, BlockDecodeError> {
+fn decode<'a, T>(
+    bytes: &'a [u8],
+    read: impl FnOnce(&mut Reader<'a>) -> Result<T, BlockDecodeError>,
+) -> Result<T, BlockDecodeError> {
     let (&version, body) = bytes.split_first().ok_or(BlockDecodeError::Empty)?;
     if version != VERSION {
         return Err(BlockDecodeError::Version { found: version });
     }
-    let (value, rest) = postcard::take_from_bytes::<T>(body)?;
-    if !rest.is_empty() {
-        return Err(BlockDecodeError::Trailing(rest.len()));
-    }
-    // Postcard takes an integer with superfluous zero groups too.
-    match postcard::serialize_with_flavor(&value, Compare { expected: body }) {
-        Ok(true) => Ok(value),
-        _ => Err(BlockDecodeError::NotCanonical),
-    }
-}
-
-/// Compares an encoding with the bytes expected, without writing it anywhere. Gives whether it is all of them.
-struct Compare<'a> {
-    expected: &'a [u8],
-}
-
-impl postcard::ser_flavors::Flavor for Compare<'_> {
-    type Output = bool;
-
-    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
-        self.expected = self.expected.strip_prefix(data).ok_or(postcard::Error::SerializeBufferFull)?;
-        Ok(())
-    }
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.try_extend(&[byte])
-    }
-
-    fn finalize(self) -> postcard::Result<bool> {
-        Ok(self.expected.is_empty())
+    let mut reader = Reader::new(body);
+    let value = read(&mut reader)?;
+    match reader.left() {
+        0 => Ok(value),
+        left => Err(BlockDecodeError::Trailing(left)),
     }
 }

@@ -38,6 +38,18 @@ impl HexText {
         }
     }
 
+    /// Reads what binary formats carry: the bytes of the canonical text (0), or any other text (1).
+    pub(super) fn from_form(tag: u8, bytes: &[u8]) -> Result<Self, &'static str> {
+        match tag {
+            0 if !bytes.is_empty() => Ok(Self(Repr::Bytes(bytes.into()))),
+            1 => match Self::new(std::str::from_utf8(bytes).map_err(|_| "hexadecimal text is no UTF-8")?) {
+                Self(Repr::Bytes(_)) => Err("canonical hexadecimal text must be sent as bytes"),
+                other => Ok(other),
+            },
+            _ => Err("hexadecimal text has an unknown form"),
+        }
+    }
+
     /// The text as received.
     pub fn text(&self) -> Cow<'_, str> {
         match &self.0 {
@@ -118,16 +130,6 @@ impl<'de> Deserialize<'de> for HexText {
             return deserializer.deserialize_str(Text);
         }
         let (tag, bytes) = <(u8, bytes::Bytes)>::deserialize(deserializer)?;
-        match tag {
-            0 if !bytes.is_empty() => Ok(Self(Repr::Bytes(bytes.as_ref().into()))),
-            1 => {
-                let text = std::str::from_utf8(&bytes).map_err(de::Error::custom)?;
-                match Self::new(text) {
-                    Self(Repr::Bytes(_)) => Err(de::Error::custom("canonical hexadecimal text must be sent as bytes")),
-                    other => Ok(other),
-                }
-            }
-            _ => Err(de::Error::custom("hexadecimal text has an unknown form")),
-        }
+        Self::from_form(tag, &bytes).map_err(de::Error::custom)
     }
 }

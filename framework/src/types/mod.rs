@@ -7,6 +7,7 @@ mod address;
 mod amount;
 pub(crate) mod bech32;
 mod block;
+mod decode;
 pub mod encoding;
 mod genesis;
 mod hash;

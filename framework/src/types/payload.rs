@@ -28,6 +28,19 @@ impl Payload {
         self.0.as_deref().unwrap_or("{}")
     }
 
+    /// Reads what binary formats carry: the text, and nothing for `{}`.
+    pub(super) fn from_form(json: &str) -> Result<Self, String> {
+        match json {
+            "" => Ok(Self(None)),
+            "{}" => Err("an empty payload must be sent as nothing".to_owned()),
+            _ => {
+                let raw: &RawValue = serde_json::from_str(json).map_err(|error| error.to_string())?;
+                let payload = Self::from_raw(raw.get())?;
+                if payload.as_str() == json { Ok(payload) } else { Err("a payload must be one line".to_owned()) }
+            }
+        }
+    }
+
     /// `json` must be one well-formed JSON value without white space around it.
     fn from_raw(json: &str) -> Result<Self, &'static str> {
         if !json.starts_with('{') {
@@ -68,19 +81,6 @@ impl<'de> Deserialize<'de> for Payload {
             let raw = Box::<RawValue>::deserialize(deserializer)?;
             return Self::from_raw(raw.get()).map_err(de::Error::custom);
         }
-        let json = String::deserialize(deserializer)?;
-        match json.as_str() {
-            "" => Ok(Self(None)),
-            "{}" => Err(de::Error::custom("an empty payload must be sent as nothing")),
-            _ => {
-                let raw: &RawValue = serde_json::from_str(&json).map_err(de::Error::custom)?;
-                let payload = Self::from_raw(raw.get()).map_err(de::Error::custom)?;
-                if payload.as_str() == json {
-                    Ok(payload)
-                } else {
-                    Err(de::Error::custom("a payload must be one line"))
-                }
-            }
-        }
+        Self::from_form(&String::deserialize(deserializer)?).map_err(de::Error::custom)
     }
 }

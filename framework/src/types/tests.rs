@@ -262,3 +262,67 @@ proptest! {
         let _ = serde_json::from_slice::<Block>(&bytes);
     }
 }
+
+/// What [`decode_block`] must agree with: postcard reads the bytes, and what it read must be written the same.
+fn by_postcard<T: serde::Serialize + serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let (&1, body) = bytes.split_first()? else { return None };
+    let (value, rest) = postcard::take_from_bytes::<T>(body).ok()?;
+    (rest.is_empty() && postcard::to_stdvec(&value).ok()? == body).then_some(value)
+}
+
+#[test]
+fn takes_exactly_what_postcard_reads_and_writes_the_same() {
+    let blocks = vector_blocks();
+    // All that differs much from its neighbours: the last ones are the candidates.
+    let samples = blocks.iter().step_by(400).chain(blocks.iter().rev().take(60).step_by(5));
+    let mut accepted = 0;
+    for json in samples {
+        let bytes = encode_block(&serde_json::from_str(json).unwrap());
+        for at in 0..bytes.len() {
+            // Each changed byte is another number, length, form or tag somewhere; 0x80 and 0x00 make superfluous groups.
+            for other in [0x00, 0x01, 0x80, 0xff, bytes[at] ^ 0x80, bytes[at].wrapping_add(1)] {
+                let mut changed = bytes.clone();
+                changed[at] = other;
+                let read = decode_block(&changed).ok();
+                assert_eq!(
+                    read,
+                    by_postcard::<Block>(&changed),
+                    "byte {at} of {} is {other:#04x} in {json}",
+                    bytes.len()
+                );
+                accepted += usize::from(read.is_some());
+            }
+            if at % 16 == 0 {
+                assert_eq!(decode_block(&bytes[..at]).ok(), by_postcard::<Block>(&bytes[..at]));
+                let longer = [&bytes[..at], &[0x80], &bytes[at..]].concat();
+                assert_eq!(decode_block(&longer).ok(), by_postcard::<Block>(&longer));
+            }
+        }
+    }
+    assert!(accepted > 500, "many changes make another block: {accepted}");
+}
+
+#[test]
+fn a_number_with_a_superfluous_group_or_too_many_bits_is_refused() {
+    let bytes = encode_transaction(&transaction());
+    // Version, type, sender (a length and 21 bytes), no receiver: then the amount, 7.
+    let amount = 1 + 1 + 1 + 21 + 1;
+    assert_eq!(bytes[amount], 7);
+    let with_amount = |groups: &[u8]| [&bytes[..amount], groups, &bytes[amount + 1..]].concat();
+    assert_eq!(decode_transaction(&with_amount(&[0x87, 0x00])), Err(BlockDecodeError::NotCanonical));
+    let mut most = vec![0xff; 18];
+    most.push(0x03);
+    assert_eq!(decode_transaction(&with_amount(&most)).unwrap().amount, u128::MAX);
+    *most.last_mut().unwrap() = 0x07;
+    assert!(matches!(decode_transaction(&with_amount(&most)), Err(BlockDecodeError::Malformed(_))));
+    assert!(matches!(decode_transaction(&with_amount(&[0x80; 30])), Err(BlockDecodeError::Malformed(_))));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_as_postcard_reads_them(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let bytes = [&[1], &bytes[..]].concat();
+        prop_assert_eq!(decode_block(&bytes).ok(), by_postcard::<Block>(&bytes));
+        prop_assert_eq!(decode_transaction(&bytes).ok(), by_postcard::<Transaction>(&bytes));
+    }
+}

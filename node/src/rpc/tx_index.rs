@@ -143,3 +143,89 @@ impl Window {
         *self = Self::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use cpc_framework::store::memory::MemoryStore;
+    use cpc_framework::store::{Commit, ReorgOutcome};
+    use cpc_framework::types::{Genesis, Network};
+
+    use super::*;
+    use crate::lines::BlockLines;
+
+    const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/computechain-v1/fork");
+
+    fn hasher() -> Hasher {
+        let genesis = std::fs::read(Path::new(VECTORS).join("genesis.json")).unwrap();
+        Hasher::new(&Genesis::from_json(&genesis, Network::Devnet).unwrap())
+    }
+
+    /// Blocks of a chain of the reference, and the hashes of their transactions.
+    fn chain(file: &str) -> (Vec<Commit>, Vec<Vec<Hash32>>) {
+        let lines = BlockLines::open(&Path::new(VECTORS).join(file)).unwrap();
+        let block = |line: crate::lines::BlockLine| {
+            let bytes = encoding::encode_block(&line.block).into();
+            let hashed = hasher().hash_block(Arc::new(line.block));
+            let block = EncodedBlock { link: hashed.link, bytes };
+            (Commit { block, changes: Vec::new() }, hashed.tx_hashes)
+        };
+        lines.map(|line| block(line.unwrap())).unzip()
+    }
+
+    #[tokio::test]
+    async fn follows_the_chain_forwards_and_onto_another_branch() {
+        let store = Arc::new(MemoryStore::default());
+        store.bind(Hash32::ZERO, Vec::new()).await.unwrap();
+        let index = RecentTxs::new(Arc::clone(&store) as Arc<dyn ChainStore>, hasher());
+        let (fork, fork_txs) = chain("blocks.jsonl.gz");
+        let (branch, branch_txs) = chain("branch.jsonl.gz");
+        assert_eq!(index.find(fork_txs[120][0]).await.unwrap(), None, "an empty chain");
+
+        for half in [0..60, 60..121] {
+            store.commit(fork[half.clone()].to_vec()).await.unwrap();
+            for height in half {
+                for (at, hash) in fork_txs[height].iter().enumerate() {
+                    let place = TxPlace { height: height as u64, index: at };
+                    assert_eq!(index.find(*hash).await.unwrap(), Some(place), "block {height}");
+                }
+            }
+        }
+        let branch_only = |hash: &Hash32| !fork_txs.iter().flatten().any(|other| other == hash);
+        let new: Vec<Hash32> = branch_txs[101..].iter().flatten().copied().filter(branch_only).collect();
+        assert!(!new.is_empty());
+        assert_eq!(index.find(new[0]).await.unwrap(), None);
+
+        store.rollback(Some(100)).await.unwrap();
+        store.commit(branch[101..].to_vec()).await.unwrap();
+        store.finish_reorg(ReorgOutcome::KeepNew).await.unwrap();
+        for hash in new {
+            assert!(index.find(hash).await.unwrap().is_some(), "{hash}");
+        }
+        let gone = fork_txs[101..].iter().flatten().filter(|hash| !branch_txs.iter().flatten().any(|h| h == *hash));
+        for hash in gone {
+            assert_eq!(index.find(*hash).await.unwrap(), None, "{hash}");
+        }
+    }
+
+    #[test]
+    fn forgets_the_oldest_beyond_its_bounds() {
+        let mut window = Window::default();
+        let hash = |number: u64| {
+            let mut hash = Hash32::ZERO;
+            hash.0[..8].copy_from_slice(&number.to_be_bytes());
+            hash
+        };
+        for height in 0..MAX_BLOCKS + 5 {
+            window.push(Tip { height, hash: hash(height) }, vec![hash(height)]);
+        }
+        assert_eq!((window.blocks.len() as u64, window.places.len() as u64), (MAX_BLOCKS, MAX_BLOCKS));
+        assert!(!window.places.contains_key(&hash(4)) && window.places.contains_key(&hash(5)));
+        let many = |from: u64| (from..from + MAX_TXS as u64 * 2 / 3).map(hash).collect::<Vec<_>>();
+        window.push(Tip { height: 5000, hash: hash(1) }, many(1_000_000));
+        window.push(Tip { height: 5001, hash: hash(2) }, many(2_000_000));
+        assert_eq!(window.blocks.len(), 1, "two such blocks are too many");
+        assert_eq!(window.places.len(), MAX_TXS * 2 / 3);
+    }
+}

@@ -29,7 +29,7 @@ pub enum KeysCommand {
 /// Options of `keys new`.
 #[derive(Debug, Args)]
 pub struct KeysNewArgs {
-    /// A name, for NAME_key.hex in the datadir, or a path, which has a slash or ends in .hex.
+    /// A name, for `NAME_key.hex` in the datadir, or a path, which has a slash or ends in .hex.
     #[arg(value_name = "KEY", default_value = "wallet")]
     pub key: String,
 

@@ -52,13 +52,13 @@ pub(super) struct Status {
 
 /// `GET /balance/{address}`
 #[derive(Debug, Deserialize)]
-pub(super) struct Balance {
+pub(super) struct Account {
     pub(super) address: String,
     balance: String,
     pub(super) nonce: u64,
 }
 
-impl Balance {
+impl Account {
     /// In units.
     pub(super) fn units(&self) -> Result<u128, CliError> {
         let wrong =
@@ -109,7 +109,7 @@ impl Client {
         format!("/balance/{}", escaped(address))
     }
 
-    pub(super) async fn balance(&self, address: &str) -> Result<Balance, CliError> {
+    pub(super) async fn balance(&self, address: &str) -> Result<Account, CliError> {
         self.read(&self.get(&Self::balance_path(address)).await?.ok()?)
     }
 
@@ -235,14 +235,12 @@ impl Answer {
 
 /// Text as a part of a path or query (RFC 3986 section 2).
 fn escaped(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut escaped, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(byte.into());
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-        escaped
-    })
+    let escape = |byte: u8| match byte {
+        b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(escape).collect()
 }
 
 #[cfg(test)]

@@ -247,7 +247,7 @@ async fn wait(client: &Client, outcome: &mut Outcome, limit: Duration) -> Result
 async fn look(client: &Client, outcome: &mut Outcome) -> Result<Look, CliError> {
     let first = client.find(&outcome.tx_hash).await?;
     if let Whereabouts::Found(found) = first {
-        return Ok(seen(found, outcome));
+        return Ok(seen(&found, outcome));
     }
     if client.balance(outcome.from_address.as_str()).await?.nonce <= outcome.nonce {
         return Ok(Look::NotYet);
@@ -258,12 +258,12 @@ async fn look(client: &Client, outcome: &mut Outcome) -> Result<Look, CliError> 
     }
     // A block may have come between the two answers.
     Ok(match client.find(&outcome.tx_hash).await? {
-        Whereabouts::Found(found) => seen(found, outcome),
+        Whereabouts::Found(found) => seen(&found, outcome),
         Whereabouts::Unknown | Whereabouts::CannotSay => Look::Replaced,
     })
 }
 
-fn seen(found: Found, outcome: &mut Outcome) -> Look {
+fn seen(found: &Found, outcome: &mut Outcome) -> Look {
     (outcome.height, outcome.block_hash) = (found.height, found.block_hash);
     if found.height.is_some() { Look::Included } else { Look::NotYet }
 }

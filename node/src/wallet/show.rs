@@ -2,7 +2,7 @@ use serde::Deserialize;
 
 use super::amount::cpc;
 use super::args::{BalanceArgs, NodeUrl, ValidatorsArgs};
-use super::client::{Balance, Client, Status};
+use super::client::{Account, Client, Status};
 use super::table;
 use crate::{CliError, console};
 
@@ -12,12 +12,12 @@ pub(crate) async fn balance(args: BalanceArgs) -> Result<(), CliError> {
     if args.output.json {
         return console::print_json(&client.get(&Client::balance_path(&args.address)).await?.ok()?);
     }
-    let balance: Balance = client.balance(&args.address).await?;
-    let units = balance.units()?;
+    let account: Account = client.balance(&args.address).await?;
+    let units = account.units()?;
     console::print(&table::fields([
-        ("address", balance.address),
+        ("address", account.address),
         ("balance", format!("{} CPC ({units} units)", cpc(units))),
-        ("nonce", balance.nonce.to_string()),
+        ("nonce", account.nonce.to_string()),
     ]))
 }
 

@@ -4,7 +4,8 @@
 pub(super) fn fields<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let pairs: Vec<_> = pairs.into_iter().collect();
     let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    pairs.iter().map(|(name, value)| format!("{name:width$}  {}\n", plain(value))).collect()
+    let lines: Vec<String> = pairs.iter().map(|(name, value)| format!("{name:width$}  {}", plain(value))).collect();
+    lines.join("\n") + "\n"
 }
 
 /// Rows under a heading.

@@ -79,7 +79,7 @@ pub(super) async fn balance(
     address: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     #[derive(Serialize)]
-    struct Balance {
+    struct Account {
         address: Address,
         /// Decimal text: it may exceed 64 bits.
         balance: String,
@@ -89,7 +89,7 @@ pub(super) async fn balance(
     let address = Address::from(address);
     let asked = address.clone();
     let account = app.state(move |view| state::account(view, &asked)).await?.unwrap_or_default();
-    json(&Balance { address, balance: account.balance.to_string(), nonce: account.nonce })
+    json(&Account { address, balance: account.balance.to_string(), nonce: account.nonce })
 }
 
 #[derive(Serialize)]

@@ -33,7 +33,7 @@ pub(super) async fn health(State(app): State<App>) -> Result<Response, ApiError>
 /// `GET /ready`: whether the node is SYNCED. 503 where it is not.
 pub(super) async fn ready(State(app): State<App>) -> Result<Response, ApiError> {
     #[derive(Serialize)]
-    struct Ready {
+    struct Readiness {
         ready: bool,
         mode: &'static str,
         height: Option<Height>,
@@ -46,7 +46,7 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Response, ApiError> 
     let status = working(&app)?;
     let ready = status.mode == Mode::Synced;
     let height = status.tip.map(|tip| tip.height);
-    let mut response = json(&Ready {
+    let mut response = json(&Readiness {
         ready,
         mode: if ready { "SYNCED" } else { "SYNCING" },
         height,

@@ -114,7 +114,7 @@ async fn a_connection_ends_at_its_age_after_the_answer_under_way() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let mut stream = connect(&rpc).await;
     write(&mut stream, HALF).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    sleep(Duration::from_millis(100)).await;
     write(&mut stream, "123456789").await;
     let answer = rest(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
