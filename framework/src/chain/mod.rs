@@ -65,6 +65,8 @@ mod core;
 mod overlay;
 mod pipeline;
 mod produce;
+#[cfg(test)]
+mod produce_tests;
 mod rebuild;
 mod verified_txs;
 mod verify;

@@ -4,6 +4,8 @@
 //! reader and a writer task of its own.
 
 mod announcing;
+#[cfg(test)]
+mod announcing_tests;
 mod connection;
 mod core;
 mod driver;
