@@ -234,7 +234,7 @@ pub fn place(name: &str) -> Endpoint {
 /// A builder for a node of this name that dials these others.
 pub fn builder(genesis: &Genesis, links: &Links, name: &str, peers: &[&str]) -> NodeBuilder {
     NodeBuilder::new(genesis.clone())
-        .link(links.of(name), PostcardCodec::default(), place(name).address)
+        .link(links.of(name), PostcardCodec, place(name).address)
         .peers(peers.iter().map(|name| place(name)))
 }
 
@@ -245,10 +245,10 @@ pub async fn reaches(
     what: &str,
     condition: impl FnMut(&NodeStatus) -> bool,
 ) -> NodeStatus {
-    match tokio::time::timeout(limit, node.wait_for(condition)).await {
-        Ok(status) => status.unwrap(),
-        Err(_) => panic!("waited {limit:?} in vain for {what}; the node stands at {:?}", node.status()),
-    }
+    let Ok(status) = tokio::time::timeout(limit, node.wait_for(condition)).await else {
+        panic!("waited {limit:?} in vain for {what}; the node stands at {:?}", node.status())
+    };
+    status.unwrap()
 }
 
 /// Waits until all nodes have the same tip at or above a height, and gives it.

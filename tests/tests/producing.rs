@@ -12,8 +12,8 @@ use cpc_framework::rules::schedule::{proposer_index, round};
 use cpc_framework::store::memory::MemoryStore;
 use cpc_framework::types::{Block, Genesis};
 use cpc_tests::network::{
-    EPOCH, FIRST_BALANCE, GAS_PRICE, Links, MIN_STAKE, Wallet, agree, balances, blocks, builder, genesis, included,
-    key, params, reaches, validator_key,
+    EPOCH, FIRST_BALANCE, Links, Wallet, agree, balances, blocks, builder, genesis, included, key, params, reaches,
+    validator_key,
 };
 
 /// For the whole of a wait: blocks come every second, and the machine may be busy.
@@ -167,6 +167,35 @@ async fn a_partition_heals_to_one_chain_and_loses_no_transaction() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pool_is_kept_over_a_restart_and_checked_again() {
+    let genesis = genesis(1, 3, params());
+    let hasher = Hasher::new(&Arc::new(genesis.clone()));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("mempool.bin");
+    let (links, store) = (Links::default(), Arc::new(MemoryStore::default()));
+    let follower = || start(builder(&genesis, &links, "f", &[]).store(Arc::clone(&store)).mempool_file(&file));
+    let mut wallets: Vec<Wallet> = (0..3).map(Wallet::new).collect();
+    let to = wallets[0].address.clone();
+    let first = follower().await;
+    for wallet in &mut wallets {
+        for amount in 1..=10 {
+            first.submit(wallet.transfer(&hasher, &to, amount)).await.unwrap();
+        }
+    }
+    first.shutdown().await;
+    // One of them is tampered with on the disk.
+    let mut bytes = std::fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    let broken = wallets[2].nonce - 1;
+    std::fs::write(&file, bytes).unwrap();
+    let second = follower().await;
+    reaches(&second, PATIENCE, "the pool of the last run", |status| status.pool >= 29).await;
+    let last = second.pool(Some(wallets[2].address.clone()), 100).await.unwrap();
+    assert!(last.txs.iter().all(|(_, tx)| tx.nonce != broken) && last.txs.len() == 9);
+    second.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_key_of_another_scheme_is_refused_with_both_names() {
     let error = NodeBuilder::new(genesis(1, 1, params())).validator(key(Scheme::Secp256k1, 0)).start().await;
@@ -174,5 +203,4 @@ async fn a_key_of_another_scheme_is_refused_with_both_names() {
     assert!(matches!(error, StartError::ValidatorScheme { .. }));
     let text = error.to_string();
     assert!(text.contains("Ed25519") && text.contains("Secp256k1") && text.contains("canonical"), "{text}");
-    let _ = (GAS_PRICE, MIN_STAKE);
 }

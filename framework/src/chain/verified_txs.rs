@@ -59,12 +59,11 @@ fn id(tx: &Transaction, hash: &Hash32) -> Hash32 {
 /// Adds a text such that no two lists of texts add the same bytes.
 fn add(digest: &mut Sha256, text: &HexText) {
     let written;
-    let (kind, bytes) = match text.canonical_bytes() {
-        Some(bytes) => (0u8, bytes),
-        None => {
-            written = text.text();
-            (1, written.as_bytes())
-        }
+    let (kind, bytes) = if let Some(bytes) = text.canonical_bytes() {
+        (0u8, bytes)
+    } else {
+        written = text.text();
+        (1, written.as_bytes())
     };
     digest.update([kind]);
     digest.update((bytes.len() as u64).to_le_bytes());

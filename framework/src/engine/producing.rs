@@ -51,10 +51,8 @@ impl Core {
         let seconds = unix_now.as_secs();
         let moved = |tip: &Option<Tip>| *tip != self.tip;
         match &self.producing.state {
-            State::Asked => {}
-            State::Unknown => self.ask_for_slot(),
             State::Waiting { tip, .. } | State::Done { tip, .. } if moved(tip) => self.ask_for_slot(),
-            State::Waiting { slot: None, .. } => {}
+            State::Asked | State::Waiting { slot: None, .. } => {}
             State::Waiting { slot: Some(slot), .. } if slot.contains(seconds) => {
                 let slot = *slot;
                 self.producing.state = State::Asked;
@@ -68,7 +66,8 @@ impl Core {
             State::Done { slot, .. } if seconds < slot.ends => {
                 self.producing.deadline = Some(now + Duration::from_secs(slot.ends).saturating_sub(unix_now));
             }
-            State::Waiting { .. } | State::Done { .. } => self.ask_for_slot(),
+            // Nothing is known, or the slot is over.
+            State::Unknown | State::Waiting { .. } | State::Done { .. } => self.ask_for_slot(),
         }
     }
 

@@ -208,7 +208,10 @@ impl NodeBuilder {
         let genesis = Arc::new(self.genesis);
         let saved = saved_peers(self.peers_file.as_deref(), &limits)?;
         let pool = saved_pool(self.mempool_file.as_deref(), &limits);
-        let signer = signer(&genesis, self.validator, self.journal)?;
+        if let Some(error) = self.validator.as_ref().and_then(|key| wrong_scheme(genesis.hash_rules, key)) {
+            return Err(error);
+        }
+        let signer = self.validator.map(|key| Signer::new(key, self.journal));
         let validator = signer.as_ref().map(|signer| signer.address().clone());
         let mut chain = Chain::open(Arc::clone(&genesis), Arc::clone(&self.store), self.executor, env.clone()).await?;
         if let Some(signer) = signer {
@@ -279,19 +282,10 @@ impl NodeBuilder {
     }
 }
 
-/// Who signs our blocks, with a key that fits the chain.
-fn signer(
-    genesis: &Genesis,
-    key: Option<SecretKey>,
-    journal: Box<dyn SigningJournal>,
-) -> Result<Option<Signer>, StartError> {
-    let Some(key) = key else { return Ok(None) };
-    let (rules, found) = (genesis.hash_rules, key.scheme());
-    let expected = Scheme::of(rules);
-    if found != expected {
-        return Err(StartError::ValidatorScheme { rules, expected, found });
-    }
-    Ok(Some(Signer::new(key, journal)))
+/// Whether a validator's key does not fit the chain.
+fn wrong_scheme(rules: HashRules, key: &SecretKey) -> Option<StartError> {
+    let (expected, found) = (Scheme::of(rules), key.scheme());
+    (found != expected).then_some(StartError::ValidatorScheme { rules, expected, found })
 }
 
 /// The addresses of an earlier run.
