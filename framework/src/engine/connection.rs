@@ -10,12 +10,13 @@ use tokio::time::{Instant, timeout};
 
 use super::outbox::{Outbox, OutboxLimits};
 use super::serve::AnswerSizes;
+use super::verifying::TXS_ON_THEIR_WAY;
 use crate::codec::{Codec, DecodeError};
 use crate::limits::Limits;
 use crate::rules::{HashedBlock, Hasher};
 use crate::sync::ConnId;
 use crate::transport::{Connection, ConnectionHandle, Duplex};
-use crate::types::{Handshake, Hash32, Height, Message, MessageKind, Transaction, WireBlock, encoding};
+use crate::types::{BlockLink, Handshake, Hash32, Height, Message, MessageKind, Transaction, WireBlock, encoding};
 
 /// How much is asked of a socket at a time.
 const READ_CHUNK: usize = 64 * 1024;
@@ -42,6 +43,7 @@ pub(crate) struct Link {
     bulk_ended: OnceLock<CloseReason>,
     frame_cap: AtomicUsize,
     patient: AtomicBool,
+    tx_places: Arc<Semaphore>,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
 }
@@ -103,10 +105,20 @@ pub(crate) enum Inbound {
         tx: Arc<Transaction>,
         hash: Hash32,
         id: Hash32,
+        /// Its place among those that are on their way to the pool.
+        place: Option<OwnedSemaphorePermit>,
     },
     GetBlocks {
         from: Height,
         to: Height,
+    },
+    NewHashes {
+        blocks: Vec<BlockLink>,
+        txs: Vec<Hash32>,
+    },
+    GetData {
+        blocks: Vec<Hash32>,
+        txs: Vec<Hash32>,
     },
     Blocks {
         blocks: Vec<HashedBlock>,
@@ -224,6 +236,7 @@ pub(crate) fn spawn(
         handle,
         frame_cap: AtomicUsize::new(frame_cap),
         patient: AtomicBool::new(false),
+        tx_places: Arc::new(Semaphore::new(TXS_ON_THEIR_WAY)),
         bytes_in: AtomicU64::new(0),
         bytes_out: AtomicU64::new(0),
     });
@@ -302,7 +315,7 @@ impl Reader {
         loop {
             let before = buffer.len();
             let decoded = decoder.decode(&mut buffer, self.link.frame_cap.load(Ordering::Acquire));
-            let inbound = match decoded {
+            let mut inbound = match decoded {
                 Ok(Some(message)) => self.prepare(message, before - buffer.len()),
                 Ok(None) => {
                     if buffer.is_empty() && buffer.capacity() > BUFFER_KEPT {
@@ -319,6 +332,10 @@ impl Reader {
             waited = Duration::ZERO;
             self.large = None;
             self.fresh = false;
+            if let Inbound::NewTx { place, .. } = &mut inbound {
+                // Whoever sends transactions faster than they are verified waits, and nobody else does.
+                *place = Arc::clone(&self.link.tx_places).acquire_owned().await.ok();
+            }
             let share = self.inbox.share(before - buffer.len()).await;
             let received = Received { conn: self.link.id, inbound, _share: share };
             if self.inbox.events.send(ConnEvent::Received(received)).await.is_err() {
@@ -404,8 +421,10 @@ impl Reader {
             Message::NewTx(tx) => {
                 let hash = hasher.transaction_hash(&tx);
                 let id = Hash32(Sha256::digest(encoding::encode_transaction(&tx)).into());
-                Inbound::NewTx { tx, hash, id }
+                Inbound::NewTx { tx, hash, id, place: None }
             }
+            Message::NewHashes { blocks, txs } => Inbound::NewHashes { blocks, txs },
+            Message::GetData { blocks, txs } => Inbound::GetData { blocks, txs },
             Message::GetBlocks { from_height, to_height } => Inbound::GetBlocks { from: from_height, to: to_height },
             Message::BlocksResponse { blocks, mut malformed } => {
                 let mut hashed = Vec::with_capacity(blocks.len());

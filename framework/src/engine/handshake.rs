@@ -7,7 +7,7 @@ use crate::codec::DecodeError;
 use crate::peers::Offence;
 use crate::sync::{ConnId, SyncEvent};
 use crate::transport::Endpoint;
-use crate::types::Handshake;
+use crate::types::{ANNOUNCE, Handshake};
 
 impl Core {
     /// A message came before the handshake was done. Says whether that is the end of it.
@@ -116,6 +116,7 @@ impl Core {
             legacy,
             "connected"
         );
+        peer.fetches = theirs.has_feature(ANNOUNCE);
         peer.handshake = Some(theirs);
         self.reached_anyone = true;
         self.push(Action::FrameCap { conn, cap: self.config.limits.frame_max });
@@ -126,6 +127,7 @@ impl Core {
             self.send_handshake(now, conn);
         }
         self.save_peers();
+        self.offer_pool(now, conn);
         // The claim first: a node is not SYNCED for a moment only because nothing is claimed yet.
         self.sync_event(now, SyncEvent::PeerTip { peer: conn, height, legacy });
         self.after_peers_changed(now);

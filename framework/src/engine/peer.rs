@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::fetching::Offered;
 use crate::limits::Limits;
 use crate::peers::{Host, KnownByPeer};
 use crate::sync::RequestId;
@@ -22,6 +23,10 @@ pub(super) struct Peer {
     /// Messages of another kind that came before the handshake.
     pub(super) skipped: usize,
     pub(super) known: KnownByPeer,
+    /// Whether it fetches what is announced to it.
+    pub(super) fetches: bool,
+    /// What was announced to it and not fetched yet.
+    pub(super) offered: Offered,
     /// What we asked of it.
     pub(super) outstanding: Option<Outstanding>,
     /// Ranges whose answers may come late, since we gave up waiting. Oldest first.
@@ -86,6 +91,8 @@ impl Peer {
             handshake: None,
             skipped: 0,
             known: KnownByPeer::new(limits),
+            fetches: false,
+            offered: Offered::default(),
             outstanding: None,
             forgiven: VecDeque::new(),
             serving: Serving::default(),

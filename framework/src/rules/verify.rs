@@ -140,6 +140,28 @@ impl Verifier {
             .map_err(|fault| TxFault::of_signature(tx, fault))
     }
 
+    /// The sender and the signature of each of these transactions, with their hashes: signatures as batches where that is
+    /// faster.
+    pub fn verify_transactions(&self, txs: &[(&Transaction, Hash32)]) -> Vec<Result<(), TxFault>> {
+        let read = |at: usize, tx: &Transaction, hash: Hash32| {
+            self.check_transaction_sender(tx)?;
+            transaction::signature_check(&self.hasher, at, tx, hash)
+        };
+        let (mut verdicts, mut checks) = (Vec::with_capacity(txs.len()), Vec::with_capacity(txs.len()));
+        for (at, (tx, hash)) in txs.iter().enumerate() {
+            verdicts.push(read(at, tx, *hash).map(|check| checks.push(check)));
+        }
+        let mut rest = checks.as_slice();
+        while let Err(bad) = signature::verify(rest) {
+            if let Some((at, tx)) = rest[bad].tx.and_then(|at| Some((at, txs.get(at)?.0))) {
+                let fault = rest[bad].verify().err().unwrap_or(SignatureFault::Invalid);
+                verdicts[at] = Err(TxFault::of_signature(tx, fault));
+            }
+            rest = &rest[bad + 1..];
+        }
+        verdicts
+    }
+
     /// How a block stands to its parent (`None` for block 0): height, link, time. Gives the round.
     ///
     /// # Errors
