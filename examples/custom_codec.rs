@@ -16,6 +16,7 @@ use std::error::Error;
 use cpc_codecs::JsonCodec;
 use cpc_examples::{Mainline, MessagePackCodec};
 use cpc_framework::node::NodeBuilder;
+use cpc_framework::transport::Endpoint;
 use cpc_transports::TcpTransport;
 
 #[tokio::main]
@@ -30,10 +31,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let status = mainline.synced(&node).await?;
     println!("{} blocks synced over tcp+msgpack", status.figures.blocks);
 
-    // The two sides of a link must speak the same codec: anything else is refused at the first byte.
+    // The two sides of a link must speak the same codec: anything else is refused at the first byte. A node does not even start
+    // with peers over a link that it has not, so that the stranger gets the bare address.
     let stranger = NodeBuilder::new(mainline.genesis.clone())
         .dial_link(TcpTransport::default(), JsonCodec)
-        .peers(serving.listening().to_vec())
+        .peers(serving.listening().iter().map(Endpoint::without_link).collect::<Vec<_>>())
         .start()
         .await?;
     let refused = stranger.wait_for(|status| status.last_error.is_some() || !status.failed_dials.is_empty()).await?;

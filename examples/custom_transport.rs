@@ -5,7 +5,7 @@
 //! ```
 //!
 //! ```text
-//! 1210 blocks synced from first:1 to second:1
+//! 1210 blocks synced from unix+postcard://first:1 to unix+postcard://second:1
 //! ```
 
 #![expect(clippy::print_stdout, reason = "an example speaks to whoever runs it")]

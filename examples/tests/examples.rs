@@ -36,7 +36,7 @@ examples! {
 
 #[cfg(unix)]
 examples! {
-    custom_transport: "1210 blocks synced from first:1 to second:1";
+    custom_transport: "1210 blocks synced from unix+postcard://first:1 to unix+postcard://second:1";
 }
 
 #[test]

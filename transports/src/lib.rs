@@ -19,7 +19,7 @@
 //! let mut listener = server.listen(&Endpoint::new("127.0.0.1:0")).await?;
 //!
 //! // `PEERID@host:port` reaches whoever has that key, and nobody else.
-//! let to = Endpoint { identity: Some(identity.peer_id()), address: listener.local().address };
+//! let to = Endpoint { identity: Some(identity.peer_id()), ..Endpoint::new(listener.local().address) };
 //! let client = QuicTransport::new(&own, "json")?;
 //! let accept = async { listener.accept().await?.upgrade.await };
 //! let (dialled, accepted) = tokio::join!(client.dial(&to), accept);
