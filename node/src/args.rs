@@ -15,6 +15,9 @@ use crate::CliError;
 use crate::links::LinkSpec;
 pub use crate::wallet::args::{BalanceArgs, BlockArgs, KeysCommand, NodeUrl, TxCommand, ValidatorsArgs};
 
+/// The longest time that an option can ask for: 100 years, which every clock can count to.
+const LONGEST_TIMEOUT: Duration = Duration::from_hours(100 * 365 * 24);
+
 /// The port of the P2P link where none is given.
 pub const DEFAULT_P2P_PORT: u16 = 9000;
 
@@ -70,7 +73,7 @@ pub enum Command {
     Run(RunArgs),
     /// Catch up with the peers, print the figures as one JSON line, and end.
     ///
-    /// Exit code 0 once nobody reached is ahead, 1 where nobody could be reached.
+    /// Exit code 0 once nobody reached is ahead, 1 where nobody could be reached or the last peer was lost half way.
     Sync(SyncArgs),
     /// Read blocks from a JSON-lines file, checking them in full.
     ///
@@ -138,7 +141,7 @@ pub struct NodeArgs {
     pub peers: Vec<Endpoint>,
 
     /// Listen on a link: a transport (tcp, quic), a codec (json, postcard; tcp+auto takes both), and where. May be repeated
-    /// [default: one link, as --transport, --codec, --p2p-host and --p2p-port say]
+    /// [default: one link, made of the options for its address, transport and codec]
     #[arg(
         long,
         value_name = "LINK://HOST:PORT",
@@ -390,11 +393,13 @@ fn listen_host(text: &str) -> Result<String, String> {
     }
 }
 
+/// A time above 0. What is longer than anybody waits is the longest time.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds)
         .ok()
         .filter(|time| !time.is_zero())
+        .map(|time| time.min(LONGEST_TIMEOUT))
         .ok_or_else(|| "expected a number of seconds above 0".to_owned())
 }
 

@@ -30,12 +30,16 @@ struct Figures {
 
 /// `cpc-node sync`
 pub(super) async fn sync(datadir: &Datadir, args: SyncArgs) -> Result<(), CliError> {
-    let stop = Stop::listen()?;
+    let mut stop = Stop::listen()?;
     let deadline = args.timeout.map(|timeout| Instant::now() + timeout);
     let links = LinkSpec::all(&args.node, ByDefault::Dials)?;
     // Counted before the node sets a damaged file aside, with a warning of its own.
     let known = args.node.peers.len() + datadir.peers_known().unwrap_or(0);
-    let node = engine_glue::start_node(datadir, &args.node, &links, false).await?;
+    let node = tokio::select! {
+        node = engine_glue::start_node(datadir, &args.node, &links, false) => node?,
+        () = stop.wanted() => return Err(CliError::failed("interrupted: the chain was still being opened")),
+        () = at(deadline) => return Err(timed_out(args.timeout, "the chain was still being opened")),
+    };
     let outcome = if known == 0 {
         Err(CliError::failed("no peer is known: give at least one with --peers HOST:PORT"))
     } else {
@@ -55,27 +59,32 @@ async fn until_synced(
 ) -> Result<Figures, CliError> {
     let mut watch = node.watch();
     let mut shown = Shown::default();
+    let mut claimed = None;
     loop {
         {
             let status = watch.borrow_and_update();
             shown.show(&status);
+            claimed = claimed.max(status.target);
             if let Some(why) = &status.fatal {
                 return Err(CliError::failed(why));
             }
             if status.refused_everywhere && !status.reached_anyone {
-                return Err(CliError::failed(format!("every known peer was refused: {}", failed_dials(&status))));
+                return Err(CliError::failed(format!("every known peer was refused: {}", tried(&status))));
             }
             // A legacy peer may need longer for an answer than a claim stays open.
             if status.mode == Mode::Synced && status.outstanding == 0 {
-                return if status.reached_anyone { Ok(figures(&status)) } else { Err(nobody_reached(&status)) };
+                return if !status.reached_anyone {
+                    Err(nobody_reached(&status))
+                } else if let Some(claimed) = left_undelivered(&status, claimed) {
+                    Err(lost(&status, claimed))
+                } else {
+                    Ok(figures(&status))
+                };
             }
         }
         tokio::select! {
             () = stop.wanted() => return Err(CliError::failed(format!("interrupted: {}", so_far(&watch.borrow())))),
-            () = at(deadline) => {
-                let seconds = timeout.unwrap_or_default().as_secs_f64();
-                return Err(CliError::failed(format!("not synced within {seconds} s: {}", so_far(&watch.borrow()))));
-            }
+            () = at(deadline) => return Err(timed_out(timeout, &so_far(&watch.borrow()))),
             changed = watch.changed() => if changed.is_err() {
                 return Err(CliError::failed("the node stopped by itself"));
             },
@@ -108,14 +117,39 @@ fn rounded(value: f64) -> f64 {
     (value * 1e6).round() / 1e6
 }
 
-/// Who was tried, and why in vain.
-fn nobody_reached(status: &NodeStatus) -> CliError {
-    CliError::failed(format!("no peer could be reached: {}", failed_dials(status)))
+/// The height that was claimed, where it lies above the tip and nobody is left to deliver it: a claim then ends without being
+/// refuted.
+fn left_undelivered(status: &NodeStatus, claimed: Option<Height>) -> Option<Height> {
+    claimed.filter(|_| status.peers == 0 && claimed > status.tip.map(|tip| tip.height))
 }
 
-fn failed_dials(status: &NodeStatus) -> String {
+/// Where the chain stands without the rest that somebody claimed.
+fn lost(status: &NodeStatus, claimed: Height) -> CliError {
+    let at = status.tip.map_or_else(|| "with an empty chain".to_owned(), |tip| format!("at height {}", tip.height));
+    let why = match (&status.last_error, failed_dials(status)) {
+        (_, Some(dials)) => format!(": {dials}"),
+        (Some(error), None) => format!(": {error}"),
+        (None, None) => String::new(),
+    };
+    CliError::failed(format!("the last peer was lost {at} of {claimed}, what came is kept{why}; sync again to go on"))
+}
+
+fn timed_out(timeout: Option<Duration>, so_far: &str) -> CliError {
+    CliError::failed(format!("not synced within {} s: {so_far}", timeout.unwrap_or_default().as_secs_f64()))
+}
+
+/// Who was tried, and why in vain.
+fn nobody_reached(status: &NodeStatus) -> CliError {
+    CliError::failed(format!("no peer could be reached: {}", tried(status)))
+}
+
+fn tried(status: &NodeStatus) -> String {
+    failed_dials(status).unwrap_or_else(|| "no dial has ended yet".to_owned())
+}
+
+fn failed_dials(status: &NodeStatus) -> Option<String> {
     let reasons: Vec<&str> = status.failed_dials.values().map(String::as_str).collect();
-    if reasons.is_empty() { "no dial has ended yet".to_owned() } else { reasons.join("; ") }
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 /// Where an unfinished sync stands.
@@ -123,7 +157,7 @@ fn so_far(status: &NodeStatus) -> String {
     let tip =
         status.tip.map_or_else(|| "the chain is empty".to_owned(), |tip| format!("the chain is at {}", tip.height));
     let why = match (status.target, &status.last_error) {
-        _ if !status.reached_anyone => format!("no peer was reached: {}", failed_dials(status)),
+        _ if !status.reached_anyone => format!("no peer was reached: {}", tried(status)),
         (_, Some(error)) => format!("the last trouble was: {error}"),
         (Some(target), None) => format!("the best peer claims {target}"),
         (None, None) => format!("{} peers are connected", status.peers),
