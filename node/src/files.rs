@@ -4,6 +4,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+/// How many symbolic links are followed one after another: as many as Linux does.
+const MAX_LINKS: usize = 40;
+
 /// Who may read a new file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -115,6 +118,39 @@ impl Drop for Draft {
     }
 }
 
+/// Where a file that somebody named goes.
+#[derive(Debug)]
+pub(crate) enum Destination {
+    /// To this path, where there is nothing or a regular file: symbolic links are followed already.
+    File(PathBuf),
+    /// Into something that stands there and is no regular file, such as a device or a pipe.
+    Stream(File),
+}
+
+impl Destination {
+    /// Looks at what stands at `path`. Blocks where a pipe has no reader yet.
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        match fs::metadata(path) {
+            Ok(there) if there.is_file() => fs::canonicalize(path).map(Self::File),
+            Ok(_) => OpenOptions::new().write(true).open(path).map(Self::Stream),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::File(end_of_links(path))),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Where symbolic links lead that end nowhere.
+fn end_of_links(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        match fs::read_link(&path) {
+            Ok(to) => path = path.parent().unwrap_or(Path::new("")).join(to),
+            Err(_) => break,
+        }
+    }
+    path
+}
+
 /// Reads a file of at most `cap` bytes.
 pub(crate) fn read_capped(path: &Path, cap: u64) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
@@ -190,6 +226,26 @@ mod tests {
             (names(dir.path()).as_slice(), fs::read_to_string(&path).unwrap().as_str()),
             (["blocks".to_owned()].as_slice(), "old")
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_symbolic_link_leads_to_the_file_to_write_and_a_device_is_written_into() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let link = root.join("link");
+        std::os::unix::fs::symlink("second", &link).unwrap();
+        std::os::unix::fs::symlink("target", root.join("second")).unwrap();
+        let target = |path: &Path| match Destination::of(path).unwrap() {
+            Destination::File(path) => path,
+            Destination::Stream(file) => panic!("{file:?}"),
+        };
+        assert_eq!(target(&link), root.join("target"), "while there is nothing");
+        fs::write(root.join("target"), "old").unwrap();
+        assert_eq!(target(&link), root.join("target"), "while there is a file");
+        assert_eq!(target(&root.join("new")), root.join("new"));
+        assert!(matches!(Destination::of(Path::new("/dev/null")).unwrap(), Destination::Stream(_)));
+        assert_eq!(Destination::of(&root).unwrap_err().kind(), io::ErrorKind::IsADirectory);
     }
 
     #[test]

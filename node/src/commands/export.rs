@@ -9,12 +9,14 @@ use flate2::write::GzEncoder;
 use crate::args::ExportArgs;
 use crate::console::Progress;
 use crate::datadir::Datadir;
-use crate::files::{Access, Draft};
+use crate::files::{Access, Destination, Draft};
 use crate::signals::Stop;
 use crate::{CliError, console, engine_glue};
 
 /// How many bytes of blocks are read at a time.
 const READ_BYTES: usize = 4 << 20;
+
+const INTERRUPTED: &str = "interrupted: nothing was exported";
 
 /// `cpc-node export`
 pub(super) async fn export(datadir: &Datadir, args: ExportArgs) -> Result<(), CliError> {
@@ -35,34 +37,47 @@ pub(super) async fn export(datadir: &Datadir, args: ExportArgs) -> Result<(), Cl
             tip.height
         )));
     }
-    if args.file == Path::new("-") {
-        let mut out = BufWriter::new(io::stdout());
-        let written = write_blocks(&store, from, to, &mut out, &stop).await;
-        return match written.and_then(|()| out.flush().map_err(Failure::Write)) {
-            // Whoever reads has seen enough.
-            Err(Failure::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other.map_err(|failure| failure.into_error(&args.file)),
-        };
-    }
+    let chain = Range { store: &store, from, to, stop: &stop };
+    let compressed = args.file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
     let at = |error: io::Error| CliError::file("write", &args.file, &error);
-    let draft = Draft::create(&args.file, Access::Open).map_err(at)?;
-    let out = BufWriter::new(&draft.file);
-    let written = if args.file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz")) {
-        let mut out = GzEncoder::new(out, Compression::default());
-        match write_blocks(&store, from, to, &mut out, &stop).await {
-            Ok(()) => out.finish().map_err(Failure::Write).map(|_| ()),
-            Err(failure) => Err(failure),
+    if args.file == Path::new("-") {
+        return streamed(chain.write(io::stdout(), false).await, &args.file);
+    }
+    match destination(&args.file, stop.clone()).await? {
+        Destination::File(path) => {
+            let draft = Draft::create(&path, Access::Open).map_err(at)?;
+            chain.write(&draft.file, compressed).await.map_err(|failure| failure.into_error(&args.file))?;
+            draft.place().map_err(at)?;
+            console::print(&format!(
+                "exported {} blocks, {from} to {to}, into {}\n",
+                to - from + 1,
+                args.file.display()
+            ))
         }
-    } else {
-        let mut out = out;
-        match write_blocks(&store, from, to, &mut out, &stop).await {
-            Ok(()) => out.flush().map_err(Failure::Write),
-            Err(failure) => Err(failure),
-        }
-    };
-    written.map_err(|failure| failure.into_error(&args.file))?;
-    draft.place().map_err(at)?;
-    console::print(&format!("exported {} blocks, {from} to {to}, into {}\n", to - from + 1, args.file.display()))
+        // Nothing is said about it on stdout, which may be where the blocks went.
+        Destination::Stream(out) => streamed(chain.write(out, compressed).await, &args.file),
+    }
+}
+
+/// How it went with a destination that may have a reader.
+fn streamed(written: Result<(), Failure>, file: &Path) -> Result<(), CliError> {
+    match written {
+        // Whoever reads has seen enough.
+        Err(Failure::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.map_err(|failure| failure.into_error(file)),
+    }
+}
+
+/// Looks for the destination where waiting for the reader of a pipe does not keep a signal from being heard.
+async fn destination(file: &Path, mut stop: Stop) -> Result<Destination, CliError> {
+    let path = file.to_owned();
+    let opening = tokio::task::spawn_blocking(move || Destination::of(&path));
+    tokio::select! {
+        () = stop.wanted() => Err(CliError::failed(INTERRUPTED)),
+        opened = opening => opened
+            .unwrap_or_else(|error| Err(error.into()))
+            .map_err(|error| CliError::file("write", file, &error)),
+    }
 }
 
 /// Why an export ends early.
@@ -81,34 +96,53 @@ impl Failure {
     }
 }
 
-/// Writes the blocks of a range, one a line.
-async fn write_blocks(
-    store: &dyn ChainStore,
+/// The blocks to write.
+#[derive(Debug)]
+struct Range<'a> {
+    store: &'a dyn ChainStore,
     from: Height,
     to: Height,
-    out: &mut (dyn Write + Send),
-    stop: &Stop,
-) -> Result<(), Failure> {
-    let mut progress = Progress::start("exporting", 0);
-    let mut next = from;
-    while next <= to {
-        if stop.is_wanted() {
-            return Err(Failure::Read(CliError::failed("interrupted: nothing was exported")));
+    stop: &'a Stop,
+}
+
+impl Range<'_> {
+    /// Writes the blocks, and sees that all arrived.
+    async fn write(&self, out: impl Write + Send, compressed: bool) -> Result<(), Failure> {
+        let mut out = BufWriter::new(out);
+        if compressed {
+            let mut packed = GzEncoder::new(out, Compression::default());
+            self.write_lines(&mut packed).await?;
+            out = packed.finish().map_err(Failure::Write)?;
+        } else {
+            self.write_lines(&mut out).await?;
         }
-        let unreadable = |error: &(dyn std::error::Error + 'static)| {
-            Failure::Read(CliError::caused(format_args!("cannot read block {next}"), error))
-        };
-        let blocks = store.blocks(next..=to, ByteBudget(READ_BYTES)).await.map_err(|error| unreadable(&error))?;
-        if blocks.is_empty() {
-            return Err(Failure::Read(CliError::failed(format!("block {next} is missing from the store"))));
-        }
-        for encoded in &blocks {
-            let block = encoding::decode_block(&encoded.bytes).map_err(|error| unreadable(&error))?;
-            serde_json::to_writer(&mut *out, &block).map_err(|error| Failure::Write(error.into()))?;
-            out.write_all(b"\n").map_err(Failure::Write)?;
-        }
-        next += blocks.len() as u64;
-        progress.set(next - from, Some(to - from + 1));
+        out.flush().map_err(Failure::Write)
     }
-    Ok(())
+
+    /// Writes the blocks, one a line.
+    async fn write_lines(&self, out: &mut (dyn Write + Send)) -> Result<(), Failure> {
+        let &Self { store, from, to, stop } = self;
+        let mut progress = Progress::start("exporting", 0);
+        let mut next = from;
+        while next <= to {
+            if stop.is_wanted() {
+                return Err(Failure::Read(CliError::failed(INTERRUPTED)));
+            }
+            let unreadable = |error: &(dyn std::error::Error + 'static)| {
+                Failure::Read(CliError::caused(format_args!("cannot read block {next}"), error))
+            };
+            let blocks = store.blocks(next..=to, ByteBudget(READ_BYTES)).await.map_err(|error| unreadable(&error))?;
+            if blocks.is_empty() {
+                return Err(Failure::Read(CliError::failed(format!("block {next} is missing from the store"))));
+            }
+            for encoded in &blocks {
+                let block = encoding::decode_block(&encoded.bytes).map_err(|error| unreadable(&error))?;
+                serde_json::to_writer(&mut *out, &block).map_err(|error| Failure::Write(error.into()))?;
+                out.write_all(b"\n").map_err(Failure::Write)?;
+            }
+            next += blocks.len() as u64;
+            progress.set(next - from, Some(to - from + 1));
+        }
+        Ok(())
+    }
 }
