@@ -9,11 +9,11 @@ use cpc_framework::executor::accounts::AccountExecutor;
 use cpc_framework::node::{NodeBuilder, NodeHandle, StartError};
 use cpc_framework::producer::FileJournal;
 use cpc_framework::rules::keys::Scheme;
-use cpc_framework::store::ChainStore;
-use cpc_framework::store::file::FileStore;
+use cpc_framework::store::file::{FileStore, StoreSummary};
 use cpc_framework::store::memory::MemoryStore;
+use cpc_framework::store::{ChainStore, StoreErrorKind};
 use cpc_framework::transport::TransportErrorKind;
-use cpc_framework::types::Genesis;
+use cpc_framework::types::{Genesis, Hash32};
 
 use crate::args::{NodeArgs, StoreName};
 use crate::console::Progress;
@@ -35,14 +35,34 @@ pub(crate) fn open_existing(datadir: &Datadir, genesis: &Genesis) -> Result<Opti
         return Ok(None);
     }
     let store = open_files(datadir)?;
-    match store.genesis_id() {
+    check_genesis(datadir, genesis, store.genesis_id())?;
+    Ok(Some(store))
+}
+
+/// What a datadir's chain is, read without opening it; `None` where there is none. Checks that it belongs to the datadir's genesis.
+pub(crate) fn summary(datadir: &Datadir, genesis: &Genesis) -> Result<Option<StoreSummary>, CliError> {
+    let summary = FileStore::summary(datadir.root()).map_err(|error| match error.kind {
+        StoreErrorKind::Locked => CliError::failed(format!(
+            "{} is in use by another process: ask a running node with 'cpc-node status --node URL', or stop it first",
+            datadir.root().display()
+        )),
+        _ => failed(datadir, &error),
+    })?;
+    if let Some(summary) = &summary {
+        check_genesis(datadir, genesis, summary.genesis)?;
+    }
+    Ok(summary)
+}
+
+fn check_genesis(datadir: &Datadir, genesis: &Genesis, id: Option<Hash32>) -> Result<(), CliError> {
+    match id {
         Some(id) if id != genesis.id() => Err(CliError::failed(format!(
             "the chain in {} belongs to another genesis ({id}) than {} ({}): put the right genesis file back, or take another --datadir",
             datadir.chain_dir().display(),
             datadir.genesis_file().display(),
             genesis.id()
         ))),
-        _ => Ok(Some(store)),
+        _ => Ok(()),
     }
 }
 
@@ -78,6 +98,7 @@ pub(crate) async fn rebuild_state(
 }
 
 /// Starts a node with these links. Where it `produces`, it signs blocks if the datadir has a validator's key.
+/// Dropped half way, it leaves the datadir as a kill would: with all that was committed.
 pub(crate) async fn start_node(
     datadir: &Datadir,
     args: &NodeArgs,

@@ -55,6 +55,8 @@ pub struct FileStore {
 pub struct StoreSummary {
     /// The genesis that it belongs to, once there is one.
     pub genesis: Option<Hash32>,
+    /// The hash of block 0; that of the old chain where a reorganisation was interrupted.
+    pub first: Option<Hash32>,
     /// The last block; that of the old chain where a reorganisation was interrupted.
     pub tip: Option<Tip>,
     /// The length of the engine's file, in bytes.
@@ -102,13 +104,13 @@ impl FileStore {
         layout.check_format()?;
         let file_bytes = std::fs::metadata(&layout.database).map_or(0, |metadata| metadata.len());
         let read = || {
-            let (genesis, tip) = match writer::builder().open_read_only(&layout.database) {
+            let (genesis, first, tip) = match writer::builder().open_read_only(&layout.database) {
                 Ok(db) => tables::summary(&db)?,
                 // After a kill the engine insists on tidying up, which takes no time with commits like ours.
                 Err(redb::DatabaseError::RepairAborted) => tables::summary(&writer::builder().open(&layout.database)?)?,
                 Err(error) => return Err(error.into()),
             };
-            Ok(Some(StoreSummary { genesis, tip, file_bytes }))
+            Ok(Some(StoreSummary { genesis, first, tip, file_bytes }))
         };
         patiently(|| guarded(&layout.database, read))
     }

@@ -27,7 +27,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
         Some(Command::Import(args)) => in_runtime(import::import(&datadir, args)),
         Some(Command::Export(args)) => in_runtime(export::export(&datadir, args)),
         Some(Command::Status(StatusArgs { node: Some(node), json, .. })) => in_runtime(wallet::status(node, json)),
-        Some(Command::Status(args)) => in_runtime(status::status(&datadir, args)),
+        Some(Command::Status(args)) => status::status(&datadir, &args),
         Some(Command::Keys(command)) => wallet::keys(&datadir, command),
         Some(Command::Tx(command)) => in_runtime(wallet::tx(&datadir, command)),
         Some(Command::Balance(args)) => in_runtime(wallet::balance(args)),

@@ -1,4 +1,3 @@
-use cpc_framework::store::{ByteBudget, ChainStore};
 use cpc_framework::types::{Genesis, Hash32, Height};
 use serde::Serialize;
 
@@ -21,43 +20,28 @@ struct Status {
 }
 
 /// `cpc-node status`
-pub(super) async fn status(datadir: &Datadir, args: StatusArgs) -> Result<(), CliError> {
+pub(super) fn status(datadir: &Datadir, args: &StatusArgs) -> Result<(), CliError> {
     let genesis = datadir.genesis(args.network.network)?;
-    let store = engine_glue::open_existing(datadir, &genesis)?;
-    let peers_known = datadir.peers_known().unwrap_or_else(|error| {
-        // A node sets such a file aside and starts without it; here nothing is moved.
-        tracing::warn!("{error}");
-        0
-    });
-    let mut status = read(&genesis, store.as_ref(), peers_known).await?;
-    status.node_id = datadir.node_key()?.map(|key| key.public_key().text().into_owned());
+    let chain = engine_glue::summary(datadir, &genesis)?;
+    let tip = chain.and_then(|chain| chain.tip);
+    let status = Status {
+        height: tip.map(|tip| tip.height),
+        tip_hash: tip.map(|tip| tip.hash),
+        genesis_hash: chain.and_then(|chain| chain.first),
+        network: genesis.network.clone(),
+        node_id: datadir.node_key()?.map(|key| key.public_key().text().into_owned()),
+        peers_known: datadir.peers_known().unwrap_or_else(|error| {
+            // A node sets such a file aside and starts without it; here nothing is moved.
+            tracing::warn!("{error}");
+            0
+        }),
+    };
     if args.json {
         let line = serde_json::to_string(&status).map_err(|error| CliError::caused("cannot write JSON", &error))?;
         console::print(&format!("{line}\n"))
     } else {
         console::print(&text(datadir, &genesis, &status))
     }
-}
-
-async fn read(genesis: &Genesis, store: Option<&impl ChainStore>, peers_known: usize) -> Result<Status, CliError> {
-    let mut status = Status {
-        height: None,
-        tip_hash: None,
-        genesis_hash: None,
-        network: genesis.network.clone(),
-        node_id: None,
-        peers_known,
-    };
-    if let Some(store) = store {
-        let failed = |error| CliError::caused("cannot read the chain", &error);
-        if let Some(tip) = store.tip().await.map_err(failed)? {
-            status.height = Some(tip.height);
-            status.tip_hash = Some(tip.hash);
-        }
-        let first = store.blocks(0..=0, ByteBudget(0)).await.map_err(failed)?;
-        status.genesis_hash = first.first().map(|block| block.link.hash);
-    }
-    Ok(status)
 }
 
 fn text(datadir: &Datadir, genesis: &Genesis, status: &Status) -> String {

@@ -182,10 +182,21 @@ pub(super) fn load_meta(db: &impl ReadableDatabase) -> Result<Meta, Fault> {
     }
 }
 
-/// The genesis, and the tip that a store has once an interrupted reorganisation is put back.
-pub(super) fn summary(db: &impl ReadableDatabase) -> Result<(Option<Hash32>, Option<Tip>), Fault> {
+/// The genesis, and the hash of block 0 and the tip that a store has once an interrupted reorganisation is put back.
+pub(super) fn summary(db: &impl ReadableDatabase) -> Result<(Option<Hash32>, Option<Hash32>, Option<Tip>), Fault> {
     let meta = load_meta(db)?;
-    Ok((meta.genesis, settled_tip(db, &meta)?))
+    Ok((meta.genesis, settled_first(db, &meta)?, settled_tip(db, &meta)?))
+}
+
+fn settled_first(db: &impl ReadableDatabase, meta: &Meta) -> Result<Option<Hash32>, Fault> {
+    let txn = db.begin_read()?;
+    if meta.fork == Some(0)
+        && let Some(sealed) = txn.open_table(REMOVED)?.get(0)?
+    {
+        return values::read_hash(0, sealed.value()).map(Some);
+    }
+    let blocks = txn.open_table(BLOCKS)?;
+    blocks.first()?.map(|_| hash_at(&blocks, 0)).transpose()
 }
 
 fn settled_tip(db: &impl ReadableDatabase, meta: &Meta) -> Result<Option<Tip>, Fault> {
