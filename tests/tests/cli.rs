@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::time::Duration;
 
 use cpc_tests::datadir::Datadir;
@@ -302,8 +302,35 @@ async fn a_second_process_on_a_datadir_is_refused() {
     for call in calls {
         refused(call.output_within(SOON).await, 1, &["in use", "lock", "another process", "running"]);
     }
+    refused(dir.call(NODE).arg("status").output_within(SOON).await, 1, &["status --node url"]);
     node.stop().await;
     assert_eq!(dir.tip(NODE).await.0, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_changes_no_file() {
+    let dir = Datadir::holding(NODE, &Chain::fork().up_to(3)).await;
+    let before = files_of(&dir);
+    assert_eq!(dir.status(NODE).await["height"], 3);
+    assert!(files_of(&dir) == before, "a file has changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timeout_may_be_as_long_as_anybody_likes() {
+    let dir = Datadir::joined(NODE, Chain::fork()).await;
+    for timeout in ["1e9", "1e19"] {
+        let output = dir.call(NODE).args(["sync", "--timeout", timeout]).output_within(SOON).await;
+        refused(output, 1, &["no peer is known"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_timeout_of_a_sync_also_ends_the_rebuilding_of_the_state() {
+    let chain = Chain::fork();
+    let dir = Datadir::holding(NODE, chain).await;
+    let args = ["sync", "--rebuild-state", "--timeout", "0.001", "--peers", "127.0.0.1:9"];
+    refused(dir.call(NODE).args(args).output_within(SOON).await, 1, &["not synced within 0.001 s"]);
+    assert_eq!(dir.tip(NODE).await, (120, chain.tip_hash().to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -389,6 +416,27 @@ async fn export_and_import_are_a_round_trip() {
     let file = other.beside("all.jsonl", &export);
     other.call(NODE).arg("import").arg(file).output().await.expect_code(0);
     assert_eq!(other.export(NODE).await, export);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn export_writes_into_a_pipe_and_through_a_link_and_leaves_both_in_place() {
+    let dir = Datadir::holding(NODE, &Chain::fork().up_to(10)).await;
+    let export = dir.export(NODE).await;
+    let target = dir.beside("target.jsonl", "old");
+    let (pipe, link) = (target.with_file_name("pipe"), target.with_file_name("link"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::read_to_string(pipe).unwrap()
+    });
+    dir.call(NODE).arg("export").arg(&pipe).output_within(SOON).await.expect_code(0);
+    assert!(pipe.symlink_metadata().unwrap().file_type().is_fifo());
+    assert_eq!(reader.join().unwrap(), export);
+
+    std::os::unix::fs::symlink("target.jsonl", &link).unwrap();
+    dir.call(NODE).arg("export").arg(&link).output().await.expect_code(0);
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    assert_eq!(fs::read_to_string(&target).unwrap(), export);
 }
 
 #[tokio::test(flavor = "multi_thread")]

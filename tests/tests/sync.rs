@@ -165,6 +165,22 @@ async fn a_server_that_is_replaced_in_mid_sync_is_dialled_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sync_whose_last_peer_goes_away_half_way_ends_with_1_and_says_how_far_it_came() {
+    let chain = Chain::fork();
+    let peer = Peer::listen(Script::modern(chain).answering(|request| {
+        if request.nth == 0 { Answer::Blocks(cut(&Chain::fork().lines[..=40], request)) } else { Answer::Close }
+    }))
+    .await;
+    let here = Datadir::joined(NODE, chain).await;
+    let mut node = Call::sync(NODE, here.path(), &[peer.address()]).start();
+    peer.wait(SYNC, "a second request", |_| (peer.requests().len() >= 2).then_some(())).await;
+    drop(peer);
+    let output = node.exit(SYNC).await.expect_code(1);
+    assert!(output.says_any(&["the last peer was lost at height 40 of 120"]), "{output:?}");
+    assert_eq!(here.tip(NODE).await, (40, chain.hashes[40].clone()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_peer_with_another_genesis_is_refused_with_the_reason_in_our_log() {
     let here = Datadir::holding(NODE, &Chain::fork().up_to(10)).await;
     let there = Datadir::holding(NODE, &Chain::mainline().up_to(20)).await;
