@@ -138,7 +138,7 @@ pub struct NodeArgs {
     pub peers: Vec<Endpoint>,
 
     /// Listen on a link: a transport (tcp, quic), a codec (json, postcard; tcp+auto takes both), and where. May be repeated
-    /// [default: one link, as --transport, --codec, --p2p-host and --p2p-port say]
+    /// [default: one link, as the short form says: transport, codec, host and port]
     #[arg(
         long,
         value_name = "LINK://HOST:PORT",
