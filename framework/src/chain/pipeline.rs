@@ -398,6 +398,8 @@ impl Committer {
             None => self.progress.committed.store(number, Ordering::Release),
             Some(error) => {
                 tracing::error!(%error, "blocks could not be stored");
+                // A commit may have taken effect although it failed: the store itself knows.
+                self.tip = self.store.tip().await.unwrap_or(self.tip);
                 let generation = group.iter().map(|import| import.generation).max().unwrap_or_default();
                 self.progress.failed_generation.store(generation, Ordering::Release);
             }

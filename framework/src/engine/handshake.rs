@@ -174,10 +174,14 @@ impl Core {
         self.end(conn, why.to_owned());
     }
 
-    /// Another connection to the same node, which showed the same nonce.
+    /// Another connection to the same node: it showed the same nonce, and has the same address and key. A nonce alone
+    /// proves nothing, since a node shows its own to everybody.
     fn second_connection(&self, conn: ConnId, theirs: &Handshake) -> Option<ConnId> {
         let nonce = theirs.nonce?;
-        let same = |peer: &Peer| peer.is_ready() && peer.handshake.as_ref().is_some_and(|h| h.nonce == Some(nonce));
+        let new = self.peers.get(&conn)?;
+        let same_place = |peer: &Peer| peer.host == new.host && peer.identity == new.identity;
+        let same_nonce = |peer: &Peer| peer.handshake.as_ref().is_some_and(|h| h.nonce == Some(nonce));
+        let same = |peer: &Peer| peer.is_ready() && same_place(peer) && same_nonce(peer);
         self.peers.iter().find(|(other, peer)| **other != conn && same(peer)).map(|(other, _)| *other)
     }
 
