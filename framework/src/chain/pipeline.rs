@@ -283,7 +283,13 @@ impl ExecuteStage {
         let event = match command {
             ChainCommand::Rollback { keep } => match self.chain.rollback(keep).await {
                 Ok(removed) => ChainEvent::RolledBack { tip: self.chain.tip(), removed },
-                Err(why) => ChainEvent::RollbackFailed { tip: self.chain.tip(), why },
+                Err(why) => {
+                    // Where the store has moved and the state machine could not follow, nothing can be built on either.
+                    if self.chain.store.tip().await.ok() != Some(self.chain.tip()) {
+                        return self.or_fail(Err(why)).await;
+                    }
+                    ChainEvent::RollbackFailed { tip: self.chain.tip(), why }
+                }
             },
             ChainCommand::FinishReorg { keep } => {
                 let outcome = if keep { ReorgOutcome::KeepNew } else { ReorgOutcome::PutBack };

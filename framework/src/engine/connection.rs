@@ -56,6 +56,17 @@ impl Link {
         self.cap_raised.notify_one();
     }
 
+    /// Waits until the engine has taken the first handshake: what came right behind it may be longer than what is read
+    /// before one. If it was not taken, the connection ends meanwhile.
+    async fn welcomed(&self, limits: &Limits) {
+        let raised = async {
+            while self.frame_cap.load(Ordering::Acquire) == limits.frame_before_handshake {
+                self.cap_raised.notified().await;
+            }
+        };
+        let _ = timeout(limits.handshake_timeout, raised).await;
+    }
+
     /// For a legacy peer: no idle limit, and the long deadlines.
     pub(crate) fn set_patient(&self) {
         self.patient.store(true, Ordering::Release);
@@ -346,21 +357,9 @@ impl Reader {
                 return CloseReason::Ended("this node is shutting down".into());
             }
             if greeting {
-                self.welcomed().await;
+                self.link.welcomed(&self.inbox.limits).await;
             }
         }
-    }
-
-    /// Waits until the engine has taken the first handshake: what came right behind it may be longer than what is read
-    /// before one. If it was not taken, the connection ends meanwhile.
-    async fn welcomed(&self) {
-        let before = self.inbox.limits.frame_before_handshake;
-        let raised = async {
-            while self.link.frame_cap.load(Ordering::Acquire) == before {
-                self.link.cap_raised.notified().await;
-            }
-        };
-        let _ = timeout(self.inbox.limits.handshake_timeout, raised).await;
     }
 
     /// The stream cannot be read any further.
