@@ -14,6 +14,11 @@ pub trait Clock: Debug + Send + Sync + 'static {
     /// The wall clock, in unix seconds.
     fn unix_seconds(&self) -> u64;
 
+    /// The wall clock as time since the unix epoch, as finely as it is known.
+    fn unix_time(&self) -> Duration {
+        Duration::from_secs(self.unix_seconds())
+    }
+
     /// Time since the node started; never falls.
     fn elapsed(&self) -> Duration;
 }
@@ -32,7 +37,11 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn unix_seconds(&self) -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+        self.unix_time().as_secs()
+    }
+
+    fn unix_time(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
     fn elapsed(&self) -> Duration {

@@ -110,6 +110,7 @@
 
 pub mod chain;
 pub mod codec;
+mod durable;
 mod engine;
 pub mod env;
 pub mod executor;
@@ -118,6 +119,7 @@ pub mod mempool;
 pub mod node;
 pub mod peers;
 pub mod prelude;
+pub mod producer;
 pub mod rules;
 pub mod store;
 pub mod sync;

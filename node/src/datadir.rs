@@ -5,9 +5,11 @@
 //! | `genesis.json` | where the chain starts; a datadir belongs to one genesis for ever |
 //! | `network` | the network's name, where a v1 genesis file leaves it open |
 //! | `validator_key.hex` | the key that signs blocks, if this node is a validator |
+//! | `signed.json` | the last block that the validator signed, so that it never signs two for one place |
 //! | `faucet_key.hex` | the key of the first balance, if this node made the network |
 //! | `node_key.hex` | the node's own Ed25519 key, by which peers know it over QUIC; made when it is missing |
 //! | `peers.json` | addresses of peers, as a JSON array of `"host:port"` |
+//! | `mempool.bin` | transactions that waited for a block when the node was stopped |
 //! | `chain/` | blocks and state |
 
 use std::io;
@@ -64,6 +66,11 @@ impl Datadir {
         self.root.join("validator_key.hex")
     }
 
+    /// `signed.json`
+    pub fn signed_file(&self) -> PathBuf {
+        self.root.join("signed.json")
+    }
+
     /// `faucet_key.hex`
     pub fn faucet_key_file(&self) -> PathBuf {
         self.root.join("faucet_key.hex")
@@ -77,6 +84,11 @@ impl Datadir {
     /// `peers.json`
     pub fn peers_file(&self) -> PathBuf {
         self.root.join("peers.json")
+    }
+
+    /// `mempool.bin`
+    pub fn mempool_file(&self) -> PathBuf {
+        self.root.join("mempool.bin")
     }
 
     /// `chain`

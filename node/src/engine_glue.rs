@@ -7,6 +7,7 @@ use cpc_framework::env::Env;
 use cpc_framework::executor::Executor;
 use cpc_framework::executor::accounts::AccountExecutor;
 use cpc_framework::node::{NodeBuilder, NodeHandle, StartError};
+use cpc_framework::producer::FileJournal;
 use cpc_framework::rules::keys::Scheme;
 use cpc_framework::store::ChainStore;
 use cpc_framework::store::file::FileStore;
@@ -76,20 +77,31 @@ pub(crate) async fn rebuild_state(
     Ok(())
 }
 
-/// Starts a node with these links.
-pub(crate) async fn start_node(datadir: &Datadir, args: &NodeArgs, links: &[LinkSpec]) -> Result<NodeHandle, CliError> {
+/// Starts a node with these links. Where it `produces`, it signs blocks if the datadir has a validator's key.
+pub(crate) async fn start_node(
+    datadir: &Datadir,
+    args: &NodeArgs,
+    links: &[LinkSpec],
+    produces: bool,
+) -> Result<NodeHandle, CliError> {
     let genesis = datadir.genesis(args.network.network)?;
-    // This release does not sign yet, but a damaged key is better found now than at the first block.
-    let unused_key = datadir.validator_key(Scheme::of(genesis.hash_rules))?;
+    let validator = datadir.validator_key(Scheme::of(genesis.hash_rules))?;
     let identity = datadir.identity()?;
     let store = open_store(datadir, args.store)?;
     if args.rebuild_state {
         rebuild_state(datadir, Arc::new(genesis.clone()), Arc::clone(&store)).await?;
     }
-    let node = LinkSpec::add_to(links, NodeBuilder::new(genesis), &identity)?
+    let mut builder = LinkSpec::add_to(links, NodeBuilder::new(genesis), &identity)?;
+    if let (Some(key), true) = (validator, produces) {
+        let journal = FileJournal::open(datadir.signed_file())
+            .map_err(|error| CliError::caused("cannot start the validator", &error))?;
+        builder = builder.validator(key).signing_journal(journal);
+    }
+    let node = builder
         .store(store)
         .peers(args.peers.clone())
         .peers_file(datadir.peers_file())
+        .mempool_file(datadir.mempool_file())
         .start()
         .await
         .map_err(|error| not_started(&error))?;
@@ -101,9 +113,6 @@ pub(crate) async fn start_node(datadir: &Datadir, args: &NodeArgs, links: &[Link
         node_id = %identity.peer_id(),
         "started"
     );
-    if unused_key.is_some() {
-        tracing::warn!("this release does not produce blocks: {} is not used", datadir.validator_key_file().display());
-    }
     Ok(node)
 }
 

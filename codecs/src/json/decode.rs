@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use cpc_framework::codec::DecodeError;
-use cpc_framework::types::{Block, Message, MessageKind, Transaction, WireBlock};
+use cpc_framework::types::{Block, BlockLink, Hash32, Message, MessageKind, Transaction, WireBlock};
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::handshake::WireHandshake;
+use crate::check_counts;
 
 /// The message of one line that is not blank.
 pub(super) fn read_line(line: &[u8]) -> Result<Message, DecodeError> {
@@ -170,7 +171,27 @@ impl<'de> DeserializeSeed<'de> for Payload<'_> {
             #[serde(borrow)]
             to_height: &'a RawValue,
         }
+        #[derive(Deserialize)]
+        struct NewHashes {
+            blocks: Vec<BlockLink>,
+            txs: Vec<Hash32>,
+        }
+        #[derive(Deserialize)]
+        struct GetData {
+            blocks: Vec<Hash32>,
+            txs: Vec<Hash32>,
+        }
         match self.kind {
+            MessageKind::NewHashes => {
+                let NewHashes { blocks, txs } = NewHashes::deserialize(deserializer)?;
+                check_counts(blocks.len(), txs.len()).map_err(D::Error::custom)?;
+                Ok(Message::NewHashes { blocks, txs })
+            }
+            MessageKind::GetData => {
+                let GetData { blocks, txs } = GetData::deserialize(deserializer)?;
+                check_counts(blocks.len(), txs.len()).map_err(D::Error::custom)?;
+                Ok(Message::GetData { blocks, txs })
+            }
             MessageKind::Handshake => WireHandshake::deserialize(deserializer)?.read().map(Message::Handshake),
             MessageKind::NewBlock => Ok(Message::NewBlock(NewBlock::deserialize(deserializer)?.block.into())),
             MessageKind::NewTx => Ok(Message::NewTx(Arc::new(NewTx::deserialize(deserializer)?.tx))),
@@ -180,13 +201,14 @@ impl<'de> DeserializeSeed<'de> for Payload<'_> {
                     Integer::read(raw)
                         .ok_or_else(|| D::Error::custom(format_args!("{name}: {} is no integer", shown(&raw.get()))))
                 };
-                // No block is below 0, so a range may as well start there; one that ends there asks for nothing.
+                // No block is below 0, so a range may as well start there; one that ends there asks for nothing, and is
+                // answered with nothing.
                 let from_height = match height("from_height", range.from_height)? {
                     Integer::Negative => 0,
                     Integer::Natural(height) => height,
                 };
                 match height("to_height", range.to_height)? {
-                    Integer::Negative => Err(de::Error::custom("to_height: there are no blocks below 0")),
+                    Integer::Negative => Ok(Message::GetBlocks { from_height: from_height.max(1), to_height: 0 }),
                     Integer::Natural(to_height) => Ok(Message::GetBlocks { from_height, to_height }),
                 }
             }

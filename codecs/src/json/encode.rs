@@ -39,6 +39,20 @@ pub(super) fn write_line(message: &Message, cap: usize, out: &mut BytesMut) -> R
             }
             line.raw("]");
         }
+        Message::NewHashes { blocks, txs } => {
+            line.raw("\"blocks\":[");
+            for (index, link) in blocks.iter().enumerate() {
+                line.number(if index == 0 { "{\"height\":" } else { ",{\"height\":" }, link.height);
+                line.hash(",\"hash\":", &link.hash);
+                line.hash(",\"prev_hash\":", &link.prev_hash);
+                line.raw("}");
+            }
+            line.hashes("],\"txs\":[", txs);
+        }
+        Message::GetData { blocks, txs } => {
+            line.hashes("\"blocks\":[", blocks);
+            line.hashes(",\"txs\":[", txs);
+        }
     }
     line.raw("}}\n");
     if line.len() > cap { Err(EncodeError::TooLarge { kind, cap }) } else { Ok(()) }
@@ -157,6 +171,14 @@ impl Line<'_> {
     fn hash(&mut self, key: &str, hash: &Hash32) {
         self.raw(key);
         self.digits(&hash.0);
+    }
+
+    fn hashes(&mut self, key: &str, hashes: &[Hash32]) {
+        self.raw(key);
+        for (index, hash) in hashes.iter().enumerate() {
+            self.hash(if index == 0 { "" } else { "," }, hash);
+        }
+        self.raw("]");
     }
 
     fn hex(&mut self, key: &str, hex: &HexText) {

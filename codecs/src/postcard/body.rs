@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use cpc_framework::codec::DecodeError;
-use cpc_framework::types::{Handshake, Message, MessageKind, WireBlock, encoding};
+use cpc_framework::types::{BlockLink, Handshake, Hash32, Message, MessageKind, WireBlock, encoding};
 use serde::{Deserialize, Serialize};
+
+use crate::check_counts;
 
 /// No block is shorter than the three hashes in its header: more blocks than that allows cannot be in a frame.
 const MIN_BLOCK: usize = 3 * 32;
@@ -37,6 +39,8 @@ pub(super) fn write(message: &Message, bound: usize, out: &mut BytesMut) {
                 }
             }
         }
+        Message::NewHashes { blocks, txs } => put(&(blocks, txs), out),
+        Message::GetData { blocks, txs } => put(&(blocks, txs), out),
     }
 }
 
@@ -66,6 +70,16 @@ pub(super) fn read(body: &Bytes) -> Result<Message, DecodeError> {
             whole(fields).map(|(from_height, to_height)| Message::GetBlocks { from_height, to_height })
         }
         MessageKind::BlocksResponse => response(body, fields),
+        MessageKind::NewHashes => {
+            let (blocks, txs): (Vec<BlockLink>, Vec<Hash32>) = whole(fields)?;
+            check_counts(blocks.len(), txs.len()).map_err(malformed)?;
+            Ok(Message::NewHashes { blocks, txs })
+        }
+        MessageKind::GetData => {
+            let (blocks, txs): (Vec<Hash32>, Vec<Hash32>) = whole(fields)?;
+            check_counts(blocks.len(), txs.len()).map_err(malformed)?;
+            Ok(Message::GetData { blocks, txs })
+        }
     }
 }
 
@@ -112,6 +126,8 @@ fn tag(kind: MessageKind) -> u8 {
         MessageKind::NewTx => 2,
         MessageKind::GetBlocks => 3,
         MessageKind::BlocksResponse => 4,
+        MessageKind::NewHashes => 5,
+        MessageKind::GetData => 6,
     }
 }
 

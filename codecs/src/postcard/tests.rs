@@ -27,7 +27,7 @@ fn fixture() -> CodecFixture {
             // 2^63 features in a handshake that otherwise is well-formed.
             frame(b"\x00\x00\x00\x01\x00\x00\x00\x00\x01\xff\xff\xff\xff\xff\xff\xff\xff\x7f"),
         ],
-        unknown: vec![frame(&[5]), frame(&[255, 1, 2, 3])],
+        unknown: vec![frame(&[7]), frame(&[255, 1, 2, 3])],
         broken_response,
     }
 }

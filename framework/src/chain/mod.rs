@@ -64,18 +64,25 @@
 mod core;
 mod overlay;
 mod pipeline;
+mod produce;
+#[cfg(test)]
+mod produce_tests;
 mod rebuild;
+mod verified_txs;
 mod verify;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub(crate) use pipeline::genesis_hash_in;
 pub use pipeline::{ChainCommand, ChainEvent, ChainHandle, ChainOutcome};
+pub use produce::ProduceError;
+pub(crate) use verified_txs::VerifiedTxs;
 pub(crate) use verify::{KeyBook, proposer_signed};
 
 use self::core::Core;
 use crate::env::Env;
 use crate::executor::{ExecuteError, Executor, ExecutorError, ProposalTemplate, Proposer};
+use crate::producer::Signer;
 use crate::rules::{HashedBlock, Parent, Rejection, Verifier};
 use crate::store::{ByteBudget, ChainStore, Moved, ReorgOutcome, StoreError, StoreErrorKind};
 use crate::sync::RejectKind;
@@ -92,6 +99,9 @@ pub struct Chain {
     core: Option<Box<Core>>,
     genesis_hash: Option<Hash32>,
     commits: u64,
+    /// Whoever signs our blocks, where this node is a validator's.
+    signer: Option<Arc<Mutex<Signer>>>,
+    verified_txs: VerifiedTxs,
 }
 
 /// A block that was applied.
@@ -188,7 +198,24 @@ impl Chain {
             let (verifier, keys) = (verifier.clone(), keys.clone());
             env.pool.blocking(move || Core::open(verifier, keys, executor, base, parent)).await?
         };
-        Ok(Self { store, verifier, keys, env, core: Some(Box::new(core)), genesis_hash, commits: 0 })
+        Ok(Self {
+            store,
+            verifier,
+            keys,
+            env,
+            core: Some(Box::new(core)),
+            genesis_hash,
+            commits: 0,
+            signer: None,
+            verified_txs: VerifiedTxs::default(),
+        })
+    }
+
+    /// Has this chain propose blocks of a validator.
+    #[must_use]
+    pub fn with_signer(mut self, signer: Signer) -> Self {
+        self.signer = Some(Arc::new(Mutex::new(signer)));
+        self
     }
 
     /// The last applied block.
@@ -211,6 +238,11 @@ impl Chain {
         self.keys.clone()
     }
 
+    /// Transactions that need no second check of their signatures. Shared with the chain.
+    pub(crate) fn verified_txs(&self) -> VerifiedTxs {
+        self.verified_txs.clone()
+    }
+
     /// The store. Reading it is fine; only the chain writes.
     pub fn store(&self) -> &Arc<dyn ChainStore> {
         &self.store
@@ -222,13 +254,14 @@ impl Chain {
     /// The store failed in a way that leaves the chain unusable; what was committed before is kept.
     pub async fn import(&mut self, blocks: Vec<Arc<Block>>) -> Result<ImportReport, ChainError> {
         let (verifier, keys, pool) = (self.verifier.clone(), self.keys.clone(), self.env.pool.clone());
+        let known = self.verified_txs.clone();
         let verified = self
             .env
             .pool
             .blocking(move || {
                 let hashed: Vec<HashedBlock> =
                     pool.map(&blocks, |block| verifier.hasher().hash_block(Arc::clone(block)));
-                verify::verify_batch(&verifier, &keys, &pool, hashed)
+                verify::verify_batch(&verifier, &keys, &known, &pool, hashed)
             })
             .await;
         let number = self.next_commit();

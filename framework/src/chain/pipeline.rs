@@ -5,8 +5,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::verify::{VerifiedBatch, verify_batch};
-use super::{Applied, Chain, ChainError, KeyBook, Stop};
+use super::{Applied, Chain, ChainError, KeyBook, ProduceError, Stop, VerifiedTxs};
 use crate::env::ComputePool;
+use crate::producer::Slot;
 use crate::rules::{HashedBlock, Verifier};
 use crate::store::{ChainStore, Commit, ReorgOutcome, StoreError, StoreErrorKind};
 use crate::sync::BatchId;
@@ -43,6 +44,17 @@ pub enum ChainCommand {
         /// Whether the new branch stays.
         keep: bool,
     },
+    /// Look up when our validator may propose next.
+    NextSlot,
+    /// Make and sign a block.
+    Produce {
+        /// What it must follow.
+        parent: Option<Tip>,
+        /// When.
+        slot: Slot,
+        /// Candidates in order of preference.
+        txs: Vec<Arc<Transaction>>,
+    },
 }
 
 /// What became of a command. Events come in the order of the commands.
@@ -73,6 +85,20 @@ pub enum ChainEvent {
     ReorgFinished {
         /// The tip now.
         tip: Option<Tip>,
+    },
+    /// When our validator may propose next.
+    NextSlot {
+        /// The tip that it is on top of.
+        tip: Option<Tip>,
+        /// The slot, if the validator is active.
+        slot: Option<Slot>,
+    },
+    /// A block was made and signed, or was not. It is not imported yet.
+    Produced {
+        /// The slot.
+        slot: Slot,
+        /// The block.
+        result: Result<HashedBlock, ProduceError>,
     },
     /// The chain cannot go on at all; no further event comes.
     Failed(ChainError),
@@ -116,6 +142,7 @@ impl ChainHandle {
         let intake = Intake {
             verifier: chain.verifier.clone(),
             keys: chain.keys.clone(),
+            known: chain.verified_txs.clone(),
             pool: chain.env.pool.clone(),
             to_execute,
         }
@@ -174,6 +201,7 @@ struct ExecutedImport {
 struct Intake {
     verifier: Verifier,
     keys: KeyBook,
+    known: VerifiedTxs,
     pool: ComputePool,
     to_execute: mpsc::Sender<Job>,
 }
@@ -192,9 +220,10 @@ impl Intake {
 
     fn verify(&self, blocks: Vec<HashedBlock>) -> JoinHandle<VerifiedBatch> {
         let (verifier, keys, pool) = (self.verifier.clone(), self.keys.clone(), self.pool.clone());
+        let known = self.known.clone();
         tokio::spawn(async move {
             let workers = pool.clone();
-            pool.blocking(move || verify_batch(&verifier, &keys, &workers, blocks)).await
+            pool.blocking(move || verify_batch(&verifier, &keys, &known, &workers, blocks)).await
         })
     }
 }
@@ -254,7 +283,13 @@ impl ExecuteStage {
         let event = match command {
             ChainCommand::Rollback { keep } => match self.chain.rollback(keep).await {
                 Ok(removed) => ChainEvent::RolledBack { tip: self.chain.tip(), removed },
-                Err(why) => ChainEvent::RollbackFailed { tip: self.chain.tip(), why },
+                Err(why) => {
+                    // Where the store has moved and the state machine could not follow, nothing can be built on either.
+                    if self.chain.store.tip().await.ok() != Some(self.chain.tip()) {
+                        return self.or_fail(Err(why)).await;
+                    }
+                    ChainEvent::RollbackFailed { tip: self.chain.tip(), why }
+                }
             },
             ChainCommand::FinishReorg { keep } => {
                 let outcome = if keep { ReorgOutcome::KeepNew } else { ReorgOutcome::PutBack };
@@ -262,6 +297,14 @@ impl ExecuteStage {
                     Ok(()) => ChainEvent::ReorgFinished { tip: self.chain.tip() },
                     Err(error) => return self.or_fail(Err(error)).await,
                 }
+            }
+            ChainCommand::NextSlot => {
+                let slot = self.chain.next_slot(self.chain.env.clock.unix_seconds());
+                ChainEvent::NextSlot { tip: self.chain.tip(), slot }
+            }
+            ChainCommand::Produce { parent, slot, txs } => {
+                let result = self.chain.produce(parent, slot, txs).await;
+                ChainEvent::Produced { slot, result }
             }
             ChainCommand::Import { .. } => return Ok(()),
         };
@@ -361,6 +404,8 @@ impl Committer {
             None => self.progress.committed.store(number, Ordering::Release),
             Some(error) => {
                 tracing::error!(%error, "blocks could not be stored");
+                // A commit may have taken effect although it failed: the store itself knows.
+                self.tip = self.store.tip().await.unwrap_or(self.tip);
                 let generation = group.iter().map(|import| import.generation).max().unwrap_or_default();
                 self.progress.failed_generation.store(generation, Ordering::Release);
             }

@@ -3,6 +3,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 
+use super::VerifiedTxs;
 use crate::env::ComputePool;
 use crate::rules::keys::{self, VALIDATOR_PREFIX};
 use crate::rules::payload;
@@ -54,11 +55,12 @@ pub(crate) struct VerifiedBatch {
 pub(crate) fn verify_batch(
     verifier: &Verifier,
     keys: &KeyBook,
+    known: &VerifiedTxs,
     pool: &ComputePool,
     blocks: Vec<HashedBlock>,
 ) -> VerifiedBatch {
     let staked = keys_staked_in(verifier, &blocks);
-    let prepared = pool.map(&blocks, |block| prepare(verifier, keys, &staked, block));
+    let prepared = pool.map(&blocks, |block| prepare(verifier, keys, known, &staked, block));
 
     let mut rejection: Option<(usize, Rejection)> = None;
     let mut checks: Vec<(usize, SignatureCheck)> = Vec::new();
@@ -124,11 +126,12 @@ struct Prepared {
 fn prepare(
     verifier: &Verifier,
     keys: &KeyBook,
+    known: &VerifiedTxs,
     staked: &HashMap<Address, HexText>,
     block: &HashedBlock,
 ) -> Result<Prepared, Rejection> {
     verifier.check_block(block)?;
-    let mut checks = verifier.transaction_signatures(block, &|_, _| false)?;
+    let mut checks = verifier.transaction_signatures(block, &|tx, hash| known.contains(tx, hash))?;
     let proposer = &block.block.header.proposer_address;
     let key = keys.get(proposer).or_else(|| staked.get(proposer).cloned());
     if let Some(key) = &key {

@@ -5,17 +5,18 @@ use std::time::Duration;
 use bytes::BytesMut;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 
 use super::outbox::{Outbox, OutboxLimits};
 use super::serve::AnswerSizes;
+use super::verifying::TXS_ON_THEIR_WAY;
 use crate::codec::{Codec, DecodeError};
 use crate::limits::Limits;
 use crate::rules::{HashedBlock, Hasher};
 use crate::sync::ConnId;
 use crate::transport::{Connection, ConnectionHandle, Duplex};
-use crate::types::{Handshake, Hash32, Height, Message, MessageKind, Transaction, WireBlock, encoding};
+use crate::types::{BlockLink, Handshake, Hash32, Height, Message, MessageKind, Transaction, WireBlock, encoding};
 
 /// How much is asked of a socket at a time.
 const READ_CHUNK: usize = 64 * 1024;
@@ -41,7 +42,9 @@ pub(crate) struct Link {
     /// Why the stream of bulk answers ended, where it did first.
     bulk_ended: OnceLock<CloseReason>,
     frame_cap: AtomicUsize,
+    cap_raised: Notify,
     patient: AtomicBool,
+    tx_places: Arc<Semaphore>,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
 }
@@ -50,6 +53,18 @@ impl Link {
     /// The largest frame that is read from now on.
     pub(crate) fn set_frame_cap(&self, cap: usize) {
         self.frame_cap.store(cap, Ordering::Release);
+        self.cap_raised.notify_one();
+    }
+
+    /// Waits until the engine has taken the first handshake: what came right behind it may be longer than what is read
+    /// before one. If it was not taken, the connection ends meanwhile.
+    async fn welcomed(&self, limits: &Limits) {
+        let raised = async {
+            while self.frame_cap.load(Ordering::Acquire) == limits.frame_before_handshake {
+                self.cap_raised.notified().await;
+            }
+        };
+        let _ = timeout(limits.handshake_timeout, raised).await;
     }
 
     /// For a legacy peer: no idle limit, and the long deadlines.
@@ -103,10 +118,20 @@ pub(crate) enum Inbound {
         tx: Arc<Transaction>,
         hash: Hash32,
         id: Hash32,
+        /// Its place among those that are on their way to the pool.
+        place: Option<OwnedSemaphorePermit>,
     },
     GetBlocks {
         from: Height,
         to: Height,
+    },
+    NewHashes {
+        blocks: Vec<BlockLink>,
+        txs: Vec<Hash32>,
+    },
+    GetData {
+        blocks: Vec<Hash32>,
+        txs: Vec<Hash32>,
     },
     Blocks {
         blocks: Vec<HashedBlock>,
@@ -223,7 +248,9 @@ pub(crate) fn spawn(
         answer_sizes: AnswerSizes::default(),
         handle,
         frame_cap: AtomicUsize::new(frame_cap),
+        cap_raised: Notify::new(),
         patient: AtomicBool::new(false),
+        tx_places: Arc::new(Semaphore::new(TXS_ON_THEIR_WAY)),
         bytes_in: AtomicU64::new(0),
         bytes_out: AtomicU64::new(0),
     });
@@ -302,7 +329,7 @@ impl Reader {
         loop {
             let before = buffer.len();
             let decoded = decoder.decode(&mut buffer, self.link.frame_cap.load(Ordering::Acquire));
-            let inbound = match decoded {
+            let mut inbound = match decoded {
                 Ok(Some(message)) => self.prepare(message, before - buffer.len()),
                 Ok(None) => {
                     if buffer.is_empty() && buffer.capacity() > BUFFER_KEPT {
@@ -317,12 +344,20 @@ impl Reader {
                 Err(error) => Inbound::Unreadable { error },
             };
             waited = Duration::ZERO;
-            self.large = None;
             self.fresh = false;
+            let greeting = matches!(inbound, Inbound::Handshake(_));
+            if let Inbound::NewTx { place, .. } = &mut inbound {
+                // Whoever sends transactions faster than they are verified waits, and nobody else does.
+                *place = Arc::clone(&self.link.tx_places).acquire_owned().await.ok();
+            }
             let share = self.inbox.share(before - buffer.len()).await;
+            self.large = None;
             let received = Received { conn: self.link.id, inbound, _share: share };
             if self.inbox.events.send(ConnEvent::Received(received)).await.is_err() {
                 return CloseReason::Ended("this node is shutting down".into());
+            }
+            if greeting {
+                self.link.welcomed(&self.inbox.limits).await;
             }
         }
     }
@@ -404,8 +439,10 @@ impl Reader {
             Message::NewTx(tx) => {
                 let hash = hasher.transaction_hash(&tx);
                 let id = Hash32(Sha256::digest(encoding::encode_transaction(&tx)).into());
-                Inbound::NewTx { tx, hash, id }
+                Inbound::NewTx { tx, hash, id, place: None }
             }
+            Message::NewHashes { blocks, txs } => Inbound::NewHashes { blocks, txs },
+            Message::GetData { blocks, txs } => Inbound::GetData { blocks, txs },
             Message::GetBlocks { from_height, to_height } => Inbound::GetBlocks { from: from_height, to: to_height },
             Message::BlocksResponse { blocks, mut malformed } => {
                 let mut hashed = Vec::with_capacity(blocks.len());

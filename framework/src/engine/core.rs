@@ -3,20 +3,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::CloseReason;
+use super::fetching::{Fetches, Item};
 use super::outbox::Class;
 use super::outgoing::Outgoing;
 use super::peer::{Outstanding, Peer, Way};
+use super::producing::Producing;
+use super::verifying::{Unverified, Verifying};
 use crate::chain::{Applied, ChainCommand, ChainEvent, ChainOutcome, KeyBook, Stop, genesis_hash_in, proposer_signed};
 use crate::codec::DecodeError;
 use crate::limits::Limits;
-use crate::mempool::Mempool;
+use crate::mempool::{Mempool, Refusal};
 use crate::node::NodeEvent;
 use crate::peers::{Dialer, Host, InboundGuard, LogLimiter, Offence, Origin, ScoreBoard, SeenCache, Subject};
 use crate::rules::{HashedBlock, Rejection, Verifier};
 use crate::store::ChainStore;
 use crate::sync::{BatchId, ConnId, Mode, RejectKind, SyncAction, SyncEvent, SyncOffence, SyncReport, SyncStrategy};
 use crate::transport::{Endpoint, PeerId};
-use crate::types::{BlockLink, Handshake, Hash32, Height, Message, Tip, Transaction};
+use crate::types::{Address, BlockLink, Handshake, Hash32, Height, Message, Tip, Transaction};
 
 /// What everything else in the engine is decided by.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(crate) struct CoreConfig {
     pub(crate) tip: Option<Tip>,
     pub(crate) genesis_hash: Option<Hash32>,
     pub(crate) seed: u64,
+    /// Whether the chain has a signer, so that blocks are to be proposed.
+    pub(crate) validator: Option<Address>,
 }
 
 /// How a node introduces itself over one of its links.
@@ -62,8 +67,14 @@ pub(crate) enum Action {
     LookUp { from: Height, to: Height },
     /// Change the chain.
     Chain(ChainCommand),
+    /// Check the senders and signatures of transactions.
+    Verify(Vec<Unverified>),
+    /// Tell our user what became of the transaction that was handed in under this number.
+    Submitted { number: u64, result: Result<Hash32, Refusal> },
     /// Write `peers.json`.
     SavePeers(Vec<Endpoint>),
+    /// Write the pool's transactions to their file.
+    SavePool(Vec<Arc<Transaction>>),
     /// Tell whoever listens to the node's events.
     Publish(NodeEvent),
 }
@@ -80,19 +91,29 @@ pub(crate) struct Core {
     pub(super) log: LogLimiter<Host>,
     pub(super) sync: Box<dyn SyncStrategy>,
     pub(super) pool: Mempool,
+    pub(super) verifying: Verifying,
+    pub(super) fetches: Fetches,
+    /// The last blocks that were passed on: who was told of them may ask for them.
+    pub(super) recent_blocks: VecDeque<(Hash32, Arc<Outgoing>)>,
     pub(super) seen_blocks: SeenCache,
+    /// By all their bytes.
     pub(super) seen_txs: SeenCache,
+    /// Transactions that were in the pool or in a block, by their hash: these need not be fetched.
+    pub(super) good_txs: SeenCache,
     pub(super) tip: Option<Tip>,
     pub(super) genesis_hash: Option<Hash32>,
     /// A random number of this run: who shows it to us is ourselves.
     pub(super) nonce: u64,
     /// Blocks that a strategy was told of and has neither imported nor discarded.
     pub(super) delivered: BTreeMap<BatchId, Vec<HashedBlock>>,
+    /// Other copies of blocks under import, by whoever sent them.
+    pub(super) spares: Vec<(ConnId, HashedBlock)>,
     /// What the chain was asked to import.
     pub(super) imports: BTreeMap<BatchId, ImportOrigin>,
     /// Where the chain will end once the gossip under import is applied.
     pub(super) gossip_tip: Option<Tip>,
     pub(super) reorganising: bool,
+    pub(super) producing: Producing,
     pub(super) mode: Mode,
     pub(super) figures: Figures,
     /// Whether a handshake was ever done.
@@ -104,6 +125,7 @@ pub(crate) struct Core {
     pub(super) failed_dials: BTreeMap<String, String>,
     pub(super) tip_update_due: Option<Duration>,
     clean_up_due: Duration,
+    saved_pool_is_empty: bool,
     /// Transactions of blocks rolled back in the reorganisation under way: back to the pool once it is over.
     removed: Vec<Arc<Transaction>>,
     next_batch: u64,
@@ -118,6 +140,8 @@ pub(super) enum ImportOrigin {
     Sync,
     /// A `new_block` of this peer.
     Gossip { conn: ConnId, link: BlockLink },
+    /// Our own validator made them.
+    Own,
 }
 
 /// What operators like to count.
@@ -127,6 +151,8 @@ pub struct Figures {
     pub blocks: u64,
     /// Transactions in them.
     pub txs: u64,
+    /// Blocks among them that our own validator made.
+    pub proposed: u64,
     /// When the first `get_blocks` was sent, since the start.
     pub first_request: Option<Duration>,
     /// When the last blocks became durable, since the start.
@@ -152,15 +178,21 @@ impl Core {
             scores: ScoreBoard::new(&limits),
             log: LogLimiter::new(&limits),
             pool: Mempool::new(config.verifier.clone(), &limits),
+            verifying: Verifying::new(&limits),
+            fetches: Fetches::default(),
+            recent_blocks: VecDeque::new(),
             seen_blocks: SeenCache::new(limits.seen_cache),
             seen_txs: SeenCache::new(limits.seen_cache),
+            good_txs: SeenCache::new(limits.seen_cache),
             tip: config.tip,
             genesis_hash: config.genesis_hash,
             nonce: 0,
             delivered: BTreeMap::new(),
+            spares: Vec::new(),
             imports: BTreeMap::new(),
             gossip_tip: config.tip,
             reorganising: false,
+            producing: Producing::default(),
             mode: Mode::Syncing,
             figures: Figures::default(),
             reached_anyone: false,
@@ -170,6 +202,8 @@ impl Core {
             failed_dials: BTreeMap::new(),
             tip_update_due: None,
             clean_up_due: Duration::ZERO,
+            // What the last run left is there until it is replaced.
+            saved_pool_is_empty: false,
             removed: Vec::new(),
             next_batch: 0,
             rng: config.seed,
@@ -269,6 +303,7 @@ impl Core {
     pub(crate) fn closed(&mut self, now: Duration, conn: ConnId, why: &CloseReason) {
         let Some(peer) = self.peers.remove(&conn) else { return };
         self.guard.gone(conn);
+        self.fetch_elsewhere(now, conn);
         let told = peer.closing;
         // Whom we dialled may be something else than a node altogether, until its handshake shows otherwise; and the
         // reference bounds no line.
@@ -317,6 +352,7 @@ impl Core {
     pub(crate) fn tick(&mut self, now: Duration) {
         self.expire_handshakes(now);
         self.expire_requests(now);
+        self.expire_fetches(now);
         self.send_tip_updates(now);
         for (host, kind, more) in self.log.due(now) {
             tracing::info!(peer = %host, more, "{kind}: repeated");
@@ -325,6 +361,7 @@ impl Core {
             self.clean_up_due = now + CLEAN_UP_INTERVAL;
             self.dialer.clean_up(now);
             self.pool.expire(now);
+            self.save_pool();
         }
         if self.sync.next_deadline().is_some_and(|at| at <= now) {
             self.sync_event(now, SyncEvent::Tick);
@@ -344,7 +381,17 @@ impl Core {
             peer.outstanding.map_or(silence, |asked| asked.deadline.min(silence))
         });
         peers
-            .chain([self.sync.next_deadline(), self.dialer.next_deadline(), self.tip_update_due].into_iter().flatten())
+            .chain(
+                [
+                    self.sync.next_deadline(),
+                    self.dialer.next_deadline(),
+                    self.tip_update_due,
+                    self.producing.deadline(),
+                    self.fetches.next_deadline(),
+                ]
+                .into_iter()
+                .flatten(),
+            )
             .min()
     }
 
@@ -374,10 +421,13 @@ impl Core {
                 self.moved(now, tip);
                 let accounts = self.accounts();
                 let removed = std::mem::take(&mut self.removed);
-                self.pool.return_txs(removed, &accounts, now);
+                self.pool.return_txs(removed.clone(), &accounts, now);
                 self.pool.revalidate_all(&accounts);
+                self.relay_returned(now, removed);
                 self.sync_event(now, SyncEvent::ReorgFinished { tip });
             }
+            ChainEvent::NextSlot { tip, slot } => self.producing.slot_known(tip, slot),
+            ChainEvent::Produced { slot, result } => self.produced(slot, result),
             ChainEvent::Failed(error) => {
                 tracing::error!("the chain cannot go on: {error}");
                 self.fatal = Some(error.to_string());
@@ -409,12 +459,17 @@ impl Core {
                 self.gossip_imported(now, conn, link, stop.as_ref());
                 self.sync_event(now, SyncEvent::LocalTip(tip));
             }
+            Some(ImportOrigin::Own) => {
+                self.figures.proposed += applied.len() as u64;
+                self.gossip_tip = self.tip;
+                self.sync_event(now, SyncEvent::LocalTip(tip));
+            }
             None => self.sync_event(now, SyncEvent::LocalTip(tip)),
         }
         let relay = origin != Some(ImportOrigin::Sync) || (self.mode == Mode::Synced && !self.reorganising);
         if relay && applied.len() <= RELAYED_BLOCKS {
             for block in &applied {
-                self.relay_block(now, block);
+                self.relay_block(now, block, origin == Some(ImportOrigin::Own));
             }
         }
         if !applied.is_empty() {
@@ -429,6 +484,7 @@ impl Core {
         }
         if let Some(hash) = genesis_hash_in(applied) {
             self.genesis_hash = Some(hash);
+            self.refuse_other_chains(now);
         }
         if !self.pool.is_empty() {
             let senders = applied.iter().flat_map(|block| &block.block.txs).map(|tx| &tx.from_address);
@@ -442,10 +498,26 @@ impl Core {
             self.figures.blocks += 1;
             self.figures.txs += block.tx_hashes.len() as u64;
             self.seen_blocks.insert(block.link.hash);
+            self.fetches.arrived(Item::Block(block.link.hash));
+            if self.mode == Mode::Synced {
+                for hash in &block.tx_hashes {
+                    self.fetches.arrived(Item::Tx(*hash));
+                    self.good_txs.insert(*hash);
+                }
+            }
             self.push(Action::Publish(NodeEvent::BlockApplied { link: block.link, txs: block.tx_hashes.len() }));
         }
         self.figures.last_commit = Some(now);
         self.moved(now, tip);
+    }
+
+    /// Peers on the branch that we took may never have heard of what the other one had.
+    fn relay_returned(&mut self, now: Duration, removed: Vec<Arc<Transaction>>) {
+        let hasher = self.config.verifier.hasher().clone();
+        let mut returned: Vec<_> = removed.into_iter().map(|tx| (hasher.transaction_hash(&tx), tx)).collect();
+        returned.retain(|(hash, _)| self.pool.contains(hash));
+        let returned: Vec<_> = returned.into_iter().map(|(hash, tx)| (tx, hash)).collect();
+        self.relay_transactions(now, &returned);
     }
 
     /// Our chain ends here now.
@@ -505,7 +577,7 @@ impl Core {
             SyncAction::Request { peer, request, from, to, timeout } => {
                 return self.request_blocks(now, peer, Outstanding { request, from, to, deadline: now + timeout });
             }
-            SyncAction::Cancel { request } => self.cancel_request(request),
+            SyncAction::Cancel { request } => self.cancel_request(now, request),
             SyncAction::Import { batch } => {
                 if let Some(blocks) = self.delivered.remove(&batch) {
                     self.imports.insert(batch, ImportOrigin::Sync);
@@ -677,11 +749,15 @@ impl Core {
         }
     }
 
-    fn note_failed_dial(&mut self, now: Duration, endpoint: &Endpoint, why: &str) {
+    pub(super) fn remember_failed_dial(&mut self, endpoint: &Endpoint, why: String) {
         const REMEMBERED: usize = 64;
         if self.failed_dials.len() < REMEMBERED || self.failed_dials.contains_key(&endpoint.to_string()) {
-            self.failed_dials.insert(endpoint.to_string(), why.to_owned());
+            self.failed_dials.insert(endpoint.to_string(), why);
         }
+    }
+
+    fn note_failed_dial(&mut self, now: Duration, endpoint: &Endpoint, why: &str) {
+        self.remember_failed_dial(endpoint, why.to_owned());
         if let Some(more) = self.log.allow(&Host::Name(endpoint.address.clone()), "dial", now) {
             tracing::info!(more, "{why}");
         }
@@ -697,6 +773,16 @@ impl Core {
     pub(super) fn save_peers(&mut self) {
         let saved = self.dialer.book().saved();
         self.push(Action::SavePeers(saved));
+    }
+
+    /// Has the pool written, unless it was empty the last time and is so again.
+    pub(crate) fn save_pool(&mut self) {
+        let empty = self.pool.is_empty();
+        if !empty || !std::mem::replace(&mut self.saved_pool_is_empty, true) {
+            self.saved_pool_is_empty = empty;
+            let txs = self.pool.iter().map(|(_, tx)| Arc::clone(tx)).collect();
+            self.push(Action::SavePool(txs));
+        }
     }
 
     pub(super) fn push(&mut self, action: Action) {

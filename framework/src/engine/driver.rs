@@ -11,13 +11,15 @@ use super::core::{Action, Core};
 use super::links::{self, NodeLink};
 use super::outbox::Full;
 use super::serve;
-use crate::chain::{ChainCommand, ChainEvent, ChainHandle};
+use super::verifying::{self, Unverified, Verdicts};
+use crate::chain::{ChainCommand, ChainEvent, ChainHandle, VerifiedTxs};
 use crate::codec::Codec;
 use crate::env::Env;
 use crate::limits::Limits;
-use crate::mempool::{PoolSnapshot, Refusal};
+use crate::mempool::{PoolSnapshot, Refusal, saved};
 use crate::node::{NodeEvent, NodeStatus};
 use crate::peers::{PeerInfo, peers_file};
+use crate::rules::Verifier;
 use crate::store::ChainStore;
 use crate::sync::ConnId;
 use crate::transport::{Connection, Endpoint, Incoming, LinkName, Listener, TransportError, TransportErrorKind};
@@ -54,8 +56,10 @@ pub(crate) struct DriverParts {
     pub(crate) listeners: Vec<(usize, Box<dyn Listener>)>,
     pub(crate) chain: ChainHandle,
     pub(crate) store: Arc<dyn ChainStore>,
-    pub(crate) hasher: crate::rules::Hasher,
+    pub(crate) verifier: Verifier,
+    pub(crate) verified: VerifiedTxs,
     pub(crate) peers_file: Option<PathBuf>,
+    pub(crate) pool_file: Option<PathBuf>,
     /// Saved addresses that this node cannot dial, and does not forget for that.
     pub(crate) kept: Vec<Endpoint>,
     pub(crate) commands: mpsc::Receiver<Command>,
@@ -83,6 +87,9 @@ enum Internal {
     Served {
         conn: ConnId,
     },
+    Verified {
+        verdicts: Verdicts,
+    },
     OwnLinks {
         links: Vec<BlockLink>,
     },
@@ -99,7 +106,7 @@ enum Next {
     Internal(Internal),
     Conn(ConnEvent),
     Time,
-    PeersSaved,
+    Saved,
     Nothing,
     End,
 }
@@ -128,8 +135,15 @@ pub(crate) struct Driver {
     answering: Arc<Semaphore>,
     peers_file: Option<PathBuf>,
     kept: Vec<Endpoint>,
-    unsaved: Option<Vec<Endpoint>>,
+    unsaved_peers: Option<Vec<Endpoint>>,
+    pool_file: Option<PathBuf>,
+    unsaved_pool: Option<Vec<Arc<Transaction>>>,
     saving: Option<JoinHandle<()>>,
+    verifier: Verifier,
+    verified: VerifiedTxs,
+    /// Our users who wait to hear what became of their transactions, by number; as many as the pool's queue takes.
+    submitters: HashMap<u64, oneshot::Sender<Result<Hash32, Refusal>>>,
+    submitted: u64,
 }
 
 impl Driver {
@@ -137,7 +151,7 @@ impl Driver {
         let (to_engine, inbound) = mpsc::channel(INTERNAL_EVENTS);
         let (to_internal, internal) = mpsc::channel(INTERNAL_EVENTS);
         let budget = parts.limits.network_memory / INBOX_SHARE;
-        let inbox = Inbox::new(to_engine, parts.hasher, Arc::clone(&parts.limits), budget);
+        let inbox = Inbox::new(to_engine, parts.verifier.hasher().clone(), Arc::clone(&parts.limits), budget);
         let mut tasks = JoinSet::new();
         for (link, listener) in parts.listeners {
             tasks.spawn(accept_loop(link, listener, to_internal.clone()));
@@ -163,15 +177,23 @@ impl Driver {
             answering: Arc::new(Semaphore::new(ANSWERS_AT_ONCE)),
             peers_file: parts.peers_file,
             kept: parts.kept,
-            unsaved: None,
+            unsaved_peers: None,
+            pool_file: parts.pool_file,
+            unsaved_pool: None,
             saving: None,
+            verifier: parts.verifier,
+            verified: parts.verified,
+            submitters: HashMap::new(),
+            submitted: 0,
         }
     }
 
     /// Runs until it is told to stop, or every handle of the node is gone.
-    pub(crate) async fn run(mut self, configured: Vec<Endpoint>, saved: Vec<Endpoint>) {
+    pub(crate) async fn run(mut self, configured: Vec<Endpoint>, saved: Vec<Endpoint>, pool: Vec<Transaction>) {
+        self.core.restore(pool);
         self.core.start(self.now(), &configured, &saved);
         let reply = loop {
+            self.core.produce(self.now(), self.env.clock.unix_time());
             self.carry_out();
             self.publish();
             match self.next().await {
@@ -189,9 +211,9 @@ impl Driver {
                     let now = self.now();
                     self.core.tick(now);
                 }
-                Next::PeersSaved => {
+                Next::Saved => {
                     self.saving = None;
-                    self.save_peers();
+                    self.save_files();
                 }
                 Next::Nothing => {}
                 Next::End => break None,
@@ -205,6 +227,8 @@ impl Driver {
 
     /// Waits for whatever comes next. Cancel-safe.
     async fn next(&mut self) -> Next {
+        // What has ended is let go even while there is always something else to do.
+        while self.tasks.try_join_next().is_some() {}
         let wait = self.core.next_deadline().map(|at| at.saturating_sub(self.now()));
         // The chain first: what it has done makes room for what peers send.
         tokio::select! {
@@ -213,10 +237,10 @@ impl Driver {
             _ = self.chain.commands.reserve(), if !self.chain_backlog.is_empty() => Next::ChainHasRoom,
             command = self.commands.recv() => command.map_or(Next::End, Next::Command),
             Some(event) = self.internal.recv() => Next::Internal(event),
+            () = finished(&mut self.saving) => Next::Saved,
             Some(event) = self.inbound.recv() => Next::Conn(event),
             () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => Next::Time,
             Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => Next::Nothing,
-            () = finished(&mut self.saving) => Next::PeersSaved,
         }
     }
 
@@ -233,7 +257,9 @@ impl Driver {
         let now = self.now();
         match command {
             Command::Submit { tx, reply } => {
-                let _ = reply.send(self.core.submit(now, &tx));
+                self.submitted += 1;
+                self.submitters.insert(self.submitted, reply);
+                self.core.submit(self.submitted, tx);
             }
             Command::Peers { reply } => {
                 let conns = &self.conns;
@@ -309,6 +335,7 @@ impl Driver {
                 }
             },
             Internal::OwnLinks { links } => self.core.own_links(now, links),
+            Internal::Verified { verdicts } => self.core.transactions_verified(now, verdicts),
             Internal::Served { conn } => self.core.served(now, conn),
             Internal::ListenerFailed { error } => {
                 tracing::error!("no more connections are accepted: {error}");
@@ -391,12 +418,24 @@ impl Driver {
                 Action::Serve { conn, from, to, after } => self.serve(conn, from, to, after),
                 Action::LookUp { from, to } => self.look_up(from, to),
                 Action::Chain(command) => self.chain_command(command),
+                Action::Verify(batch) => self.verify(batch),
+                Action::Submitted { number, result } => {
+                    if let Some(reply) = self.submitters.remove(&number) {
+                        let _ = reply.send(result);
+                    }
+                }
                 Action::SavePeers(mut peers) => {
                     peers.extend(self.kept.iter().cloned());
                     peers.truncate(self.limits.addresses);
-                    self.unsaved = Some(peers);
+                    self.unsaved_peers = Some(peers);
                     if self.saving.is_none() {
-                        self.save_peers();
+                        self.save_files();
+                    }
+                }
+                Action::SavePool(txs) => {
+                    self.unsaved_pool = Some(txs);
+                    if self.saving.is_none() {
+                        self.save_files();
                     }
                 }
                 Action::Publish(event) => {
@@ -455,6 +494,16 @@ impl Driver {
         });
     }
 
+    fn verify(&mut self, batch: Vec<Unverified>) {
+        let (verifier, pool, verified) = (self.verifier.clone(), self.env.pool.clone(), self.verified.clone());
+        let events = self.to_internal.clone();
+        self.tasks.spawn(async move {
+            let workers = pool.clone();
+            let verdicts = pool.blocking(move || verifying::verify(&verifier, &workers, &verified, batch)).await;
+            let _ = events.send(Internal::Verified { verdicts }).await;
+        });
+    }
+
     fn look_up(&mut self, from: Height, to: Height) {
         let (store, events) = (Arc::clone(&self.store), self.to_internal.clone());
         self.tasks.spawn(async move {
@@ -467,13 +516,18 @@ impl Driver {
     }
 
     /// Writes what is to be saved, one write at a time, the newest only.
-    fn save_peers(&mut self) {
-        let (Some(path), Some(peers)) = (self.peers_file.clone(), self.unsaved.take()) else { return };
-        self.saving = Some(tokio::task::spawn_blocking(move || {
-            if let Err(error) = peers_file::write(&path, &peers) {
-                tracing::warn!("{error}");
-            }
-        }));
+    fn save_files(&mut self) {
+        let unsaved = self.unsaved();
+        if !unsaved.is_empty() {
+            self.saving = Some(tokio::task::spawn_blocking(move || unsaved.write()));
+        }
+    }
+
+    fn unsaved(&mut self) -> Unsaved {
+        Unsaved {
+            peers: self.peers_file.clone().zip(self.unsaved_peers.take()),
+            pool: self.pool_file.clone().zip(self.unsaved_pool.take()),
+        }
     }
 
     fn publish(&self) {
@@ -489,6 +543,7 @@ impl Driver {
 
     async fn shutdown(mut self) {
         self.core.save_peers();
+        self.core.save_pool();
         self.carry_out();
         self.tasks.shutdown().await;
         for link in self.conns.values() {
@@ -512,10 +567,33 @@ impl Driver {
         if let Some(saving) = self.saving.take() {
             let _ = saving.await;
         }
-        if let (Some(path), Some(peers)) = (self.peers_file, self.unsaved)
+        let unsaved =
+            Unsaved { peers: self.peers_file.zip(self.unsaved_peers), pool: self.pool_file.zip(self.unsaved_pool) };
+        let _ = tokio::task::spawn_blocking(move || unsaved.write()).await;
+    }
+}
+
+/// What is to be written, each to its file.
+struct Unsaved {
+    peers: Option<(PathBuf, Vec<Endpoint>)>,
+    pool: Option<(PathBuf, Vec<Arc<Transaction>>)>,
+}
+
+impl Unsaved {
+    fn is_empty(&self) -> bool {
+        self.peers.is_none() && self.pool.is_none()
+    }
+
+    fn write(self) {
+        if let Some((path, peers)) = self.peers
             && let Err(error) = peers_file::write(&path, &peers)
         {
             tracing::warn!("{error}");
+        }
+        if let Some((path, txs)) = self.pool
+            && let Err(error) = saved::write(&path, &txs)
+        {
+            tracing::warn!("the pool cannot be saved in {}: {error}", path.display());
         }
     }
 }

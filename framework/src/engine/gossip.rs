@@ -1,17 +1,15 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::Inbound;
 use super::core::{Action, Core, ImportOrigin};
-use super::outbox::Class;
-use super::outgoing::Outgoing;
-use crate::chain::{Applied, ChainCommand, Stop, proposer_signed};
+use super::fetching::Item;
+use crate::chain::{ChainCommand, Stop, proposer_signed};
 use crate::executor::accounts::state;
-use crate::mempool::{self, Refusal};
+use crate::mempool;
 use crate::peers::Offence;
 use crate::rules::HashedBlock;
 use crate::sync::{ConnId, SyncEvent};
-use crate::types::{Address, BlockLink, Hash32, Message, MessageKind, Transaction, WireBlock};
+use crate::types::{Address, BlockLink, MessageKind};
 
 impl Core {
     /// A message came.
@@ -36,7 +34,9 @@ impl Core {
             }
             other if !ready => self.before_handshake(now, conn, &other),
             Inbound::NewBlock(block) => self.block_announced(now, conn, block),
-            Inbound::NewTx { tx, hash, id } => self.transaction_received(now, conn, &tx, hash, id),
+            Inbound::NewTx { tx, hash, id, place } => self.transaction_received(conn, tx, hash, id, place),
+            Inbound::NewHashes { blocks, txs } => self.hashes_announced(now, conn, &blocks, &txs),
+            Inbound::GetData { blocks, txs } => self.data_asked(now, conn, &blocks, &txs),
             Inbound::GetBlocks { from, to } => self.blocks_asked(now, conn, from, to),
             Inbound::Blocks { blocks, malformed, bytes } => {
                 self.blocks_received(now, conn, blocks, malformed.as_deref(), bytes);
@@ -44,19 +44,18 @@ impl Core {
         }
     }
 
-    /// A transaction of our own user. Gives its hash, or why the pool refuses it.
-    pub(crate) fn submit(&mut self, now: Duration, tx: &Arc<Transaction>) -> Result<Hash32, Refusal> {
-        let hash = self.admit_transaction(now, tx)?;
-        self.relay_transaction(now, tx, hash);
-        Ok(hash)
-    }
-
     fn block_announced(&mut self, now: Duration, conn: ConnId, block: HashedBlock) {
         let limits = self.config.limits.clone();
         let link = block.link;
-        let known = self.seen_blocks.contains(&link.hash) || self.is_importing(&link);
+        if self.is_importing(&link) {
+            self.keep_spare(conn, block);
+            return;
+        }
+        let known = self.seen_blocks.contains(&link.hash);
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.known.insert_block(&link.hash);
+        self.fetches.arrived(Item::Block(link.hash));
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
         if known {
             return;
         }
@@ -110,12 +109,29 @@ impl Core {
         self.imports.values().any(|origin| matches!(origin, ImportOrigin::Gossip { link, .. } if link == block))
     }
 
+    /// Keeps another copy of a block under import, should the first turn out bad: a header's hash covers no signature,
+    /// and under v1 rules not the whole body. When there are too many, the newest is not kept: it can be asked for.
+    fn keep_spare(&mut self, conn: ConnId, block: HashedBlock) {
+        const SPARES: usize = 8;
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.known.insert_block(&block.link.hash);
+        }
+        self.fetches.arrived(Item::Block(block.link.hash));
+        let has_one = self.spares.iter().any(|(other, spare)| *other == conn && spare.link == block.link);
+        if self.spares.len() < SPARES && !has_one {
+            self.spares.push((conn, block));
+        }
+    }
+
     /// A block of a peer's gossip was applied, or was not.
     pub(super) fn gossip_imported(&mut self, now: Duration, conn: ConnId, link: BlockLink, stop: Option<&Stop>) {
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.importing = peer.importing.saturating_sub(1);
         }
-        let Some(stop) = stop else { return self.guard.useful(conn) };
+        let Some(stop) = stop else {
+            self.spares.retain(|(_, spare)| spare.link != link);
+            return self.guard.useful(conn);
+        };
         if !self.imports.values().any(|origin| *origin != ImportOrigin::Sync) {
             self.gossip_tip = self.tip;
         }
@@ -124,73 +140,16 @@ impl Core {
         {
             self.penalise(now, conn, &offence);
         }
-        // A header's hash covers no signature and under v1 rules not the whole body: whoever else has this block may have
-        // a good copy of it.
+        if let Some(at) = self.spares.iter().position(|(by, spare)| spare.link == link && self.peers.contains_key(by)) {
+            let (sender, spare) = self.spares.swap_remove(at);
+            self.block_announced(now, sender, spare);
+            return;
+        }
+        // Whoever else has this block may have a good copy of it.
         let holders = self.peers.iter().filter(|(_, peer)| peer.is_ready() && peer.known.knows_block(&link.hash));
         let holders: Vec<ConnId> = holders.map(|(conn, _)| *conn).collect();
         for peer in holders {
             self.sync_event(now, SyncEvent::Announced { peer, link });
-        }
-    }
-
-    /// Passes a block on to those who do not know it.
-    pub(super) fn relay_block(&mut self, now: Duration, applied: &Applied) {
-        let hash = &applied.link.hash;
-        let receivers: Vec<ConnId> = self
-            .peers
-            .iter_mut()
-            .filter(|(_, peer)| peer.is_ready())
-            .filter_map(|(conn, peer)| peer.known.insert_block(hash).then_some(*conn))
-            .collect();
-        if receivers.is_empty() {
-            return;
-        }
-        let message = Message::NewBlock(WireBlock::Decoded(Arc::clone(&applied.block)));
-        let message = Arc::new(Outgoing::new(message));
-        for conn in receivers {
-            self.send(now, conn, Class::Gossip, Arc::clone(&message));
-        }
-    }
-
-    fn transaction_received(&mut self, now: Duration, conn: ConnId, tx: &Arc<Transaction>, hash: Hash32, id: Hash32) {
-        if let Some(peer) = self.peers.get_mut(&conn) {
-            peer.known.insert_tx(&hash);
-        }
-        // By all its bytes: a bad copy under the same hash must not keep the good one out.
-        if !self.seen_txs.insert(id) {
-            return;
-        }
-        match self.admit_transaction(now, tx) {
-            Ok(_) => {
-                self.guard.useful(conn);
-                self.relay_transaction(now, tx, hash);
-            }
-            Err(refusal) => {
-                tracing::debug!(%hash, "transaction refused: {refusal}");
-                if let Some(offence) = Offence::of_transaction(&refusal, hash) {
-                    self.penalise(now, conn, &offence);
-                }
-            }
-        }
-    }
-
-    fn admit_transaction(&mut self, now: Duration, tx: &Arc<Transaction>) -> Result<Hash32, Refusal> {
-        let accounts = self.accounts();
-        self.pool.admit(Arc::clone(tx), &accounts, now)
-    }
-
-    fn relay_transaction(&mut self, now: Duration, tx: &Arc<Transaction>, hash: Hash32) {
-        // v1's proposer stops for ever at a transaction that it cannot execute.
-        let fit_for_legacy = self.pool.is_executable_next(&hash, &self.accounts());
-        let receivers: Vec<ConnId> = self
-            .peers
-            .iter_mut()
-            .filter(|(_, peer)| peer.is_ready() && (fit_for_legacy || !peer.is_legacy()))
-            .filter_map(|(conn, peer)| peer.known.insert_tx(&hash).then_some(*conn))
-            .collect();
-        let message = Arc::new(Outgoing::new(Message::NewTx(Arc::clone(tx))));
-        for conn in receivers {
-            self.send(now, conn, Class::Gossip, Arc::clone(&message));
         }
     }
 
@@ -215,6 +174,8 @@ impl Inbound {
             Self::NewBlock(_) => MessageKind::NewBlock,
             Self::NewTx { .. } => MessageKind::NewTx,
             Self::GetBlocks { .. } => MessageKind::GetBlocks,
+            Self::NewHashes { .. } => MessageKind::NewHashes,
+            Self::GetData { .. } => MessageKind::GetData,
             Self::Blocks { .. } => MessageKind::BlocksResponse,
             Self::Unreadable { .. } | Self::Foreign { .. } => return None,
         })

@@ -3,9 +3,13 @@
 //! The core decides and does no IO; the driver is one task that carries its decisions out; each connection has a
 //! reader and a writer task of its own.
 
+mod announcing;
+#[cfg(test)]
+mod announcing_tests;
 mod connection;
 mod core;
 mod driver;
+mod fetching;
 mod gossip;
 mod handshake;
 mod links;
@@ -13,10 +17,12 @@ mod outbox;
 mod outgoing;
 mod peer;
 mod pool_view;
+mod producing;
 mod report;
 mod requests;
 mod serve;
 mod serving;
+mod verifying;
 
 pub use self::core::Figures;
 pub(crate) use self::core::{Core, CoreConfig, OwnName};

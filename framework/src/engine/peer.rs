@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::fetching::Offered;
 use crate::limits::Limits;
 use crate::peers::{Host, KnownByPeer};
 use crate::sync::RequestId;
@@ -22,10 +23,14 @@ pub(super) struct Peer {
     /// Messages of another kind that came before the handshake.
     pub(super) skipped: usize,
     pub(super) known: KnownByPeer,
+    /// Whether it fetches what is announced to it.
+    pub(super) fetches: bool,
+    /// What was announced to it and not fetched yet.
+    pub(super) offered: Offered,
     /// What we asked of it.
     pub(super) outstanding: Option<Outstanding>,
     /// Ranges whose answers may come late, since we gave up waiting. Oldest first.
-    pub(super) forgiven: VecDeque<(Height, Height)>,
+    pub(super) forgiven: VecDeque<Forgiven>,
     pub(super) serving: Serving,
     /// Blocks of its gossip that are being imported.
     pub(super) importing: usize,
@@ -57,6 +62,15 @@ pub(super) struct Outstanding {
     pub(super) deadline: Duration,
 }
 
+/// An answer that may still come, and will be forgiven.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Forgiven {
+    /// The first height that was asked for.
+    pub(super) from: Height,
+    /// After this it is not waited for any more: it was dropped.
+    pub(super) until: Duration,
+}
+
 /// The `get_blocks` of a peer that wait for our answer.
 #[derive(Debug, Default)]
 pub(super) struct Serving {
@@ -86,6 +100,8 @@ impl Peer {
             handshake: None,
             skipped: 0,
             known: KnownByPeer::new(limits),
+            fetches: false,
+            offered: Offered::default(),
             outstanding: None,
             forgiven: VecDeque::new(),
             serving: Serving::default(),

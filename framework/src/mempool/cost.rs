@@ -14,7 +14,7 @@ pub(super) fn cost(tx: &Transaction) -> u128 {
 const BOOKKEEPING: usize = 768;
 
 /// What a transaction takes in memory, with its place in the pool.
-pub(super) fn tx_bytes(tx: &Transaction) -> usize {
+pub(crate) fn tx_bytes(tx: &Transaction) -> usize {
     let hex = |text: &HexText| text.canonical_bytes().map_or_else(|| text.text().len(), <[u8]>::len);
     let digits = |number: &Quantity| if number.to_u128().is_some() { 0 } else { number.to_string().len() };
     BOOKKEEPING

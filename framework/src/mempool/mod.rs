@@ -1,10 +1,12 @@
 //! Transactions that wait for a block.
 //!
-//! First come, first served, with the nonces of one sender in order; bounded in number, in bytes, per sender, and in
-//! what waits for a lower nonce or for funds (`attacks.md` rows 12 to 15). Nothing is in the pool that could not be in a
+//! Taken out by what they pay for gas, first come first served among equals, with the nonces of one sender in order;
+//! bounded in number, in bytes, per sender, and in what waits for a lower nonce or for funds (`attacks.md` rows 12 to
+//! 15). Nothing is in the pool that could not be in a
 //! block one day: what breaks a rule of its type, or has a nonce that is used up, is refused.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +16,12 @@ use crate::types::{Address, Hash32, HashRules, Transaction};
 
 mod cost;
 mod refusal;
+pub(crate) mod saved;
 mod sender;
 mod snapshot;
 
-use cost::{cost, gas_cost, tx_bytes};
+pub(crate) use cost::tx_bytes;
+use cost::{cost, gas_cost};
 pub use refusal::Refusal;
 use sender::SenderQueue;
 pub use snapshot::PoolSnapshot;
@@ -54,6 +58,41 @@ struct Entry {
     bytes: usize,
     since: Duration,
 }
+
+/// The next transaction of a sender: better ones are greater.
+#[derive(Debug, Clone, Copy)]
+struct Offer<'a> {
+    gas_price: u128,
+    place: Reverse<i64>,
+    queue: usize,
+    tx: &'a Arc<Transaction>,
+}
+
+impl Offer<'_> {
+    fn rank(&self) -> (u128, Reverse<i64>) {
+        (self.gas_price, self.place)
+    }
+}
+
+impl Ord for Offer<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+impl PartialOrd for Offer<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Offer<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.rank() == other.rank()
+    }
+}
+
+impl Eq for Offer<'_> {}
 
 /// Which end of the line a transaction joins.
 #[derive(Debug, Clone, Copy)]
@@ -208,30 +247,30 @@ impl Mempool {
         self.remove_included(&gone);
     }
 
-    /// The transactions that can follow each other in a block, as far as nonces and balances of our tip go: first come,
-    /// first served, but none before the lower nonces of its sender. At most `most`.
+    /// The transactions that can follow each other in a block, as far as nonces and balances of our tip go: of all
+    /// senders' next ones always the one that pays most for its gas, and among equals the one that came first. At most
+    /// `most`.
     pub fn ready(&self, most: usize) -> Vec<Arc<Transaction>> {
+        let mut queues: Vec<_> = self.senders.values().map(SenderQueue::ready_hashes).collect();
+        let mut next = BinaryHeap::with_capacity(queues.len());
+        for (at, queue) in queues.iter_mut().enumerate() {
+            next.extend(queue.next().and_then(|hash| self.offer(&hash, at)));
+        }
         let mut ready = Vec::new();
-        let mut left: HashMap<&Address, VecDeque<&Entry>> = HashMap::new();
-        for entry in self.order.values().filter_map(|hash| self.entries.get(hash)) {
-            let left = left.entry(&entry.tx.from_address).or_insert_with_key(|sender| {
-                let queue = self.senders.get(*sender);
-                queue
-                    .into_iter()
-                    .flat_map(SenderQueue::ready_hashes)
-                    .filter_map(|hash| self.entries.get(&hash))
-                    .collect()
-            });
-            // A lower nonce that came later brings along the higher ones that came before it.
-            while let Some(lowest) = left.front().filter(|lowest| lowest.place <= entry.place) {
-                if ready.len() == most {
-                    return ready;
-                }
-                ready.push(Arc::clone(&lowest.tx));
-                left.pop_front();
-            }
+        while ready.len() < most
+            && let Some(best) = next.pop()
+        {
+            ready.push(Arc::clone(best.tx));
+            let following = queues.get_mut(best.queue).and_then(Iterator::next);
+            next.extend(following.and_then(|hash| self.offer(&hash, best.queue)));
         }
         ready
+    }
+
+    fn offer(&self, hash: &Hash32, queue: usize) -> Option<Offer<'_>> {
+        let entry = self.entries.get(hash)?;
+        // A block's gas is what is scarce, so that its price is what a transaction offers, whatever its type.
+        Some(Offer { gas_price: entry.tx.gas_price, place: Reverse(entry.place), queue, tx: &entry.tx })
     }
 
     /// Whether a pooled transaction is the very next one of its sender's account, and paid for: only such may go to

@@ -8,6 +8,8 @@ pub enum Refusal {
     AlreadyInPool,
     /// It breaks a rule that needs no state.
     Fault(#[from] TxFault),
+    /// As many transactions wait for the check of their signatures as may.
+    Busy,
     /// The pool is full, in number or in bytes.
     PoolFull,
     /// The sender has as many transactions in the pool as one may have.
@@ -60,6 +62,7 @@ impl Refusal {
         match self {
             Self::AlreadyInPool => "already_in_pool".into(),
             Self::Fault(fault) => fault.reason(),
+            Self::Busy => "busy: too many transactions wait to be verified, try again".into(),
             Self::PoolFull => "mempool_full".into(),
             Self::SenderLimit => "sender_limit_exceeded".into(),
             Self::TooLarge { bytes, most } => format!("transaction_too_large: {bytes} bytes > max {most}"),

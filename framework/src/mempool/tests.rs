@@ -227,6 +227,19 @@ fn first_come_first_served_with_the_nonces_of_a_sender_in_order() {
 }
 
 #[test]
+fn who_pays_more_for_gas_goes_first_but_never_before_its_own_lower_nonces() {
+    let mut bench = Bench::new(|_| {});
+    for (who, nonce, gas_price) in [(1, 0, 1000), (2, 0, 1500), (3, 0, 1000), (1, 1, 3000), (2, 1, 1200), (3, 1, 2000)]
+    {
+        let tx = Transaction { gas_price, fee: Quantity::from(21_000 * gas_price), ..bench.unsigned(who, nonce) };
+        let tx = bench.sign(who, tx);
+        bench.admit(&tx).unwrap();
+    }
+    assert_eq!(bench.ready(9), [(2, 0), (2, 1), (1, 0), (1, 1), (3, 0), (3, 1)]);
+    assert_eq!(bench.ready(3), [(2, 0), (2, 1), (1, 0)]);
+}
+
+#[test]
 fn used_nonces_and_far_ones_are_refused() {
     let mut bench = Bench::new(|_| {});
     bench.set(1, 10, RICH);

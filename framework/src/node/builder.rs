@@ -11,13 +11,16 @@ use crate::env::Env;
 use crate::executor::Executor;
 use crate::executor::accounts::AccountExecutor;
 use crate::limits::Limits;
+use crate::mempool::saved;
 use crate::peers::peers_file::{self, PeersFileError};
+use crate::producer::{MemoryJournal, Signer, SigningJournal};
+use crate::rules::keys::{Scheme, SecretKey};
 use crate::store::ChainStore;
 use crate::store::memory::MemoryStore;
 use crate::sync::SyncStrategy;
 use crate::sync::batch::BatchSync;
 use crate::transport::{Endpoint, LinkName, Listener, Transport, TransportError};
-use crate::types::Genesis;
+use crate::types::{ANNOUNCE, Genesis, HashRules, Transaction};
 
 /// Requests from handles that may wait for the engine.
 const COMMANDS: usize = 64;
@@ -39,7 +42,10 @@ pub struct NodeBuilder {
     limits: Limits,
     peers: Vec<Endpoint>,
     peers_file: Option<PathBuf>,
+    mempool_file: Option<PathBuf>,
     env: Option<Env>,
+    validator: Option<SecretKey>,
+    journal: Box<dyn SigningJournal>,
 }
 
 /// A node cannot start.
@@ -54,6 +60,16 @@ pub enum StartError {
     /// `peers.json` cannot be read or set aside.
     #[error(transparent)]
     PeersFile(#[from] PeersFileError),
+    /// The validator's key is of another scheme than the chain's.
+    #[error("a validator of a chain with {rules} rules must sign with a {expected:?} key, this one is of {found:?}")]
+    ValidatorScheme {
+        /// The chain's rules.
+        rules: HashRules,
+        /// The scheme that goes with them.
+        expected: Scheme,
+        /// The key's.
+        found: Scheme,
+    },
     /// A peer's address is over a link that this node does not have.
     #[error("peer {peer}: this node has no link {}, only {links}", peer.link.as_ref().map_or_else(|| "at all".to_owned(), ToString::to_string))]
     NoSuchLink {
@@ -80,7 +96,10 @@ impl NodeBuilder {
             limits,
             peers: Vec::new(),
             peers_file: None,
+            mempool_file: None,
             env: None,
+            validator: None,
+            journal: Box::new(MemoryJournal::default()),
         }
     }
 
@@ -142,6 +161,13 @@ impl NodeBuilder {
         self
     }
 
+    /// Where the pool is kept over a restart: written once a minute and at shutdown; what is read is checked like any
+    /// other transaction. Default: nowhere.
+    pub fn mempool_file(mut self, path: impl AsRef<Path>) -> Self {
+        self.mempool_file = Some(path.as_ref().to_owned());
+        self
+    }
+
     /// The bounds. Default: [`Limits::for_network`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -151,6 +177,21 @@ impl NodeBuilder {
     /// Clocks, randomness and threads. Default: the operating system's.
     pub fn env(mut self, env: Env) -> Self {
         self.env = Some(env);
+        self
+    }
+
+    /// Proposes blocks with this key whenever it is its turn, once the node is SYNCED. A validator that is not active
+    /// waits until it is. Default: none.
+    ///
+    /// Use it together with [`signing_journal`](Self::signing_journal), unless the chain is in memory too.
+    pub fn validator(mut self, key: SecretKey) -> Self {
+        self.validator = Some(key);
+        self
+    }
+
+    /// Where it is kept what the validator signed last. Default: a [`MemoryJournal`], which a restart empties.
+    pub fn signing_journal(mut self, journal: impl SigningJournal) -> Self {
+        self.journal = Box::new(journal);
         self
     }
 
@@ -166,7 +207,17 @@ impl NodeBuilder {
         let limits = Arc::new(self.limits);
         let genesis = Arc::new(self.genesis);
         let saved = saved_peers(self.peers_file.as_deref(), &limits)?;
-        let chain = Chain::open(Arc::clone(&genesis), Arc::clone(&self.store), self.executor, env.clone()).await?;
+        let pool = saved_pool(self.mempool_file.as_deref(), &limits);
+        if let Some(error) = self.validator.as_ref().and_then(|key| wrong_scheme(genesis.hash_rules, key)) {
+            return Err(error);
+        }
+        let signer = self.validator.map(|key| Signer::new(key, self.journal));
+        let validator = signer.as_ref().map(|signer| signer.address().clone());
+        let mut chain = Chain::open(Arc::clone(&genesis), Arc::clone(&self.store), self.executor, env.clone()).await?;
+        if let Some(signer) = signer {
+            tracing::info!(validator = %signer.address(), "this node proposes blocks when it is this validator's turn");
+            chain = chain.with_signer(signer);
+        }
 
         let mut links = Vec::new();
         let mut listeners: Vec<(usize, Box<dyn Listener>)> = Vec::new();
@@ -197,11 +248,12 @@ impl NodeBuilder {
             keys: chain.keys(),
             store: Arc::clone(&self.store),
             names,
-            features: Vec::new(),
+            features: vec![ANNOUNCE.to_owned()],
             tip: chain.tip(),
             genesis_hash: chain.genesis_hash(),
             seed: env.seed,
             verifier: verifier.clone(),
+            validator,
         };
         let core = Core::new(config, self.sync);
         let (commands, commands_in) = mpsc::channel(COMMANDS);
@@ -213,19 +265,27 @@ impl NodeBuilder {
             limits,
             links,
             listeners,
-            chain: ChainHandle::spawn(chain),
             store: Arc::clone(&self.store),
-            hasher: verifier.hasher().clone(),
+            verifier,
+            verified: chain.verified_txs(),
+            chain: ChainHandle::spawn(chain),
             peers_file: self.peers_file,
+            pool_file: self.mempool_file,
             kept,
             commands: commands_in,
             status,
             events: events.clone(),
         });
-        tokio::spawn(driver.run(peers, saved));
+        tokio::spawn(driver.run(peers, saved, pool));
         let listening = listening.into();
         Ok(NodeHandle { commands, status: status_out, events, store: self.store, genesis, listening })
     }
+}
+
+/// Whether a validator's key does not fit the chain.
+fn wrong_scheme(rules: HashRules, key: &SecretKey) -> Option<StartError> {
+    let (expected, found) = (Scheme::of(rules), key.scheme());
+    (found != expected).then_some(StartError::ValidatorScheme { rules, expected, found })
 }
 
 /// The addresses of an earlier run.
@@ -236,6 +296,16 @@ fn saved_peers(path: Option<&Path>, limits: &Limits) -> Result<Vec<Endpoint>, Pe
         tracing::warn!("{warning}");
     }
     Ok(saved.peers)
+}
+
+/// The pool of an earlier run.
+fn saved_pool(path: Option<&Path>, limits: &Limits) -> Vec<Transaction> {
+    let Some(path) = path else { return Vec::new() };
+    let (txs, warning) = saved::read(path, limits);
+    if let Some(warning) = warning {
+        tracing::warn!("{warning}");
+    }
+    txs
 }
 
 /// The saved addresses for which there is a link, with it, and the others, which only stay in the file. One without a link

@@ -2,10 +2,11 @@
 //! reference does; an address over any other link has the link before it, as in `"quic+postcard://PEERID@host:port"`.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::host::canonical;
+use crate::durable::{self, with_suffix};
 use crate::limits::Limits;
 use crate::transport::Endpoint;
 
@@ -79,14 +80,7 @@ pub fn write(path: &Path, peers: &[Endpoint]) -> Result<(), PeersFileError> {
     let names: Vec<String> = peers.iter().map(spelled).collect();
     let mut text = serde_json::to_vec(&names).map_err(|error| failed(error.into()))?;
     text.push(b'\n');
-    let temporary = with_suffix(path, ".tmp");
-    let written = write_durably(&temporary, &text).and_then(|()| fs::rename(&temporary, path));
-    if let Err(error) = written {
-        // What is left of it is of no use; that it may not be removed adds nothing to the error.
-        let _ = fs::remove_file(&temporary);
-        return Err(failed(error));
-    }
-    sync_directory(path).map_err(failed)
+    durable::write(path, &text).map_err(failed)
 }
 
 /// A list that holds anything but no text at all was never a list of peers.
@@ -158,27 +152,6 @@ fn free_name(path: &Path) -> PathBuf {
         name = with_suffix(path, &format!(".damaged.{n}"));
     }
     name
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Makes a rename durable. Windows cannot open directories, and journals renames by itself.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
 }
 
 #[cfg(test)]

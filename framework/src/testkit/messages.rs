@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::types::{
-    Address, Block, Handshake, Hash32, Header, HexText, Message, MessageKind, Payload, Quantity, Transaction, TxType,
-    WireBlock,
+    Address, Block, BlockLink, Handshake, Hash32, Header, HexText, Message, MessageKind, Payload, Quantity,
+    Transaction, TxType, WireBlock,
 };
 
 /// Makes up messages. The same seed gives the same ones.
@@ -63,6 +63,8 @@ impl Messages {
                 let count = self.below(5);
                 self.response(count)
             }
+            MessageKind::NewHashes => Message::NewHashes { blocks: self.few(Self::link), txs: self.few(Self::hash) },
+            MessageKind::GetData => Message::GetData { blocks: self.few(Self::hash), txs: self.few(Self::hash) },
         }
     }
 
@@ -131,6 +133,14 @@ impl Messages {
     fn wire_block(&mut self) -> WireBlock {
         let block = WireBlock::from(self.block());
         if self.below(2) == 0 { WireBlock::Encoded(block.encode()) } else { block }
+    }
+
+    fn link(&mut self) -> BlockLink {
+        BlockLink { height: self.number(), hash: self.hash(), prev_hash: self.hash() }
+    }
+
+    fn few<T>(&mut self, make: impl Fn(&mut Self) -> T) -> Vec<T> {
+        (0..self.below(5)).map(|_| make(self)).collect()
     }
 
     fn maybe<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> Option<T> {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::encoding::{self, BlockDecodeError};
-use super::{Block, EncodedBlock, Hash32, Height, Transaction};
+use super::{Block, BlockLink, EncodedBlock, Hash32, Height, Transaction};
 
 /// One message of the protocol (protocol.md section 1).
 #[derive(Debug, Clone, PartialEq)]
@@ -28,9 +28,32 @@ pub enum Message {
         /// Why the block after the last of `blocks` could not be read, if there was one. Never sent.
         malformed: Option<String>,
     },
+    /// Names blocks and transactions that the sender has, so that who lacks them can ask for them. Only for peers that
+    /// show [`ANNOUNCE`].
+    NewHashes {
+        /// The places of blocks: at most [`MAX_ANNOUNCED_BLOCKS`].
+        blocks: Vec<BlockLink>,
+        /// The hashes of transactions: at most [`MAX_ANNOUNCED_TXS`].
+        txs: Vec<Hash32>,
+    },
+    /// Asks for what was named; each comes as a [`NewBlock`](Self::NewBlock) or [`NewTx`](Self::NewTx) of its own. Only
+    /// for peers that show [`ANNOUNCE`].
+    GetData {
+        /// The hashes of blocks: at most [`MAX_ANNOUNCED_BLOCKS`].
+        blocks: Vec<Hash32>,
+        /// The hashes of transactions: at most [`MAX_ANNOUNCED_TXS`].
+        txs: Vec<Hash32>,
+    },
 }
 
-/// The five message types.
+/// The feature in a handshake that says that a node takes [`Message::NewHashes`] and [`Message::GetData`].
+pub const ANNOUNCE: &str = "announce-1";
+/// The most blocks in one [`Message::NewHashes`] or [`Message::GetData`]. Gossip is about the tip; the rest is sync.
+pub const MAX_ANNOUNCED_BLOCKS: usize = 16;
+/// The most transactions in one [`Message::NewHashes`] or [`Message::GetData`]: 68 KiB in JSON.
+pub const MAX_ANNOUNCED_TXS: usize = 1024;
+
+/// The message types: the five of the documented protocol, and those of our extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MessageKind {
     /// [`Message::Handshake`]
@@ -43,11 +66,23 @@ pub enum MessageKind {
     GetBlocks,
     /// [`Message::BlocksResponse`]
     BlocksResponse,
+    /// [`Message::NewHashes`]
+    NewHashes,
+    /// [`Message::GetData`]
+    GetData,
 }
 
 impl MessageKind {
     /// Every type.
-    pub const ALL: [Self; 5] = [Self::Handshake, Self::NewBlock, Self::NewTx, Self::GetBlocks, Self::BlocksResponse];
+    pub const ALL: [Self; 7] = [
+        Self::Handshake,
+        Self::NewBlock,
+        Self::NewTx,
+        Self::GetBlocks,
+        Self::BlocksResponse,
+        Self::NewHashes,
+        Self::GetData,
+    ];
 
     /// The name on the reference's wire.
     pub fn name(self) -> &'static str {
@@ -57,6 +92,8 @@ impl MessageKind {
             Self::NewTx => "new_tx",
             Self::GetBlocks => "get_blocks",
             Self::BlocksResponse => "blocks_response",
+            Self::NewHashes => "new_hashes",
+            Self::GetData => "get_data",
         }
     }
 
@@ -67,7 +104,7 @@ impl MessageKind {
 }
 
 impl Message {
-    /// Which of the five types this is.
+    /// Which type this is.
     pub fn kind(&self) -> MessageKind {
         match self {
             Self::Handshake(_) => MessageKind::Handshake,
@@ -75,6 +112,8 @@ impl Message {
             Self::NewTx(_) => MessageKind::NewTx,
             Self::GetBlocks { .. } => MessageKind::GetBlocks,
             Self::BlocksResponse { .. } => MessageKind::BlocksResponse,
+            Self::NewHashes { .. } => MessageKind::NewHashes,
+            Self::GetData { .. } => MessageKind::GetData,
         }
     }
 }
@@ -106,6 +145,11 @@ impl Handshake {
     /// Whether the sender shows no extension at all, as the nodes of the Python reference do.
     pub fn is_legacy(&self) -> bool {
         self.features.is_none()
+    }
+
+    /// Whether the sender shows this extension.
+    pub fn has_feature(&self, name: &str) -> bool {
+        self.features.iter().flatten().any(|feature| feature == name)
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) async fn run(datadir: &Datadir, args: NodeArgs) -> Result<(), CliErro
     if !datadir.has_genesis() {
         make_network(datadir, &args)?;
     }
-    let node = engine_glue::start_node(datadir, &args, &links).await?;
+    let node = engine_glue::start_node(datadir, &args, &links, true).await?;
     let rpc = match rpc.serve(node.clone(), RpcLimits::default()) {
         Ok(rpc) => rpc,
         Err(error) => {

@@ -35,7 +35,7 @@ pub(super) async fn sync(datadir: &Datadir, args: SyncArgs) -> Result<(), CliErr
     let links = LinkSpec::all(&args.node, ByDefault::Dials)?;
     // Counted before the node sets a damaged file aside, with a warning of its own.
     let known = args.node.peers.len() + datadir.peers_known().unwrap_or(0);
-    let node = engine_glue::start_node(datadir, &args.node, &links).await?;
+    let node = engine_glue::start_node(datadir, &args.node, &links, false).await?;
     let outcome = if known == 0 {
         Err(CliError::failed("no peer is known: give at least one with --peers HOST:PORT"))
     } else {

@@ -1,0 +1,202 @@
+//! The extension `announce-1`: bodies are fetched by who lacks them, not sent to who may have them.
+//!
+//! A transaction is always announced. A block is announced too, except that the node that made it pushes it to all its
+//! peers, since nobody can have it yet, and that the smallest are pushed, since an announcement with its question costs
+//! as many bytes and a round trip besides.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::core::Core;
+use super::fetching::Item;
+use super::outbox::Class;
+use super::outgoing::Outgoing;
+use crate::chain::Applied;
+use crate::sync::{ConnId, SyncEvent};
+use crate::types::{
+    BlockLink, Hash32, MAX_ANNOUNCED_BLOCKS, MAX_ANNOUNCED_TXS, Message, Transaction, WireBlock, encoding,
+};
+
+/// A block of up to so many bytes is pushed: an announcement and its question take some 400 in JSON.
+const SMALL_BLOCK: usize = 1024;
+/// So many of the last blocks can be had by their hash; whoever is further behind syncs.
+const RECENT_BLOCKS: usize = 8;
+
+impl Core {
+    /// Passes a block on to those who do not know it.
+    pub(super) fn relay_block(&mut self, now: Duration, applied: &Applied, is_ours: bool) {
+        let link = applied.link;
+        let receivers: Vec<(ConnId, bool)> = self
+            .peers
+            .iter_mut()
+            .filter(|(_, peer)| peer.is_ready())
+            .filter_map(|(conn, peer)| peer.known.insert_block(&link.hash).then_some((*conn, peer.fetches)))
+            .collect();
+        if receivers.is_empty() {
+            return;
+        }
+        let push = is_ours || encoding::encode_block(&applied.block).len() <= SMALL_BLOCK;
+        let body = Arc::new(Outgoing::new(Message::NewBlock(WireBlock::Decoded(Arc::clone(&applied.block)))));
+        let name = Arc::new(Outgoing::new(Message::NewHashes { blocks: vec![link], txs: Vec::new() }));
+        for (conn, fetches) in receivers {
+            if push || !fetches {
+                self.send(now, conn, Class::Gossip, Arc::clone(&body));
+            } else {
+                self.offer(conn, Item::Block(link.hash));
+                self.send(now, conn, Class::Gossip, Arc::clone(&name));
+            }
+        }
+        if self.recent_blocks.len() == RECENT_BLOCKS {
+            self.recent_blocks.pop_front();
+        }
+        self.recent_blocks.push_back((link.hash, body));
+    }
+
+    /// Passes transactions of our pool on to those who do not know them.
+    pub(super) fn relay_transactions(&mut self, now: Duration, txs: &[(Arc<Transaction>, Hash32)]) {
+        if txs.is_empty() || self.peers.is_empty() {
+            return;
+        }
+        let accounts = self.accounts();
+        let conns: Vec<ConnId> = self.peers.iter().filter(|(_, peer)| peer.is_ready()).map(|(conn, _)| *conn).collect();
+        let mut bodies: Vec<Option<Arc<Outgoing>>> = vec![None; txs.len()];
+        for conn in conns {
+            let Some(peer) = self.peers.get_mut(&conn) else { continue };
+            if peer.fetches {
+                let hashes = txs.iter().map(|(_, hash)| *hash).collect();
+                self.offer_transactions(now, conn, hashes);
+                continue;
+            }
+            let legacy = peer.is_legacy();
+            for ((tx, hash), body) in txs.iter().zip(&mut bodies) {
+                // v1's proposer stops for ever at a transaction that it cannot execute.
+                if legacy && !self.pool.is_executable_next(hash, &accounts) {
+                    continue;
+                }
+                if self.peers.get_mut(&conn).is_some_and(|peer| peer.known.insert_tx(hash)) {
+                    let body =
+                        body.get_or_insert_with(|| Arc::new(Outgoing::new(Message::NewTx(Arc::clone(tx))))).clone();
+                    self.send(now, conn, Class::Gossip, body);
+                }
+            }
+        }
+    }
+
+    /// A new peer hears of all that waits in our pool: it may come from another part of the network.
+    pub(super) fn offer_pool(&mut self, now: Duration, conn: ConnId) {
+        if self.peers.get(&conn).is_some_and(|peer| peer.fetches) {
+            let most = self.config.limits.known_txs_per_peer;
+            let hashes = self.pool.iter().map(|(hash, _)| *hash).take(most).collect();
+            self.offer_transactions(now, conn, hashes);
+        }
+    }
+
+    fn offer_transactions(&mut self, now: Duration, conn: ConnId, mut hashes: Vec<Hash32>) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        hashes.retain(|hash| peer.known.insert_tx(hash));
+        for hash in &hashes {
+            peer.offered.add(Item::Tx(*hash));
+        }
+        for txs in hashes.chunks(MAX_ANNOUNCED_TXS) {
+            let message = Message::NewHashes { blocks: Vec::new(), txs: txs.to_vec() };
+            self.send(now, conn, Class::Gossip, Arc::new(Outgoing::new(message)));
+        }
+    }
+
+    fn offer(&mut self, conn: ConnId, item: Item) {
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.offered.add(item);
+        }
+    }
+
+    /// A peer names what it has.
+    pub(super) fn hashes_announced(&mut self, now: Duration, conn: ConnId, blocks: &[BlockLink], txs: &[Hash32]) {
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        let legacy = peer.is_legacy();
+        for hash in txs {
+            peer.known.insert_tx(hash);
+        }
+        for link in blocks {
+            peer.known.insert_block(&link.hash);
+        }
+        let mut asked = Vec::new();
+        for link in blocks {
+            if self.seen_blocks.contains(&link.hash) {
+                continue;
+            }
+            let item = Item::Block(link.hash);
+            if !link.extends(self.gossip_tip.as_ref()) {
+                // A place that nobody has signed: no more than a claim, and only if it is above us.
+                if self.tip.is_none_or(|tip| link.height > tip.height) {
+                    self.sync_event(now, SyncEvent::PeerTip { peer: conn, height: Some(link.height), legacy });
+                }
+            } else if self.fetches.announced(now, conn, item) {
+                asked.push((conn, item));
+            }
+        }
+        for hash in txs {
+            let item = Item::Tx(*hash);
+            let lacking = !self.good_txs.contains(hash) && !self.pool.contains(hash);
+            if lacking && self.fetches.announced(now, conn, item) {
+                asked.push((conn, item));
+            }
+        }
+        self.ask_for(now, asked);
+    }
+
+    /// A peer asks for what we named.
+    pub(super) fn data_asked(&mut self, now: Duration, conn: ConnId, blocks: &[Hash32], txs: &[Hash32]) {
+        let may_have = |core: &mut Self, item| core.peers.get_mut(&conn).is_some_and(|peer| peer.offered.take(item));
+        for hash in blocks {
+            let found = self.recent_blocks.iter().find(|(recent, _)| recent == hash).map(|(_, body)| Arc::clone(body));
+            if may_have(self, Item::Block(*hash))
+                && let Some(body) = found
+            {
+                self.send(now, conn, Class::Gossip, body);
+            }
+        }
+        for hash in txs {
+            if may_have(self, Item::Tx(*hash))
+                && let Some(tx) = self.pool.get(hash)
+            {
+                let body = Arc::new(Outgoing::new(Message::NewTx(Arc::clone(tx))));
+                self.send(now, conn, Class::Gossip, body);
+            }
+        }
+    }
+
+    /// Asks others for what was not delivered in time.
+    pub(super) fn expire_fetches(&mut self, now: Duration) {
+        let again = self.fetches.expired(now);
+        self.ask_for(now, again);
+    }
+
+    /// Asks others for what a peer that is gone was asked for.
+    pub(super) fn fetch_elsewhere(&mut self, now: Duration, gone: ConnId) {
+        let again = self.fetches.gone(now, gone);
+        self.ask_for(now, again);
+    }
+
+    fn ask_for(&mut self, now: Duration, items: Vec<(ConnId, Item)>) {
+        let mut by_peer: BTreeMap<ConnId, (Vec<Hash32>, Vec<Hash32>)> = BTreeMap::new();
+        for (conn, item) in items {
+            let (blocks, txs) = by_peer.entry(conn).or_default();
+            match item {
+                Item::Block(hash) => blocks.push(hash),
+                Item::Tx(hash) => txs.push(hash),
+            }
+        }
+        for (conn, (mut blocks, mut txs)) in by_peer {
+            while !blocks.is_empty() || !txs.is_empty() {
+                let rest_of_blocks = blocks.split_off(blocks.len().min(MAX_ANNOUNCED_BLOCKS));
+                let rest_of_txs = txs.split_off(txs.len().min(MAX_ANNOUNCED_TXS));
+                let message = Message::GetData {
+                    blocks: std::mem::replace(&mut blocks, rest_of_blocks),
+                    txs: std::mem::replace(&mut txs, rest_of_txs),
+                };
+                self.send(now, conn, Class::Needed, Arc::new(Outgoing::new(message)));
+            }
+        }
+    }
+}

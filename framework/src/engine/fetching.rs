@@ -1,0 +1,265 @@
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use crate::sync::ConnId;
+use crate::types::Hash32;
+
+/// What is announced and fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Item {
+    Block(Hash32),
+    Tx(Hash32),
+}
+
+/// How long a peer may take to deliver what it announced before another one is asked.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// So many fetches may be under way. What is announced beyond them comes with a block, or with a sync.
+const MOST: usize = 16_384;
+/// So many of them at one peer.
+const MOST_PER_PEER: usize = 4096;
+/// So many announcers are remembered of each, besides the one that was asked.
+const OTHERS: usize = 4;
+
+/// What we asked for after it was announced: from one announcer at a time. Pure.
+#[derive(Debug, Default)]
+pub(super) struct Fetches {
+    wants: HashMap<Item, Want>,
+    at_peer: HashMap<ConnId, usize>,
+    /// In order of time, since all have the same patience. Entries of what has come meanwhile are skipped.
+    deadlines: VecDeque<(Duration, Item)>,
+}
+
+#[derive(Debug)]
+struct Want {
+    asked: ConnId,
+    deadline: Duration,
+    others: VecDeque<ConnId>,
+}
+
+impl Fetches {
+    /// A peer has announced something that we lack; says whether to ask it now.
+    pub(super) fn announced(&mut self, now: Duration, peer: ConnId, item: Item) -> bool {
+        if let Some(want) = self.wants.get_mut(&item) {
+            if want.asked != peer && !want.others.contains(&peer) && want.others.len() < OTHERS {
+                want.others.push_back(peer);
+            }
+            return false;
+        }
+        let at_peer = self.at_peer.get(&peer).copied().unwrap_or_default();
+        if self.wants.len() >= MOST || at_peer >= MOST_PER_PEER {
+            return false;
+        }
+        self.ask(now, peer, item, VecDeque::new());
+        true
+    }
+
+    /// It has come, from whomever.
+    pub(super) fn arrived(&mut self, item: Item) {
+        self.take(item);
+        self.skip_done();
+    }
+
+    /// Whom to ask now for what was not delivered in time.
+    pub(super) fn expired(&mut self, now: Duration) -> Vec<(ConnId, Item)> {
+        let mut again = Vec::new();
+        while let Some((deadline, item)) = self.deadlines.front().copied()
+            && deadline <= now
+        {
+            self.deadlines.pop_front();
+            if self.wants.get(&item).is_some_and(|want| want.deadline == deadline) {
+                again.extend(self.ask_another(now, item));
+            }
+        }
+        self.skip_done();
+        again
+    }
+
+    /// A peer has gone; whom to ask now for what it was asked for.
+    pub(super) fn gone(&mut self, now: Duration, peer: ConnId) -> Vec<(ConnId, Item)> {
+        for want in self.wants.values_mut() {
+            want.others.retain(|other| *other != peer);
+        }
+        if self.at_peer.remove(&peer).is_none() {
+            return Vec::new();
+        }
+        let asked: Vec<Item> =
+            self.wants.iter().filter(|(_, want)| want.asked == peer).map(|(item, _)| *item).collect();
+        asked.into_iter().filter_map(|item| self.ask_another(now, item)).collect()
+    }
+
+    /// When to call [`expired`](Self::expired).
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.deadlines.front().map(|(deadline, _)| *deadline)
+    }
+
+    fn ask_another(&mut self, now: Duration, item: Item) -> Option<(ConnId, Item)> {
+        let mut others = self.take(item)?.others;
+        let next = others.pop_front()?;
+        self.ask(now, next, item, others);
+        Some((next, item))
+    }
+
+    fn ask(&mut self, now: Duration, peer: ConnId, item: Item, others: VecDeque<ConnId>) {
+        let deadline = now + PATIENCE;
+        self.wants.insert(item, Want { asked: peer, deadline, others });
+        *self.at_peer.entry(peer).or_default() += 1;
+        self.deadlines.push_back((deadline, item));
+    }
+
+    fn take(&mut self, item: Item) -> Option<Want> {
+        let want = self.wants.remove(&item)?;
+        if let Some(count) = self.at_peer.get_mut(&want.asked) {
+            *count -= 1;
+            if *count == 0 {
+                self.at_peer.remove(&want.asked);
+            }
+        }
+        Some(want)
+    }
+
+    fn skip_done(&mut self) {
+        let wants = &self.wants;
+        let is_done = |(deadline, item): &(Duration, Item)| wants.get(item).is_none_or(|w| w.deadline != *deadline);
+        if self.deadlines.len() > 2 * MOST {
+            self.deadlines.retain(|entry| !is_done(entry));
+        }
+        while self.deadlines.front().is_some_and(is_done) {
+            self.deadlines.pop_front();
+        }
+    }
+}
+
+/// What we announced to one peer and it may ask for, once each: no question can cost us more than its answer was worth.
+#[derive(Debug, Default)]
+pub(super) struct Offered {
+    items: HashSet<Item>,
+    /// May hold what was taken already.
+    order: VecDeque<Item>,
+}
+
+impl Offered {
+    /// Announced; where there are too many, the oldest can no longer be asked for.
+    pub(super) fn add(&mut self, item: Item) {
+        if self.items.insert(item) {
+            self.order.push_back(item);
+            if self.order.len() > MOST_PER_PEER
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.items.remove(&oldest);
+            }
+        }
+    }
+
+    /// The peer asks for it; says whether it may.
+    pub(super) fn take(&mut self, item: Item) -> bool {
+        self.items.remove(&item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const A: ConnId = ConnId(1);
+    const B: ConnId = ConnId(2);
+    const C: ConnId = ConnId(3);
+
+    fn tx(n: u8) -> Item {
+        Item::Tx(Hash32([n; 32]))
+    }
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn asks_the_first_announcer_and_the_next_one_when_it_does_not_deliver() {
+        let mut fetches = Fetches::default();
+        assert!(fetches.announced(at(0), A, tx(1)));
+        assert!(!fetches.announced(at(1), B, tx(1)));
+        assert!(!fetches.announced(at(1), A, tx(1)));
+        assert_eq!(fetches.next_deadline(), Some(at(2)));
+        assert_eq!(fetches.expired(at(1)), []);
+        assert_eq!(fetches.expired(at(2)), [(B, tx(1))]);
+        assert_eq!(fetches.expired(at(4)), []);
+        assert_eq!(fetches.next_deadline(), None);
+        assert!(fetches.announced(at(5), C, tx(1)), "nobody is left, so a new announcement counts");
+    }
+
+    #[test]
+    fn what_has_come_is_not_asked_for_again() {
+        let mut fetches = Fetches::default();
+        fetches.announced(at(0), A, tx(1));
+        fetches.announced(at(0), B, tx(1));
+        fetches.arrived(tx(1));
+        assert_eq!((fetches.next_deadline(), fetches.expired(at(9))), (None, vec![]));
+    }
+
+    #[test]
+    fn a_peer_that_goes_is_replaced_at_once() {
+        let mut fetches = Fetches::default();
+        fetches.announced(at(0), A, tx(1));
+        fetches.announced(at(0), B, tx(1));
+        fetches.announced(at(0), C, tx(1));
+        fetches.announced(at(0), A, tx(2));
+        assert_eq!(fetches.gone(at(0), B), []);
+        assert_eq!(fetches.gone(at(1), A), [(C, tx(1))]);
+        assert_eq!(fetches.expired(at(3)), []);
+        assert!(fetches.wants.is_empty() && fetches.at_peer.is_empty() && fetches.deadlines.is_empty());
+    }
+
+    #[test]
+    fn one_peer_can_make_us_wait_for_so_many_only() {
+        let mut fetches = Fetches::default();
+        let item = |n: usize| {
+            let mut hash = [0; 32];
+            hash[..8].copy_from_slice(&n.to_le_bytes());
+            Item::Tx(Hash32(hash))
+        };
+        let taken = (0..3 * MOST_PER_PEER).filter(|n| fetches.announced(at(0), A, item(*n))).count();
+        assert_eq!(taken, MOST_PER_PEER);
+        assert!(fetches.announced(at(0), B, tx(255)));
+    }
+
+    #[test]
+    fn what_was_offered_can_be_had_once() {
+        let mut offered = Offered::default();
+        offered.add(tx(1));
+        assert!(offered.take(tx(1)) && !offered.take(tx(1)) && !offered.take(tx(2)));
+        for n in 0..=u16::try_from(MOST_PER_PEER).unwrap() {
+            offered.add(Item::Block(Hash32([n.to_le_bytes(); 16].as_flattened().try_into().unwrap())));
+        }
+        assert_eq!(offered.items.len(), MOST_PER_PEER);
+    }
+
+    proptest! {
+        #[test]
+        fn its_books_agree_and_nothing_waits_for_ever(
+            steps in prop::collection::vec((0u8..4, 1u64..5, 0u8..6, 0u64..3), 0..200)
+        ) {
+            let mut fetches = Fetches::default();
+            let mut now = Duration::ZERO;
+            for (act, peer, n, pause) in steps {
+                now += at(pause);
+                match act {
+                    0 => { fetches.gone(now, ConnId(peer)); }
+                    1 => fetches.arrived(tx(n)),
+                    _ => { fetches.announced(now, ConnId(peer), tx(n)); }
+                }
+                fetches.expired(now);
+                for (peer, count) in &fetches.at_peer {
+                    prop_assert_eq!(*count, fetches.wants.values().filter(|want| want.asked == *peer).count());
+                }
+                prop_assert!(fetches.wants.values().all(|want| want.deadline > now && !want.others.contains(&want.asked)));
+                prop_assert_eq!(fetches.next_deadline(), fetches.wants.values().map(|want| want.deadline).min());
+            }
+            for _ in 0..=OTHERS {
+                now += PATIENCE;
+                fetches.expired(now);
+            }
+            prop_assert!(fetches.wants.is_empty() && fetches.deadlines.is_empty());
+        }
+    }
+}

@@ -1,0 +1,111 @@
+use std::time::Duration;
+
+use super::core::{Action, Core, ImportOrigin};
+use crate::chain::{ChainCommand, ProduceError};
+use crate::producer::{Slot, candidates};
+use crate::rules::HashedBlock;
+use crate::sync::Mode;
+use crate::types::Tip;
+
+/// Where we stand with our next block. Without IO and clock, like all of the core.
+#[derive(Debug, Default)]
+pub(super) struct Producing {
+    state: State,
+    /// When to look again.
+    deadline: Option<Duration>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// The next slot is not known.
+    #[default]
+    Unknown,
+    /// The chain was asked for the slot or for the block.
+    Asked,
+    /// This is the slot on top of this tip, if there is one.
+    Waiting { tip: Option<Tip>, slot: Option<Slot> },
+    /// In this slot nothing more is tried on top of this tip.
+    Done { tip: Option<Tip>, slot: Slot },
+}
+
+impl Producing {
+    /// When to call [`Core::produce`] again, at the latest.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.deadline
+    }
+
+    /// The chain has looked up our slot.
+    pub(super) fn slot_known(&mut self, tip: Option<Tip>, slot: Option<Slot>) {
+        self.state = State::Waiting { tip, slot };
+    }
+}
+
+impl Core {
+    /// Proposes a block if it is time to. `unix_now` is the wall clock. Call it after every event, and at
+    /// [`next_deadline`](Self::next_deadline).
+    pub(crate) fn produce(&mut self, now: Duration, unix_now: Duration) {
+        self.producing.deadline = None;
+        if self.config.validator.is_none() || !self.may_propose() {
+            return;
+        }
+        let seconds = unix_now.as_secs();
+        let moved = |tip: &Option<Tip>| *tip != self.tip;
+        match &self.producing.state {
+            State::Waiting { tip, .. } | State::Done { tip, .. } if moved(tip) => self.ask_for_slot(),
+            State::Asked | State::Waiting { slot: None, .. } => {}
+            State::Waiting { slot: Some(slot), .. } if slot.contains(seconds) => {
+                let slot = *slot;
+                self.producing.state = State::Asked;
+                let params = &self.config.verifier.genesis().params;
+                let txs = candidates(&self.pool, params, &self.config.limits);
+                self.push(Action::Chain(ChainCommand::Produce { parent: self.tip, slot, txs }));
+            }
+            State::Waiting { slot: Some(slot), .. } if seconds < slot.starts => {
+                self.producing.deadline = Some(now + Duration::from_secs(slot.starts).saturating_sub(unix_now));
+            }
+            State::Done { slot, .. } if seconds < slot.ends => {
+                self.producing.deadline = Some(now + Duration::from_secs(slot.ends).saturating_sub(unix_now));
+            }
+            // Nothing is known, or the slot is over.
+            State::Unknown | State::Waiting { .. } | State::Done { .. } => self.ask_for_slot(),
+        }
+    }
+
+    /// Only at the end of the best chain that we know of, and while nobody else is changing it.
+    fn may_propose(&self) -> bool {
+        self.mode == Mode::Synced
+            && !self.reorganising
+            && self.imports.is_empty()
+            && self.gossip_tip == self.tip
+            && self.fatal.is_none()
+    }
+
+    fn ask_for_slot(&mut self) {
+        self.producing.state = State::Asked;
+        self.push(Action::Chain(ChainCommand::NextSlot));
+    }
+
+    /// The chain has made our block, or has not.
+    pub(super) fn produced(&mut self, slot: Slot, result: Result<HashedBlock, ProduceError>) {
+        // Whatever became of it: one attempt in a slot and on a tip is enough.
+        self.producing.state = State::Done { tip: self.tip, slot };
+        match result {
+            Ok(block) if block.link.extends(self.gossip_tip.as_ref()) && !self.reorganising => {
+                let (height, round) = (slot.height, slot.round);
+                tracing::info!(height, round, txs = block.tx_hashes.len(), "proposed a block");
+                self.seen_blocks.insert(block.link.hash);
+                self.gossip_tip = Some(block.link.tip());
+                let batch = self.new_batch();
+                self.imports.insert(batch, ImportOrigin::Own);
+                self.push(Action::Chain(ChainCommand::Import { batch, blocks: vec![block] }));
+            }
+            Ok(_) | Err(ProduceError::Moved | ProduceError::NotOurSlot { .. }) => {
+                tracing::debug!(height = slot.height, "no block proposed: another one came first");
+            }
+            Err(error) => {
+                tracing::warn!(height = slot.height, round = slot.round, "no block proposed: {error}");
+                self.last_error = Some(format!("block {} was not proposed: {error}", slot.height));
+            }
+        }
+    }
+}

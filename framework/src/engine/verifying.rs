@@ -1,0 +1,220 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::core::{Action, Core};
+use super::fetching::Item;
+use crate::chain::VerifiedTxs;
+use crate::env::ComputePool;
+use crate::mempool::Refusal;
+use crate::peers::Offence;
+use crate::rules::{TxFault, Verifier};
+use crate::sync::ConnId;
+use crate::types::{Hash32, Transaction};
+
+/// Transactions of one peer that may be on their way to the pool; at more we stop reading from it. Two full batches:
+/// one is verified while the next one comes.
+pub(crate) const TXS_ON_THEIR_WAY: usize = 2 * BATCH;
+/// Transactions that are verified together; what a core takes a few milliseconds for.
+const BATCH: usize = 512;
+/// Batches under way at a time: so the cores have work while the engine looks at results.
+const BATCHES: usize = 2;
+/// Signatures that one core verifies together: beyond it a batch gains little.
+const SHARE: usize = 128;
+/// The part of the network's memory that waiting transactions may take.
+const MEMORY_SHARE: usize = 8;
+
+/// A transaction that passed the cheap checks.
+#[derive(Debug)]
+pub(crate) struct Unverified {
+    pub(crate) tx: Arc<Transaction>,
+    pub(crate) hash: Hash32,
+    pub(crate) origin: TxOrigin,
+    /// The sender's place among [`TXS_ON_THEIR_WAY`].
+    pub(crate) _place: Option<OwnedSemaphorePermit>,
+}
+
+/// Where a transaction came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TxOrigin {
+    /// A peer's `new_tx`.
+    Peer(ConnId),
+    /// Our own user, who waits for the answer under this number.
+    Own(u64),
+    /// The pool of our last run.
+    Saved,
+}
+
+/// Transactions that wait to be verified: bounded in number and bytes. When full, the newest is not taken, and not
+/// remembered either, so that it may come again.
+#[derive(Debug)]
+pub(super) struct Verifying {
+    queue: VecDeque<Unverified>,
+    bytes: usize,
+    most: usize,
+    most_bytes: usize,
+    batches: usize,
+}
+
+impl Verifying {
+    pub(super) fn new(limits: &crate::limits::Limits) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            bytes: 0,
+            most: limits.pool_txs,
+            most_bytes: limits.network_memory / MEMORY_SHARE,
+            batches: 0,
+        }
+    }
+
+    fn push(&mut self, unverified: Unverified) -> Result<(), Refusal> {
+        let bytes = crate::mempool::tx_bytes(&unverified.tx);
+        // What the last run had in its pool was bounded then.
+        let bounded = unverified.origin != TxOrigin::Saved;
+        if bounded && (self.queue.len() >= self.most || self.bytes + bytes > self.most_bytes) {
+            return Err(Refusal::Busy);
+        }
+        self.bytes += bytes;
+        self.queue.push_back(unverified);
+        Ok(())
+    }
+
+    fn next_batch(&mut self) -> Option<Vec<Unverified>> {
+        if self.queue.is_empty() || self.batches == BATCHES {
+            return None;
+        }
+        self.batches += 1;
+        let batch: Vec<Unverified> = self.queue.drain(..self.queue.len().min(BATCH)).collect();
+        self.bytes -= batch.iter().map(|unverified| crate::mempool::tx_bytes(&unverified.tx)).sum::<usize>();
+        Some(batch)
+    }
+}
+
+/// What became of a batch.
+pub(crate) type Verdicts = Vec<(Unverified, Result<(), TxFault>)>;
+
+/// Verifies a batch on all cores, and notes what is good.
+pub(super) fn verify(
+    verifier: &Verifier,
+    pool: &ComputePool,
+    verified: &VerifiedTxs,
+    batch: Vec<Unverified>,
+) -> Verdicts {
+    let txs: Vec<(&Transaction, Hash32)> = batch.iter().map(|one| (one.tx.as_ref(), one.hash)).collect();
+    let share = txs.len().div_ceil(pool.width().max(1)).clamp(1, SHARE);
+    let shares: Vec<&[(&Transaction, Hash32)]> = txs.chunks(share).collect();
+    let verdicts: Vec<Result<(), TxFault>> =
+        pool.map(&shares, |share| verifier.verify_transactions(share)).into_iter().flatten().collect();
+    for ((tx, hash), verdict) in txs.iter().zip(&verdicts) {
+        if verdict.is_ok() {
+            verified.insert(tx, hash);
+        }
+    }
+    batch.into_iter().zip(verdicts).collect()
+}
+
+impl Core {
+    /// A transaction of our own user; the answer comes as [`Action::Submitted`] under the same number.
+    pub(crate) fn submit(&mut self, number: u64, tx: Arc<Transaction>) {
+        let hash = self.config.verifier.hasher().transaction_hash(&tx);
+        let unverified = Unverified { tx, hash, origin: TxOrigin::Own(number), _place: None };
+        if let Err(refusal) = self.check_transaction(unverified) {
+            self.push(Action::Submitted { number, result: Err(refusal) });
+        }
+    }
+
+    /// What was in the pool when the node was stopped.
+    pub(crate) fn restore(&mut self, txs: Vec<Transaction>) {
+        for tx in txs {
+            let hash = self.config.verifier.hasher().transaction_hash(&tx);
+            let unverified = Unverified { tx: Arc::new(tx), hash, origin: TxOrigin::Saved, _place: None };
+            if let Err(refusal) = self.check_transaction(unverified) {
+                tracing::debug!(%hash, "saved transaction refused: {refusal}");
+            }
+        }
+    }
+
+    /// A peer's transaction.
+    pub(super) fn transaction_received(
+        &mut self,
+        conn: ConnId,
+        tx: Arc<Transaction>,
+        hash: Hash32,
+        id: Hash32,
+        place: Option<OwnedSemaphorePermit>,
+    ) {
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.known.insert_tx(&hash);
+        }
+        // By all its bytes: a bad copy under the same hash must not keep the good one out.
+        if self.seen_txs.contains(&id) {
+            self.fetches.arrived(Item::Tx(hash));
+            return;
+        }
+        match self.check_transaction(Unverified { tx, hash, origin: TxOrigin::Peer(conn), _place: place }) {
+            Ok(()) => {
+                self.seen_txs.insert(id);
+            }
+            // There may be a good copy, or room later: who else announced it is asked in a while.
+            Err(Refusal::Busy) => {}
+            Err(Refusal::Fault(fault)) => {
+                self.seen_txs.insert(id);
+                tracing::debug!(%hash, "transaction refused: {fault}");
+            }
+            Err(refusal) => {
+                self.fetches.arrived(Item::Tx(hash));
+                tracing::debug!(%hash, "transaction refused: {refusal}");
+            }
+        }
+    }
+
+    /// The cheap checks, here; the dear ones elsewhere.
+    fn check_transaction(&mut self, unverified: Unverified) -> Result<(), Refusal> {
+        self.pool.check(&unverified.tx, &unverified.hash, &self.accounts())?;
+        self.verifying.push(unverified)?;
+        self.verify_next();
+        Ok(())
+    }
+
+    fn verify_next(&mut self) {
+        while let Some(batch) = self.verifying.next_batch() {
+            self.push(Action::Verify(batch));
+        }
+    }
+
+    /// Senders and signatures of a batch were checked.
+    pub(crate) fn transactions_verified(&mut self, now: Duration, verdicts: Verdicts) {
+        self.verifying.batches -= 1;
+        let accounts = self.accounts();
+        let mut added = Vec::new();
+        for (Unverified { tx, hash, origin, _place }, verdict) in verdicts {
+            let inserted =
+                verdict.map_err(Refusal::from).and_then(|()| self.pool.insert(Arc::clone(&tx), hash, &accounts, now));
+            if inserted.is_ok() {
+                self.good_txs.insert(hash);
+                added.push((tx, hash));
+            }
+            if !matches!(inserted, Err(Refusal::Fault(_))) {
+                self.fetches.arrived(Item::Tx(hash));
+            }
+            match (origin, inserted) {
+                (TxOrigin::Own(number), inserted) => {
+                    self.push(Action::Submitted { number, result: inserted.map(|()| hash) });
+                }
+                (TxOrigin::Peer(conn), Ok(())) => self.guard.useful(conn),
+                (TxOrigin::Peer(conn), Err(refusal)) => {
+                    tracing::debug!(%hash, "transaction refused: {refusal}");
+                    if let Some(offence) = Offence::of_transaction(&refusal, hash) {
+                        self.penalise(now, conn, &offence);
+                    }
+                }
+                (TxOrigin::Saved, Ok(())) => {}
+                (TxOrigin::Saved, Err(refusal)) => tracing::debug!(%hash, "saved transaction refused: {refusal}"),
+            }
+        }
+        self.relay_transactions(now, &added);
+        self.verify_next();
+    }
+}

@@ -1,0 +1,82 @@
+//! A validator's process that is killed at any moment.
+#![allow(clippy::unwrap_used, reason = "a broken assumption of a test is a failed test")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use cpc_codecs::JsonCodec;
+use cpc_framework::node::NodeBuilder;
+use cpc_framework::testkit::messages::Messages;
+use cpc_framework::types::Hash32;
+use cpc_tests::network::{genesis, params, reaches, validator_key};
+use cpc_tests::process::Process;
+use cpc_transports::TcpTransport;
+
+const NODE: &str = cpc_tests::node_binary!();
+/// For the whole of a wait: blocks come every second, and the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often the validator is killed.
+const KILLS: usize = 6;
+
+/// What `signed.json` says.
+#[derive(Debug, serde::Deserialize, PartialEq, Eq)]
+struct Signed {
+    height: u64,
+    round: u64,
+    hash: Hash32,
+}
+
+fn signed(datadir: &Path) -> Option<Signed> {
+    let text = std::fs::read(datadir.join("signed.json")).ok()?;
+    Some(serde_json::from_slice(&text).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_validator_killed_at_any_moment_goes_on_and_never_signs_twice() {
+    let genesis = genesis(1, 1, params());
+    let dir = tempfile::tempdir().unwrap();
+    let datadir = dir.path();
+    std::fs::write(datadir.join("genesis.json"), genesis.to_json()).unwrap();
+    std::fs::write(datadir.join("validator_key.hex"), validator_key(0).to_hex()).unwrap();
+    let link = NodeBuilder::new(genesis).link(TcpTransport::default(), JsonCodec, "127.0.0.1:0");
+    let follower = link.start().await.unwrap();
+    let peers = [follower.listening()[0].address.clone()];
+
+    let mut random = Messages::from_printed_seed();
+    let mut last: Option<Signed> = None;
+    for _ in 0..KILLS {
+        let before = follower.status().tip.map_or(0, |tip| tip.height);
+        let node = Process::run_with_peers(NODE, datadir, &peers).await;
+        reaches(&follower, PATIENCE, "another block", |s| s.tip.is_some_and(|tip| tip.height > before)).await;
+        // Not to wait for anything: so that the kill comes at any moment of a block's making.
+        tokio::time::sleep(Duration::from_millis(random.below(2000) as u64)).await;
+        node.kill().await;
+        let now = signed(datadir).expect("blocks were made, so something was signed");
+        let tip = follower.status().tip.unwrap();
+        assert!(now.height >= tip.height, "{tip:?} was sent before it was on record: {now:?}");
+        assert!(now.height > tip.height || now.hash == tip.hash, "{now:?} and {tip:?} have one height");
+        if let Some(last) = &last {
+            assert!((now.height, now.round) > (last.height, last.round) || now == *last, "{now:?} after {last:?}");
+        }
+        last = Some(now);
+    }
+    let node = Process::run_with_peers(NODE, datadir, &peers).await;
+    let height = follower.status().tip.unwrap().height;
+    let status =
+        reaches(&follower, PATIENCE, "two more blocks", |s| s.tip.is_some_and(|tip| tip.height >= height + 2)).await;
+    assert_eq!(status.rolled_back, 0, "no block that was sent was ever replaced by another one");
+    node.stop().await.expect_code(0);
+    follower.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_record_of_what_was_signed_stops_the_validator_with_a_word_about_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let datadir = dir.path();
+    std::fs::write(datadir.join("genesis.json"), genesis(1, 1, params()).to_json()).unwrap();
+    std::fs::write(datadir.join("validator_key.hex"), validator_key(0).to_hex()).unwrap();
+    std::fs::write(datadir.join("signed.json"), "{\"height\":").unwrap();
+    let output =
+        cpc_tests::process::Call::at(NODE, datadir).args(["run", "--p2p-port", "0", "--port", "0"]).output().await;
+    assert!(output.says_any(&["signed.json is damaged"]), "{output:?}");
+}
