@@ -638,6 +638,12 @@ impl Core {
             }
             SyncReport::StoppedAt { height, why } => {
                 tracing::warn!(height, ?why, "the sync stopped at this block; nobody is banned for it");
+                if *why == RejectKind::WrongProposer {
+                    // No v1 hash covers the key of a STAKE, so whoever passed one on may have put in another.
+                    tracing::warn!(
+                        "if other nodes hold this block, a STAKE here may carry a swapped key: sync into a new datadir from another peer"
+                    );
+                }
             }
         }
     }
