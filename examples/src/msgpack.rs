@@ -95,6 +95,8 @@ fn write_body(message: &Message, bound: usize, out: &mut BytesMut) {
         Message::NewBlock(block) => put(&block.encode(), out),
         Message::NewTx(tx) => put(tx.as_ref(), out),
         Message::GetBlocks { from_height, to_height } => put(&(from_height, to_height), out),
+        Message::NewHashes { blocks, txs } => put(&(blocks, txs), out),
+        Message::GetData { blocks, txs } => put(&(blocks, txs), out),
         Message::BlocksResponse { blocks, .. } => {
             put(&blocks.len(), out);
             for block in blocks {
@@ -123,6 +125,14 @@ fn read_body(body: &Bytes) -> Result<Message, DecodeError> {
         MessageKind::GetBlocks => {
             let (from_height, to_height) = values.next()?;
             Message::GetBlocks { from_height, to_height }
+        }
+        MessageKind::NewHashes => {
+            let (blocks, txs) = values.next()?;
+            Message::NewHashes { blocks, txs }
+        }
+        MessageKind::GetData => {
+            let (blocks, txs) = values.next()?;
+            Message::GetData { blocks, txs }
         }
         MessageKind::BlocksResponse => {
             let count: usize = values.next()?;

@@ -141,7 +141,7 @@ pub struct NodeArgs {
     pub peers: Vec<Endpoint>,
 
     /// Listen on a link: a transport (tcp, quic), a codec (json, postcard; tcp+auto takes both), and where. May be repeated
-    /// [default: one link, made of the options for its address, transport and codec]
+    /// [default: one link, as the short form says: transport, codec, host and port]
     #[arg(
         long,
         value_name = "LINK://HOST:PORT",

@@ -201,13 +201,14 @@ impl<'de> DeserializeSeed<'de> for Payload<'_> {
                     Integer::read(raw)
                         .ok_or_else(|| D::Error::custom(format_args!("{name}: {} is no integer", shown(&raw.get()))))
                 };
-                // No block is below 0, so a range may as well start there; one that ends there asks for nothing.
+                // No block is below 0, so a range may as well start there; one that ends there asks for nothing, and is
+                // answered with nothing.
                 let from_height = match height("from_height", range.from_height)? {
                     Integer::Negative => 0,
                     Integer::Natural(height) => height,
                 };
                 match height("to_height", range.to_height)? {
-                    Integer::Negative => Err(de::Error::custom("to_height: there are no blocks below 0")),
+                    Integer::Negative => Ok(Message::GetBlocks { from_height: from_height.max(1), to_height: 0 }),
                     Integer::Natural(to_height) => Ok(Message::GetBlocks { from_height, to_height }),
                 }
             }

@@ -283,7 +283,13 @@ impl ExecuteStage {
         let event = match command {
             ChainCommand::Rollback { keep } => match self.chain.rollback(keep).await {
                 Ok(removed) => ChainEvent::RolledBack { tip: self.chain.tip(), removed },
-                Err(why) => ChainEvent::RollbackFailed { tip: self.chain.tip(), why },
+                Err(why) => {
+                    // Where the store has moved and the state machine could not follow, nothing can be built on either.
+                    if self.chain.store.tip().await.ok() != Some(self.chain.tip()) {
+                        return self.or_fail(Err(why)).await;
+                    }
+                    ChainEvent::RollbackFailed { tip: self.chain.tip(), why }
+                }
             },
             ChainCommand::FinishReorg { keep } => {
                 let outcome = if keep { ReorgOutcome::KeepNew } else { ReorgOutcome::PutBack };
@@ -398,6 +404,8 @@ impl Committer {
             None => self.progress.committed.store(number, Ordering::Release),
             Some(error) => {
                 tracing::error!(%error, "blocks could not be stored");
+                // A commit may have taken effect although it failed: the store itself knows.
+                self.tip = self.store.tip().await.unwrap_or(self.tip);
                 let generation = group.iter().map(|import| import.generation).max().unwrap_or_default();
                 self.progress.failed_generation.store(generation, Ordering::Release);
             }

@@ -28,7 +28,8 @@ impl Chain {
         let base = scratch.state()?;
         let mut core = Box::new(Core::open(self.verifier.clone(), self.keys.clone(), executor, base, None)?);
         let mut undo: std::collections::VecDeque<Vec<StateChange>> = std::collections::VecDeque::new();
-        let now = self.env.clock.unix_seconds();
+        // Whether a block came too early was judged when it came in.
+        let now = u64::MAX;
         let mut commit = 0;
         let mut next = 0;
         if let Some(tip) = self.tip() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 
 use super::outbox::{Outbox, OutboxLimits};
@@ -42,6 +42,7 @@ pub(crate) struct Link {
     /// Why the stream of bulk answers ended, where it did first.
     bulk_ended: OnceLock<CloseReason>,
     frame_cap: AtomicUsize,
+    cap_raised: Notify,
     patient: AtomicBool,
     tx_places: Arc<Semaphore>,
     bytes_in: AtomicU64,
@@ -52,6 +53,18 @@ impl Link {
     /// The largest frame that is read from now on.
     pub(crate) fn set_frame_cap(&self, cap: usize) {
         self.frame_cap.store(cap, Ordering::Release);
+        self.cap_raised.notify_one();
+    }
+
+    /// Waits until the engine has taken the first handshake: what came right behind it may be longer than what is read
+    /// before one. If it was not taken, the connection ends meanwhile.
+    async fn welcomed(&self, limits: &Limits) {
+        let raised = async {
+            while self.frame_cap.load(Ordering::Acquire) == limits.frame_before_handshake {
+                self.cap_raised.notified().await;
+            }
+        };
+        let _ = timeout(limits.handshake_timeout, raised).await;
     }
 
     /// For a legacy peer: no idle limit, and the long deadlines.
@@ -235,6 +248,7 @@ pub(crate) fn spawn(
         answer_sizes: AnswerSizes::default(),
         handle,
         frame_cap: AtomicUsize::new(frame_cap),
+        cap_raised: Notify::new(),
         patient: AtomicBool::new(false),
         tx_places: Arc::new(Semaphore::new(TXS_ON_THEIR_WAY)),
         bytes_in: AtomicU64::new(0),
@@ -330,16 +344,20 @@ impl Reader {
                 Err(error) => Inbound::Unreadable { error },
             };
             waited = Duration::ZERO;
-            self.large = None;
             self.fresh = false;
+            let greeting = matches!(inbound, Inbound::Handshake(_));
             if let Inbound::NewTx { place, .. } = &mut inbound {
                 // Whoever sends transactions faster than they are verified waits, and nobody else does.
                 *place = Arc::clone(&self.link.tx_places).acquire_owned().await.ok();
             }
             let share = self.inbox.share(before - buffer.len()).await;
+            self.large = None;
             let received = Received { conn: self.link.id, inbound, _share: share };
             if self.inbox.events.send(ConnEvent::Received(received)).await.is_err() {
                 return CloseReason::Ended("this node is shutting down".into());
+            }
+            if greeting {
+                self.link.welcomed(&self.inbox.limits).await;
             }
         }
     }

@@ -106,6 +106,8 @@ pub(crate) struct Core {
     pub(super) nonce: u64,
     /// Blocks that a strategy was told of and has neither imported nor discarded.
     pub(super) delivered: BTreeMap<BatchId, Vec<HashedBlock>>,
+    /// Other copies of blocks under import, by whoever sent them.
+    pub(super) spares: Vec<(ConnId, HashedBlock)>,
     /// What the chain was asked to import.
     pub(super) imports: BTreeMap<BatchId, ImportOrigin>,
     /// Where the chain will end once the gossip under import is applied.
@@ -186,6 +188,7 @@ impl Core {
             genesis_hash: config.genesis_hash,
             nonce: 0,
             delivered: BTreeMap::new(),
+            spares: Vec::new(),
             imports: BTreeMap::new(),
             gossip_tip: config.tip,
             reorganising: false,
@@ -481,6 +484,7 @@ impl Core {
         }
         if let Some(hash) = genesis_hash_in(applied) {
             self.genesis_hash = Some(hash);
+            self.refuse_other_chains(now);
         }
         if !self.pool.is_empty() {
             let senders = applied.iter().flat_map(|block| &block.block.txs).map(|tx| &tx.from_address);
@@ -573,7 +577,7 @@ impl Core {
             SyncAction::Request { peer, request, from, to, timeout } => {
                 return self.request_blocks(now, peer, Outstanding { request, from, to, deadline: now + timeout });
             }
-            SyncAction::Cancel { request } => self.cancel_request(request),
+            SyncAction::Cancel { request } => self.cancel_request(now, request),
             SyncAction::Import { batch } => {
                 if let Some(blocks) = self.delivered.remove(&batch) {
                     self.imports.insert(batch, ImportOrigin::Sync);
@@ -634,6 +638,12 @@ impl Core {
             }
             SyncReport::StoppedAt { height, why } => {
                 tracing::warn!(height, ?why, "the sync stopped at this block; nobody is banned for it");
+                if *why == RejectKind::WrongProposer {
+                    // No v1 hash covers the key of a STAKE, so whoever passed one on may have put in another.
+                    tracing::warn!(
+                        "if other nodes hold this block, a STAKE here may carry a swapped key: sync into a new datadir from another peer"
+                    );
+                }
             }
         }
     }
@@ -745,11 +755,15 @@ impl Core {
         }
     }
 
-    fn note_failed_dial(&mut self, now: Duration, endpoint: &Endpoint, why: &str) {
+    pub(super) fn remember_failed_dial(&mut self, endpoint: &Endpoint, why: String) {
         const REMEMBERED: usize = 64;
         if self.failed_dials.len() < REMEMBERED || self.failed_dials.contains_key(&endpoint.to_string()) {
-            self.failed_dials.insert(endpoint.to_string(), why.to_owned());
+            self.failed_dials.insert(endpoint.to_string(), why);
         }
+    }
+
+    fn note_failed_dial(&mut self, now: Duration, endpoint: &Endpoint, why: &str) {
+        self.remember_failed_dial(endpoint, why.to_owned());
         if let Some(more) = self.log.allow(&Host::Name(endpoint.address.clone()), "dial", now) {
             tracing::info!(more, "{why}");
         }

@@ -227,6 +227,8 @@ impl Driver {
 
     /// Waits for whatever comes next. Cancel-safe.
     async fn next(&mut self) -> Next {
+        // What has ended is let go even while there is always something else to do.
+        while self.tasks.try_join_next().is_some() {}
         let wait = self.core.next_deadline().map(|at| at.saturating_sub(self.now()));
         // The chain first: what it has done makes room for what peers send.
         tokio::select! {
@@ -235,10 +237,10 @@ impl Driver {
             _ = self.chain.commands.reserve(), if !self.chain_backlog.is_empty() => Next::ChainHasRoom,
             command = self.commands.recv() => command.map_or(Next::End, Next::Command),
             Some(event) = self.internal.recv() => Next::Internal(event),
+            () = finished(&mut self.saving) => Next::Saved,
             Some(event) = self.inbound.recv() => Next::Conn(event),
             () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => Next::Time,
             Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => Next::Nothing,
-            () = finished(&mut self.saving) => Next::Saved,
         }
     }
 

@@ -47,7 +47,11 @@ impl Core {
     fn block_announced(&mut self, now: Duration, conn: ConnId, block: HashedBlock) {
         let limits = self.config.limits.clone();
         let link = block.link;
-        let known = self.seen_blocks.contains(&link.hash) || self.is_importing(&link);
+        if self.is_importing(&link) {
+            self.keep_spare(conn, block);
+            return;
+        }
+        let known = self.seen_blocks.contains(&link.hash);
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.known.insert_block(&link.hash);
         self.fetches.arrived(Item::Block(link.hash));
@@ -105,12 +109,29 @@ impl Core {
         self.imports.values().any(|origin| matches!(origin, ImportOrigin::Gossip { link, .. } if link == block))
     }
 
+    /// Keeps another copy of a block under import, should the first turn out bad: a header's hash covers no signature,
+    /// and under v1 rules not the whole body. When there are too many, the newest is not kept: it can be asked for.
+    fn keep_spare(&mut self, conn: ConnId, block: HashedBlock) {
+        const SPARES: usize = 8;
+        if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.known.insert_block(&block.link.hash);
+        }
+        self.fetches.arrived(Item::Block(block.link.hash));
+        let has_one = self.spares.iter().any(|(other, spare)| *other == conn && spare.link == block.link);
+        if self.spares.len() < SPARES && !has_one {
+            self.spares.push((conn, block));
+        }
+    }
+
     /// A block of a peer's gossip was applied, or was not.
     pub(super) fn gossip_imported(&mut self, now: Duration, conn: ConnId, link: BlockLink, stop: Option<&Stop>) {
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.importing = peer.importing.saturating_sub(1);
         }
-        let Some(stop) = stop else { return self.guard.useful(conn) };
+        let Some(stop) = stop else {
+            self.spares.retain(|(_, spare)| spare.link != link);
+            return self.guard.useful(conn);
+        };
         if !self.imports.values().any(|origin| *origin != ImportOrigin::Sync) {
             self.gossip_tip = self.tip;
         }
@@ -119,8 +140,12 @@ impl Core {
         {
             self.penalise(now, conn, &offence);
         }
-        // A header's hash covers no signature and under v1 rules not the whole body: whoever else has this block may have
-        // a good copy of it.
+        if let Some(at) = self.spares.iter().position(|(by, spare)| spare.link == link && self.peers.contains_key(by)) {
+            let (sender, spare) = self.spares.swap_remove(at);
+            self.block_announced(now, sender, spare);
+            return;
+        }
+        // Whoever else has this block may have a good copy of it.
         let holders = self.peers.iter().filter(|(_, peer)| peer.is_ready() && peer.known.knows_block(&link.hash));
         let holders: Vec<ConnId> = holders.map(|(conn, _)| *conn).collect();
         for peer in holders {

@@ -31,6 +31,11 @@ impl Core {
             if let Some(known) = &mut peer.handshake {
                 known.best_height = theirs.best_height;
                 known.best_hash = theirs.best_hash;
+                known.genesis_hash = theirs.genesis_hash;
+            }
+            if let Some(why) = self.mismatch(&theirs) {
+                self.refuse(now, conn, &why);
+                return;
             }
             self.sync_event(now, SyncEvent::PeerTip { peer: conn, height, legacy });
             return;
@@ -157,6 +162,17 @@ impl Core {
         }
     }
 
+    /// We have a block 0 now: who has another one is of another chain.
+    pub(super) fn refuse_other_chains(&mut self, now: Duration) {
+        let others = self.peers.iter().filter(|(_, peer)| peer.is_ready()).filter_map(|(conn, peer)| {
+            let why = self.mismatch(peer.handshake.as_ref()?)?;
+            Some((*conn, why))
+        });
+        for (conn, why) in others.collect::<Vec<_>>() {
+            self.refuse(now, conn, &why);
+        }
+    }
+
     pub(super) fn refuse(&mut self, now: Duration, conn: ConnId, why: &str) {
         let mut rng = self.fork_rng();
         // Whoever dialled us learns from our handshake why it is refused.
@@ -165,19 +181,24 @@ impl Core {
         }
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.closing = true;
-        tracing::warn!(peer = %peer.label(), "peer refused: {why}");
-        if let Way::Out(endpoint) = &peer.direction {
-            self.dialer.refused(endpoint, now, &mut rng);
-            self.failed_dials.insert(endpoint.to_string(), format!("{} was refused: {why}", endpoint.address));
+        let (label, direction) = (peer.label(), peer.direction.clone());
+        tracing::warn!(peer = %label, "peer refused: {why}");
+        if let Way::Out(endpoint) = direction {
+            self.dialer.refused(&endpoint, now, &mut rng);
+            self.remember_failed_dial(&endpoint, format!("{} was refused: {why}", endpoint.address));
         }
-        self.last_error = Some(format!("peer {} refused: {why}", peer.label()));
+        self.last_error = Some(format!("peer {label} refused: {why}"));
         self.end(conn, why.to_owned());
     }
 
-    /// Another connection to the same node, which showed the same nonce.
+    /// Another connection to the same node: it showed the same nonce, and has the same address and key. A nonce alone
+    /// proves nothing, since a node shows its own to everybody.
     fn second_connection(&self, conn: ConnId, theirs: &Handshake) -> Option<ConnId> {
         let nonce = theirs.nonce?;
-        let same = |peer: &Peer| peer.is_ready() && peer.handshake.as_ref().is_some_and(|h| h.nonce == Some(nonce));
+        let new = self.peers.get(&conn)?;
+        let same_place = |peer: &Peer| peer.host == new.host && peer.identity == new.identity;
+        let same_nonce = |peer: &Peer| peer.handshake.as_ref().is_some_and(|h| h.nonce == Some(nonce));
+        let same = |peer: &Peer| peer.is_ready() && same_place(peer) && same_nonce(peer);
         self.peers.iter().find(|(other, peer)| **other != conn && same(peer)).map(|(other, _)| *other)
     }
 
@@ -224,11 +245,12 @@ impl Core {
             let Some(peer) = self.peers.get_mut(&conn) else { continue };
             peer.closing = true;
             let why = format!("{}: no handshake within {} s", peer.label(), timeout.as_secs());
-            if let Way::Out(endpoint) = &peer.direction {
-                self.dialer.failed(endpoint, now, &mut rng);
-                self.failed_dials.insert(endpoint.to_string(), why.clone());
+            let (host, direction) = (peer.host.clone(), peer.direction.clone());
+            if let Way::Out(endpoint) = direction {
+                self.dialer.failed(&endpoint, now, &mut rng);
+                self.remember_failed_dial(&endpoint, why.clone());
             }
-            if let Some(more) = self.log.allow(&peer.host, "handshake timeout", now) {
+            if let Some(more) = self.log.allow(&host, "handshake timeout", now) {
                 tracing::info!(more, "closing {why}");
             }
             self.end(conn, "no handshake in time".into());

@@ -30,7 +30,7 @@ pub(super) struct Peer {
     /// What we asked of it.
     pub(super) outstanding: Option<Outstanding>,
     /// Ranges whose answers may come late, since we gave up waiting. Oldest first.
-    pub(super) forgiven: VecDeque<(Height, Height)>,
+    pub(super) forgiven: VecDeque<Forgiven>,
     pub(super) serving: Serving,
     /// Blocks of its gossip that are being imported.
     pub(super) importing: usize,
@@ -60,6 +60,15 @@ pub(super) struct Outstanding {
     pub(super) from: Height,
     pub(super) to: Height,
     pub(super) deadline: Duration,
+}
+
+/// An answer that may still come, and will be forgiven.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Forgiven {
+    /// The first height that was asked for.
+    pub(super) from: Height,
+    /// After this it is not waited for any more: it was dropped.
+    pub(super) until: Duration,
 }
 
 /// The `get_blocks` of a peer that wait for our answer.

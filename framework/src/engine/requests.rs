@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::core::{Action, Core};
 use super::outbox::Class;
 use super::outgoing::Outgoing;
-use super::peer::Outstanding;
+use super::peer::{Forgiven, Outstanding};
 use crate::peers::Offence;
 use crate::rules::HashedBlock;
 use crate::sync::{ConnId, RequestFailure, RequestId, SyncEvent};
@@ -32,18 +32,21 @@ impl Core {
     }
 
     /// The strategy wants no answer any more; one that comes all the same is forgiven.
-    pub(super) fn cancel_request(&mut self, request: RequestId) {
+    pub(super) fn cancel_request(&mut self, now: Duration, request: RequestId) {
+        let until = now + self.config.limits.legacy_timeout;
         let asked_by = |asked: &Outstanding| asked.request == request;
         let Some(peer) = self.peers.values_mut().find(|peer| peer.outstanding.as_ref().is_some_and(asked_by)) else {
             return;
         };
         if let Some(asked) = peer.outstanding.take() {
-            peer.forgive(asked);
+            peer.forgive(asked, until);
         }
     }
 
     /// Gives up on answers that are overdue.
     pub(super) fn expire_requests(&mut self, now: Duration) {
+        let until = now + self.config.limits.legacy_timeout;
+        self.expire_forgiven(now);
         let overdue: Vec<ConnId> = self
             .peers
             .iter()
@@ -53,13 +56,27 @@ impl Core {
         for conn in overdue {
             let Some(asked) = self.peers.get_mut(&conn).and_then(|peer| {
                 let asked = peer.outstanding.take()?;
-                peer.forgive(asked);
+                peer.forgive(asked, until);
                 Some(asked)
             }) else {
                 continue;
             };
             let why = RequestFailure::TimedOut;
             self.sync_event(now, SyncEvent::RequestFailed { peer: conn, request: asked.request, why });
+        }
+    }
+
+    /// Late answers that did not come within the longest deadline were dropped: they must neither keep the large frame
+    /// cap nor be taken for another's answer.
+    fn expire_forgiven(&mut self, now: Duration) {
+        let lapsed = |owed: &Forgiven| owed.until <= now;
+        let owing: Vec<ConnId> =
+            self.peers.iter().filter(|(_, peer)| peer.forgiven.iter().any(lapsed)).map(|(conn, _)| *conn).collect();
+        for conn in owing {
+            if let Some(peer) = self.peers.get_mut(&conn) {
+                peer.forgiven.retain(|owed| !lapsed(owed));
+            }
+            self.lower_frame_cap(conn);
         }
     }
 
@@ -79,7 +96,7 @@ impl Core {
         let late = match first {
             Some(first) => {
                 let meant_now = peer.outstanding.as_ref().is_some_and(fits);
-                (!meant_now).then(|| peer.forgiven.iter().position(|(from, _)| *from == first)).flatten()
+                (!meant_now).then(|| peer.forgiven.iter().position(|owed| owed.from == first)).flatten()
             }
             None => (!peer.forgiven.is_empty()).then_some(0),
         };
@@ -152,11 +169,11 @@ impl Core {
 }
 
 impl super::peer::Peer {
-    fn forgive(&mut self, asked: Outstanding) {
+    fn forgive(&mut self, asked: Outstanding, until: Duration) {
         if self.forgiven.len() == FORGIVEN {
             self.forgiven.pop_front();
         }
-        self.forgiven.push_back((asked.from, asked.to));
+        self.forgiven.push_back(Forgiven { from: asked.from, until });
     }
 }
 

@@ -48,7 +48,7 @@ impl Verifier {
             let detail = format!("expected {tx_root}, found {}", header.tx_root);
             return Err(self.stricter(header.height, Rule::TxRoot, detail));
         }
-        check_repeats(header.height, &block.block.txs, &block.tx_hashes)?;
+        check_repeats(header.height, &block.block.txs)?;
         let mut gas_used = 0u64;
         for (i, tx) in block.block.txs.iter().enumerate() {
             let base_gas = self.check_transaction(tx).map_err(|fault| self.tx_rejection(header.height, i, &fault))?;
@@ -281,12 +281,12 @@ impl Verifier {
 }
 
 /// A transaction that stands twice breaks the rule of nonces, whatever the state.
-fn check_repeats(height: Height, txs: &[Transaction], hashes: &[Hash32]) -> Result<(), Rejection> {
-    let mut seen = HashSet::with_capacity(hashes.len());
-    match hashes.iter().position(|hash| !seen.insert(hash)) {
+fn check_repeats(height: Height, txs: &[Transaction]) -> Result<(), Rejection> {
+    let mut seen = HashSet::with_capacity(txs.len());
+    match txs.iter().position(|tx| !seen.insert((&tx.from_address, tx.nonce))) {
         None => Ok(()),
         Some(i) => {
-            let detail = format!("transaction {i} repeats an earlier one, which has used its nonce {}", txs[i].nonce);
+            let detail = format!("transaction {i}: an earlier one of its sender has used its nonce {}", txs[i].nonce);
             Err(Rejection::new(height, Rule::TxNonce, detail))
         }
     }

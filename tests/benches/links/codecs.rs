@@ -84,7 +84,9 @@ fn cost(codec: &dyn Codec, messages: &[Message], rounds: usize) -> Cost {
             match message {
                 Message::NewBlock(block) => drop(black_box(block.decode().unwrap())),
                 Message::BlocksResponse { blocks, .. } => {
-                    blocks.iter().for_each(|block| drop(black_box(block.decode().unwrap())));
+                    for block in &blocks {
+                        drop(black_box(block.decode().unwrap()));
+                    }
                 }
                 other => drop(black_box(other)),
             }

@@ -46,7 +46,9 @@ pub(super) fn transport(streams: u8) -> Arc<TransportConfig> {
     Arc::new(config)
 }
 
-/// Bounds what strangers can make a listener keep.
+/// Bounds what strangers can make a listener keep. What they can make it send is bounded by quinn as RFC 9000 section 8.1 says:
+/// three times what came from an address that is not proved yet. How many connections there are is the node's to say, not
+/// the socket's (attacks.md rows 2 and 18).
 pub(super) fn bound_strangers(config: &mut quinn::ServerConfig) {
     config
         .max_incoming(MAX_INCOMING)
