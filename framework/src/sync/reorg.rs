@@ -64,8 +64,11 @@ impl<F: ForkRule> BatchSync<F> {
     /// When the session wants to be looked at.
     pub(super) fn session_deadline(&self) -> Option<Duration> {
         let session = self.session.as_ref()?;
-        let end = session.began.saturating_add(self.search_limit(session.peer));
-        Some(if session.resume_at > self.now { session.resume_at.min(end) } else { end })
+        let resume = (session.resume_at > self.now).then_some(session.resume_at);
+        // The limit is one of the search: once our blocks are rolled back it is past, and must not hide when to ask again.
+        let searching = !self.reorganising();
+        let end = searching.then(|| session.began.saturating_add(self.search_limit(session.peer)));
+        resume.into_iter().chain(end).min()
     }
 
     /// Goes on with the session, or begins one where one is needed.
@@ -88,6 +91,10 @@ impl<F: ForkRule> BatchSync<F> {
             Stage::Joining { keep, broken } if self.importing.is_empty() => self.join(keep, broken, busy),
             _ => {}
         }
+        // Where this one ended just now, no event will follow that begins the next.
+        if self.session.is_none() {
+            self.begin_session();
+        }
     }
 
     pub(super) fn on_own_links(&mut self, links: Vec<BlockLink>) {
@@ -96,8 +103,13 @@ impl<F: ForkRule> BatchSync<F> {
         if session.stage != Stage::LookingUp {
             return;
         }
-        if links.last().map(BlockLink::tip) != Some(session.ours) {
+        let (last, ours) = (links.last().map(BlockLink::tip), session.ours);
+        if last != Some(ours) {
+            // A higher or another tip is news that is on its way to us; fewer blocks cannot be read, now as a moment ago.
+            let readable = last.is_some_and(|last| last.height >= ours.height);
+            let pause = if readable { self.limits.empty_pause } else { self.limits.local_pause };
             self.drop_session();
+            self.postpone_sessions(pause);
             return;
         }
         let lowest = session.ours.height.saturating_sub(bound);
@@ -278,6 +290,14 @@ impl<F: ForkRule> BatchSync<F> {
         });
         let from = ours.height.saturating_sub(self.rule.bound());
         self.actions.push_back(SyncAction::LookUp { from, to: ours.height });
+    }
+
+    /// Begins no session for a while with any peer that is on another branch now.
+    fn postpone_sessions(&mut self, pause: Duration) {
+        let at = self.now.saturating_add(pause);
+        for peer in self.peers.values_mut().filter(|peer| peer.off_branch) {
+            peer.forks.not_before = peer.forks.not_before.max(at);
+        }
     }
 
     /// Forgets a session before its rollback.

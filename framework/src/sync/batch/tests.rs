@@ -3,6 +3,7 @@
 mod among_liars;
 mod any_events;
 mod following;
+mod fork_sessions;
 mod forks;
 mod legacy;
 mod refusals;
