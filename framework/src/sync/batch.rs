@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::branches::BranchMemory;
 use super::claim::Peer;
 use super::delivery::Answer;
 use super::fork::{ForkRule, RollbackOne};
@@ -35,6 +36,7 @@ pub struct BatchSync<F = RollbackOne> {
     /// In the order in which they were handed over.
     pub(super) importing: VecDeque<Importing>,
     pub(super) session: Option<Session>,
+    pub(super) branches: BranchMemory,
     pub(super) seen: Sizing,
     last_request: u64,
     pub(super) mode: Mode,
@@ -106,6 +108,7 @@ impl<F: ForkRule> BatchSync<F> {
             buffer: Buffer::default(),
             importing: VecDeque::new(),
             session: None,
+            branches: BranchMemory::default(),
             seen: Sizing::default(),
             last_request: 0,
             mode: Mode::Syncing,

@@ -130,7 +130,7 @@ impl Driver {
             17 if self.dice.below(2) == 0 && !self.held.is_empty() => {
                 let held: Vec<BatchId> = self.held.iter().copied().collect();
                 let wrong = (self.dice.below(4) == 0).then(|| self.height());
-                SyncEvent::Checked { batch: self.pick(&held), signed: self.dice.below(2) == 0, wrong }
+                SyncEvent::Checked { batch: self.pick(&held), signed: self.dice.below(12), wrong }
             }
             17 => SyncEvent::RolledBack { tip: self.tip() },
             18 if self.dice.below(2) == 0 => SyncEvent::RollbackFailed { tip: self.tip() },

@@ -88,7 +88,7 @@ fn a_reorganisation_longer_than_a_search_may_be_still_asks_again_in_time() {
     while let Some(&SyncAction::Check { batch }) =
         actions.iter().find(|action| matches!(action, SyncAction::Check { .. }))
     {
-        actions = desk.tell(SyncEvent::Checked { batch, signed: true, wrong: None });
+        actions = desk.tell(SyncEvent::Checked { batch, signed: 1, wrong: None });
     }
     assert!(matches!(actions[..], [SyncAction::Rollback { keep: Some(100) }]), "{actions:?}");
     let kept = desk.ours.at(100).unwrap().tip();
