@@ -11,6 +11,7 @@ use super::fork::{Branching, ForkRule, branching};
 use super::ranges::{Delivered, Span};
 use super::sizing::range_for;
 use super::{BatchId, ConnId, SyncAction, SyncReport};
+use crate::store::UNDO_DEPTH;
 use crate::types::{BlockLink, Hash32, Height, Tip};
 
 /// What is done about a fork.
@@ -63,6 +64,11 @@ impl<F: ForkRule> BatchSync<F> {
         })
     }
 
+    /// How many blocks a session may roll back: what the rule says, as far as undo records reach.
+    fn bound(&self) -> u64 {
+        self.rule.bound().min(UNDO_DEPTH)
+    }
+
     /// When the session wants to be looked at.
     pub(super) fn session_deadline(&self) -> Option<Duration> {
         let session = self.session.as_ref()?;
@@ -100,7 +106,7 @@ impl<F: ForkRule> BatchSync<F> {
     }
 
     pub(super) fn on_own_links(&mut self, links: Vec<BlockLink>) {
-        let bound = self.rule.bound();
+        let bound = self.bound();
         let Some(session) = &mut self.session else { return };
         if session.stage != Stage::LookingUp {
             return;
@@ -253,7 +259,7 @@ impl<F: ForkRule> BatchSync<F> {
         peer.forks.not_before = pause;
         if too_deep && !peer.forks.too_deep {
             peer.forks.too_deep = true;
-            let bound = self.rule.bound();
+            let bound = self.bound();
             let below = ours.height.saturating_sub(bound);
             self.actions.push_back(SyncAction::Report(SyncReport::ForkTooDeep { peer: id, below, bound }));
         }
@@ -294,7 +300,7 @@ impl<F: ForkRule> BatchSync<F> {
             signed: 0,
             branch: None,
         });
-        let from = ours.height.saturating_sub(self.rule.bound());
+        let from = ours.height.saturating_sub(self.bound());
         self.actions.push_back(SyncAction::LookUp { from, to: ours.height });
     }
 
@@ -316,8 +322,9 @@ impl<F: ForkRule> BatchSync<F> {
 
     /// Doubts more of our blocks, after `tried` of them.
     fn search_deeper(&mut self, tried: u64) {
+        let bound = self.bound();
         let Some(session) = &mut self.session else { return };
-        let most = self.rule.bound().min(session.ours.height.saturating_add(1));
+        let most = bound.min(session.ours.height.saturating_add(1));
         match self.rule.next_depth(tried).map(|depth| depth.min(most)).filter(|&depth| depth > tried) {
             Some(asking) => session.stage = Stage::Searching { tried, asking },
             None => self.fail_session(true),
