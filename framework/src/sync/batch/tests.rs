@@ -8,6 +8,7 @@ mod forks;
 mod legacy;
 mod refusals;
 mod synced;
+mod wake_ups;
 
 use std::collections::BTreeMap;
 
