@@ -77,6 +77,7 @@ use std::time::Duration;
 use crate::types::{BlockLink, Height, Tip};
 
 pub mod batch;
+mod branches;
 mod claim;
 mod delivery;
 pub mod fork;
@@ -201,8 +202,9 @@ pub enum SyncEvent {
     Checked {
         /// Which batch.
         batch: BatchId,
-        /// Whether at least one block is signed by its proposer, as far as proposers' keys are known.
-        signed: bool,
+        /// How many of its blocks are signed by their proposers, as far as proposers' keys are known. A key that a signed block of the same
+        /// branch stakes is known from there on.
+        signed: u64,
         /// The first block whose signature is not by the known key of its proposer: a proof, since addresses certify keys.
         wrong: Option<Height>,
     },

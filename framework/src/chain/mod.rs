@@ -77,7 +77,7 @@ pub(crate) use pipeline::genesis_hash_in;
 pub use pipeline::{ChainCommand, ChainEvent, ChainHandle, ChainOutcome};
 pub use produce::ProduceError;
 pub(crate) use verified_txs::VerifiedTxs;
-pub(crate) use verify::{KeyBook, proposer_signed};
+pub(crate) use verify::{KeyBook, learn_staked, proposer_signed};
 
 use self::core::Core;
 use crate::env::Env;

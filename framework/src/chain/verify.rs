@@ -111,6 +111,18 @@ pub(crate) fn proposer_signed(
     Some(check_signature(verifier, block, &key))
 }
 
+/// Learns the keys of the validators that come in with a block which its proposer signed, so that the blocks they propose on the same branch can be
+/// checked before any is applied. Only of a signed block: otherwise a branch made of nothing could vouch for itself.
+pub(crate) fn learn_staked(verifier: &Verifier, keys: &KeyBook, block: &HashedBlock) {
+    let stakes = block.block.txs.iter().any(|tx| tx.tx_type == TxType::Stake);
+    // The signature is over the header, which commits to the transactions: a body of somebody else's proves nothing.
+    if stakes && verifier.check_block(block).is_ok() {
+        for (address, key) in keys_staked_in(verifier, std::slice::from_ref(block)) {
+            keys.insert(address, key);
+        }
+    }
+}
+
 /// Checks a block's own signature by a key.
 pub(crate) fn check_signature(verifier: &Verifier, block: &HashedBlock, key: &HexText) -> Result<(), Rejection> {
     let check = verifier.block_signature(block, key)?;

@@ -9,7 +9,9 @@ use super::outgoing::Outgoing;
 use super::peer::{Outstanding, Peer, Way};
 use super::producing::Producing;
 use super::verifying::{Unverified, Verifying};
-use crate::chain::{Applied, ChainCommand, ChainEvent, ChainOutcome, KeyBook, Stop, genesis_hash_in, proposer_signed};
+use crate::chain::{
+    Applied, ChainCommand, ChainEvent, ChainOutcome, KeyBook, Stop, genesis_hash_in, learn_staked, proposer_signed,
+};
 use crate::codec::DecodeError;
 use crate::limits::Limits;
 use crate::mempool::{Mempool, Refusal};
@@ -605,12 +607,15 @@ impl Core {
         None
     }
 
-    /// Checks the signatures of a batch by the keys that are known.
+    /// Checks the signatures of a batch by the keys that are known, and those that its signed blocks stake.
     fn check_signatures(&mut self, batch: BatchId) -> SyncEvent {
-        let (mut signed, mut wrong) = (false, None);
+        let (mut signed, mut wrong) = (0, None);
         for block in self.delivered.get(&batch).into_iter().flatten() {
             match proposer_signed(&self.config.verifier, &self.config.keys, block) {
-                Some(Ok(())) => signed = true,
+                Some(Ok(())) => {
+                    signed += 1;
+                    learn_staked(&self.config.verifier, &self.config.keys, block);
+                }
                 Some(Err(rejection)) => {
                     wrong = Some(block.link.height);
                     self.last_rejection = Some(rejection);

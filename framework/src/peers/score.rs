@@ -15,7 +15,7 @@ use crate::codec::DecodeError;
 use crate::limits::Limits;
 use crate::mempool;
 use crate::rules::Rejection;
-use crate::sync::{RejectKind, SyncOffence};
+use crate::sync::RejectKind;
 use crate::transport::{Endpoint, PeerId};
 use crate::types::{Hash32, Height, MessageKind};
 
@@ -152,16 +152,6 @@ impl fmt::Display for Offence {
             Self::BeforeHandshake { kind: None } => f.write_str("no handshake at the start"),
             Self::MalformedMessage { detail } => write!(f, "malformed message: {detail}"),
             Self::UnreadableStream { detail } => write!(f, "unreadable stream: {detail}"),
-        }
-    }
-}
-
-impl From<SyncOffence> for Offence {
-    fn from(offence: SyncOffence) -> Self {
-        match offence {
-            SyncOffence::InvalidBlock { height } => {
-                Self::InvalidBlock { height, hash: None, rule: "refused in a sync".into() }
-            }
         }
     }
 }

@@ -97,13 +97,6 @@ fn the_table_is_bounded_and_keeps_the_worst() {
 }
 
 #[test]
-fn what_a_sync_strategy_proves_is_an_offence() {
-    let offence = Offence::from(SyncOffence::InvalidBlock { height: 9 });
-    assert_eq!(offence.to_string(), "block 9 is invalid: refused in a sync");
-    assert!(board().record(&subject(1), &offence, secs(0)).ban.is_some());
-}
-
-#[test]
 fn a_refused_block_is_a_proof_only_where_its_sender_alone_can_be_at_fault() {
     let rejection = |rule, stricter_than_v1| Rejection { height: 4, rule, detail: "x".into(), stricter_than_v1 };
     let invalid = Offence::of_block(&rejection(Rule::StateRoot, false), None);

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::branches::BranchMemory;
 use super::claim::Peer;
 use super::delivery::Answer;
 use super::fork::{ForkRule, RollbackOne};
@@ -17,6 +18,9 @@ use super::{
     BatchId, ConnId, Connectivity, Mode, RejectKind, RequestId, SyncAction, SyncEvent, SyncStatus, SyncStrategy,
 };
 use crate::types::{BlockLink, Height, Tip};
+
+/// How often conclusions are drawn from conclusions; two or three times is usual.
+const MOST_PASSES: usize = 8;
 
 /// The default [`SyncStrategy`]: follows the highest claims, believes none, and spreads the work over all peers that deliver.
 ///
@@ -35,6 +39,7 @@ pub struct BatchSync<F = RollbackOne> {
     /// In the order in which they were handed over.
     pub(super) importing: VecDeque<Importing>,
     pub(super) session: Option<Session>,
+    pub(super) branches: BranchMemory,
     pub(super) seen: Sizing,
     last_request: u64,
     pub(super) mode: Mode,
@@ -106,6 +111,7 @@ impl<F: ForkRule> BatchSync<F> {
             buffer: Buffer::default(),
             importing: VecDeque::new(),
             session: None,
+            branches: BranchMemory::default(),
             seen: Sizing::default(),
             last_request: 0,
             mode: Mode::Syncing,
@@ -172,8 +178,19 @@ impl<F: ForkRule> SyncStrategy for BatchSync<F> {
 }
 
 impl<F: ForkRule> BatchSync<F> {
-    /// Draws the conclusions from what changed.
+    /// Draws the conclusions from what changed, and from the conclusions: whatever is left undone here waits for the next event.
     fn settle(&mut self) {
+        self.update_clock();
+        for _ in 0..MOST_PASSES {
+            let before = (self.actions.len(), self.status());
+            self.conclude();
+            if before == (self.actions.len(), self.status()) {
+                break;
+            }
+        }
+    }
+
+    fn conclude(&mut self) {
         self.close_claims();
         self.hand_over();
         self.tend_session();
@@ -295,20 +312,28 @@ impl<F: ForkRule> BatchSync<F> {
         self.close_claims();
     }
 
-    fn update_mode(&mut self) {
+    /// Whether the node has looked around, so that claims alone may keep it from being SYNCED.
+    fn is_ready(&self) -> bool {
         // `Connected` alone says nothing yet: the handshake's claim may be a moment behind it.
-        let ready = !self.peers.is_empty()
+        !self.peers.is_empty()
             || match self.network {
                 Connectivity::NoPeersKnown => true,
                 Connectivity::AllDialsFailed => self.network_since.saturating_add(self.limits.alone) <= self.now,
                 Connectivity::Dialling | Connectivity::Connected => false,
-            };
-        // The clock of `no_progress` stands still while nobody is connected, and goes on where it stood: to come and go does not reset it.
-        match (ready, self.progress) {
+            }
+    }
+
+    /// The clock of `no_progress` stands still while nobody is connected, and goes on where it stood: to come and go does not reset it.
+    fn update_clock(&mut self) {
+        match (self.is_ready(), self.progress) {
             (true, None) => self.progress = Some(self.now.saturating_sub(self.stalled)),
             (false, Some(last)) => (self.stalled, self.progress) = (self.now.saturating_sub(last), None),
             _ => {}
         }
+    }
+
+    fn update_mode(&mut self) {
+        let ready = self.is_ready();
         let behind = self.reorganising() || self.peers.values().any(Peer::counts);
         let mode = match self.mode {
             _ if behind => Mode::Syncing,

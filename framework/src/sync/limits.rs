@@ -58,6 +58,12 @@ pub struct SyncLimits {
     pub search: Duration,
     /// The same with a legacy peer.
     pub search_legacy: Duration,
+    /// The wait before a branch that led to nothing better is tried again, whoever shows it; it doubles with each time.
+    pub branch_pause: Duration,
+    /// The longest such wait: somebody may have spoilt what others can deliver right.
+    pub branch_pause_most: Duration,
+    /// How many branches that led to nothing better are remembered.
+    pub branches: usize,
     /// How many branching points a peer's branches may be tried at, per connection.
     pub fork_tries: usize,
 }
@@ -90,6 +96,9 @@ impl Default for SyncLimits {
             refused_pause: Duration::from_secs(60),
             search: Duration::from_secs(60),
             search_legacy: Duration::from_secs(600),
+            branch_pause: Duration::from_secs(60),
+            branch_pause_most: Duration::from_secs(600),
+            branches: 64,
             fork_tries: 16,
         }
     }

@@ -11,7 +11,8 @@ use super::fork::{Branching, ForkRule, branching};
 use super::ranges::{Delivered, Span};
 use super::sizing::range_for;
 use super::{BatchId, ConnId, SyncAction, SyncReport};
-use crate::types::{BlockLink, Height, Tip};
+use crate::store::UNDO_DEPTH;
+use crate::types::{BlockLink, Hash32, Height, Tip};
 
 /// What is done about a fork.
 #[derive(Debug)]
@@ -33,8 +34,10 @@ pub(super) struct Session {
     shown_to: Option<Tip>,
     /// How much of it has yet to be checked for signatures.
     unchecked: usize,
-    /// Whether a known proposer signed a block of it.
-    signed: bool,
+    /// How many blocks of it known proposers signed.
+    signed: u64,
+    /// Its first block, once our blocks are to be rolled back towards it.
+    branch: Option<Hash32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,11 +64,19 @@ impl<F: ForkRule> BatchSync<F> {
         })
     }
 
+    /// How many blocks a session may roll back: what the rule says, as far as undo records reach.
+    fn bound(&self) -> u64 {
+        self.rule.bound().min(UNDO_DEPTH)
+    }
+
     /// When the session wants to be looked at.
     pub(super) fn session_deadline(&self) -> Option<Duration> {
         let session = self.session.as_ref()?;
-        let end = session.began.saturating_add(self.search_limit(session.peer));
-        Some(if session.resume_at > self.now { session.resume_at.min(end) } else { end })
+        let resume = (session.resume_at > self.now).then_some(session.resume_at);
+        // The limit is one of the search: once our blocks are rolled back it is past, and must not hide when to ask again.
+        let searching = !self.reorganising();
+        let end = searching.then(|| session.began.saturating_add(self.search_limit(session.peer)));
+        resume.into_iter().chain(end).min()
     }
 
     /// Goes on with the session, or begins one where one is needed.
@@ -88,16 +99,25 @@ impl<F: ForkRule> BatchSync<F> {
             Stage::Joining { keep, broken } if self.importing.is_empty() => self.join(keep, broken, busy),
             _ => {}
         }
+        // Where this one ended just now, no event will follow that begins the next.
+        if self.session.is_none() {
+            self.begin_session();
+        }
     }
 
     pub(super) fn on_own_links(&mut self, links: Vec<BlockLink>) {
-        let bound = self.rule.bound();
+        let bound = self.bound();
         let Some(session) = &mut self.session else { return };
         if session.stage != Stage::LookingUp {
             return;
         }
-        if links.last().map(BlockLink::tip) != Some(session.ours) {
+        let (last, ours) = (links.last().map(BlockLink::tip), session.ours);
+        if last != Some(ours) {
+            // A higher or another tip is news that is on its way to us; fewer blocks cannot be read, now as a moment ago.
+            let readable = last.is_some_and(|last| last.height >= ours.height);
+            let pause = if readable { self.limits.empty_pause } else { self.limits.local_pause };
             self.drop_session();
+            self.postpone_sessions(pause);
             return;
         }
         let lowest = session.ours.height.saturating_sub(bound);
@@ -146,13 +166,13 @@ impl<F: ForkRule> BatchSync<F> {
         }
     }
 
-    pub(super) fn on_checked(&mut self, batch: BatchId, signed: bool, wrong: Option<Height>) {
+    pub(super) fn on_checked(&mut self, batch: BatchId, signed: u64, wrong: Option<Height>) {
         let Some(session) = &mut self.session else { return };
         if !session.shown.iter().any(|shown| shown.batch == batch) {
             return;
         }
         session.unchecked = session.unchecked.saturating_sub(1);
-        session.signed |= signed;
+        session.signed = session.signed.saturating_add(signed);
         if let (Some(height), id) = (wrong, session.peer) {
             self.convict(id, height);
         }
@@ -194,6 +214,9 @@ impl<F: ForkRule> BatchSync<F> {
             return;
         }
         self.actions.push_back(SyncAction::Report(SyncReport::PutBack { restored: depth }));
+        if let Some(first) = session.branch {
+            self.branches.failed(keep, first, self.now, &self.limits);
+        }
         let pause = self.now.saturating_add(self.limits.distrust_pause);
         if let Some(peer) = self.peers.get_mut(&session.peer) {
             peer.forks.tried.insert(keep);
@@ -236,7 +259,7 @@ impl<F: ForkRule> BatchSync<F> {
         peer.forks.not_before = pause;
         if too_deep && !peer.forks.too_deep {
             peer.forks.too_deep = true;
-            let bound = self.rule.bound();
+            let bound = self.bound();
             let below = ours.height.saturating_sub(bound);
             self.actions.push_back(SyncAction::Report(SyncReport::ForkTooDeep { peer: id, below, bound }));
         }
@@ -274,10 +297,19 @@ impl<F: ForkRule> BatchSync<F> {
             shown_bytes: 0,
             shown_to: None,
             unchecked: 0,
-            signed: false,
+            signed: 0,
+            branch: None,
         });
-        let from = ours.height.saturating_sub(self.rule.bound());
+        let from = ours.height.saturating_sub(self.bound());
         self.actions.push_back(SyncAction::LookUp { from, to: ours.height });
+    }
+
+    /// Begins no session for a while with any peer that is on another branch now.
+    fn postpone_sessions(&mut self, pause: Duration) {
+        let at = self.now.saturating_add(pause);
+        for peer in self.peers.values_mut().filter(|peer| peer.off_branch) {
+            peer.forks.not_before = peer.forks.not_before.max(at);
+        }
     }
 
     /// Forgets a session before its rollback.
@@ -290,8 +322,9 @@ impl<F: ForkRule> BatchSync<F> {
 
     /// Doubts more of our blocks, after `tried` of them.
     fn search_deeper(&mut self, tried: u64) {
+        let bound = self.bound();
         let Some(session) = &mut self.session else { return };
-        let most = self.rule.bound().min(session.ours.height.saturating_add(1));
+        let most = bound.min(session.ours.height.saturating_add(1));
         match self.rule.next_depth(tried).map(|depth| depth.min(most)).filter(|&depth| depth > tried) {
             Some(asking) => session.stage = Stage::Searching { tried, asking },
             None => self.fail_session(true),
@@ -361,29 +394,44 @@ impl<F: ForkRule> BatchSync<F> {
     }
 
     /// Rolls back once the branch is seen to be better, or fills the buffer; asks for more of it until then.
+    ///
+    /// To name an unknown proposer costs nothing, so only signed blocks count: there must be enough of them for a better branch.
+    /// Where the branch does not fit in the buffer, half of what fits must be signed.
     fn show_or_roll_back(&mut self, keep: Option<Height>) {
         let Some(session) = &mut self.session else { return };
-        let shown_to = session.shown_to.map(|tip| tip.height);
-        let better = shown_to.is_some_and(|height| self.rule.is_better(height, session.ours.height));
-        let full = session.shown_bytes >= self.limits.window_bytes;
-        let id = session.peer;
-        if !session.shown.is_empty() && self.peers.get(&id).is_none_or(|peer| peer.forks.tried.contains(&keep)) {
+        if session.unchecked > 0 {
+            return;
+        }
+        let (id, ours, shown_to) = (session.peer, session.ours.height, session.shown_to.map(|tip| tip.height));
+        let next = shown_to.map_or(Some(0), |height| height.checked_add(1));
+        let Some(first) = session.shown.front().map(|delivered| delivered.first.hash) else {
+            self.ask_further(id, next);
+            return;
+        };
+        let again = self.peers.get(&id).is_none_or(|peer| peer.forks.tried.contains(&keep));
+        if again || self.branches.is_paused(keep, first, self.now) {
             self.fail_session(false);
             return;
         }
-        if !session.shown.is_empty() && (better || full) {
-            if session.unchecked == 0 && !session.signed {
-                self.fail_session(false);
-            } else if session.unchecked == 0 && self.importing.is_empty() {
+        let blocks = session.shown.iter().map(Delivered::blocks).fold(0, u64::saturating_add);
+        let half_signed = session.signed >= blocks.div_ceil(2);
+        let signed_to = height_after(keep, session.signed);
+        let is_better = |height: Option<Height>| height.is_some_and(|height| self.rule.is_better(height, ours));
+        let full = session.shown_bytes >= self.limits.window_bytes;
+        if is_better(signed_to) || (full && half_signed) {
+            if self.importing.is_empty() {
                 session.stage = Stage::RollingBack { keep };
+                session.branch = Some(first);
                 let waiting = self.buffer.drop_if(|_| true);
                 self.discard_all(waiting);
                 self.actions.push_back(SyncAction::Rollback { keep });
             }
-            return;
+        } else if full || (is_better(shown_to) && !half_signed) {
+            self.fail_session(false);
+        } else {
+            // More of it may make up for the blocks of proposers that we do not know yet.
+            self.ask_further(id, next);
         }
-        let next = shown_to.map_or(Some(0), |height| height.checked_add(1));
-        self.ask_further(id, next);
     }
 
     /// Decides after what was handed over is imported.
@@ -423,6 +471,14 @@ fn branching_above(session: &Session, links: &[BlockLink]) -> Option<Height> {
     match branching(&session.own, links) {
         Branching::After(keep) => keep,
         Branching::Lower => session.shown_to.map(|tip| tip.height),
+    }
+}
+
+/// The height of so many blocks on top of `keep`; `None` for the empty chain.
+fn height_after(keep: Option<Height>, blocks: u64) -> Option<Height> {
+    match keep {
+        Some(keep) => Some(keep.saturating_add(blocks)),
+        None => blocks.checked_sub(1),
     }
 }
 

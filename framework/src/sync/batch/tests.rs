@@ -3,10 +3,12 @@
 mod among_liars;
 mod any_events;
 mod following;
+mod fork_sessions;
 mod forks;
 mod legacy;
 mod refusals;
 mod synced;
+mod wake_ups;
 
 use std::collections::BTreeMap;
 

@@ -121,6 +121,8 @@ pub struct Peer {
     pub makes_up: bool,
     /// The blocks that it sends are signed by nobody that a node knows.
     pub unsigned: bool,
+    /// The blocks that it sends above this height are signed by nobody that a node knows.
+    pub unsigned_above: Option<Height>,
     /// The block at this height is signed with another key than its proposer's.
     pub forged_at: Option<Height>,
     /// It disconnects when it is asked for this height or a higher one.
@@ -144,6 +146,7 @@ impl Peer {
             empty_above: None,
             makes_up: false,
             unsigned: false,
+            unsigned_above: None,
             forged_at: None,
             leaves_at: None,
             faults: BTreeMap::new(),

@@ -69,7 +69,7 @@ pub(super) struct Batch {
     faults: BTreeMap<Height, RejectKind>,
     handed_over: bool,
     checked: bool,
-    unsigned: bool,
+    unsigned_above: Option<Height>,
     forged_at: Option<Height>,
 }
 
@@ -256,12 +256,21 @@ impl World {
             // Made-up blocks are signed by nobody; where they link by chance of an empty chain, that is found out.
             faults.extend(links.first().map(|link| (link.height, RejectKind::NotLinked)));
         }
-        let (unsigned, forged_at) = (peer.unsigned || peer.makes_up, peer.forged_at);
+        let nothing_signed = (peer.unsigned || peer.makes_up).then_some(from.saturating_sub(1));
+        let (unsigned_above, forged_at) = (nothing_signed.or(peer.unsigned_above), peer.forged_at);
         let batch = BatchId(self.serial());
         let bytes = links.len() * 1500;
         self.held.insert(
             batch,
-            Batch { peer: id, links: links.clone(), faults, handed_over: false, checked: false, unsigned, forged_at },
+            Batch {
+                peer: id,
+                links: links.clone(),
+                faults,
+                handed_over: false,
+                checked: false,
+                unsigned_above,
+                forged_at,
+            },
         );
         self.tell(SyncEvent::Blocks { peer: id, request, batch, links, bytes, malformed });
     }
@@ -327,7 +336,9 @@ impl World {
         if wrong.is_some() {
             self.guilty.insert(batch.peer);
         }
-        let signed = !batch.unsigned && batch.links.first().is_some_and(|first| wrong != Some(first.height));
+        let last_signed = batch.unsigned_above.unwrap_or(Height::MAX);
+        let is_signed = |link: &&BlockLink| link.height <= last_signed && wrong.is_none_or(|at| link.height < at);
+        let signed = batch.links.iter().filter(is_signed).count() as u64;
         self.schedule(Duration::ZERO, Happening::Event(SyncEvent::Checked { batch: id, signed, wrong }));
     }
 

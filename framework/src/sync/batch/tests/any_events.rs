@@ -130,7 +130,7 @@ impl Driver {
             17 if self.dice.below(2) == 0 && !self.held.is_empty() => {
                 let held: Vec<BatchId> = self.held.iter().copied().collect();
                 let wrong = (self.dice.below(4) == 0).then(|| self.height());
-                SyncEvent::Checked { batch: self.pick(&held), signed: self.dice.below(2) == 0, wrong }
+                SyncEvent::Checked { batch: self.pick(&held), signed: self.dice.below(12), wrong }
             }
             17 => SyncEvent::RolledBack { tip: self.tip() },
             18 if self.dice.below(2) == 0 => SyncEvent::RollbackFailed { tip: self.tip() },
@@ -158,6 +158,7 @@ impl Driver {
 
     fn step(&mut self) -> Result<(), TestCaseError> {
         self.now += Duration::from_millis(self.dice.below(4) * self.dice.below(5000));
+        self.rests()?;
         let event = self.event();
         self.strategy.handle(self.now, event);
         for count in 0.. {
@@ -167,8 +168,21 @@ impl Driver {
         }
         prop_assert!(self.strategy.next_deadline().is_none_or(|at| at > self.now));
         prop_assert_eq!(self.strategy.status().outstanding, self.outstanding.len());
+        self.rests()?;
         let waiting: BTreeSet<BatchId> = self.held.iter().copied().collect();
         prop_assert!(waiting.len() <= 2_000, "{} batches held", waiting.len());
+        Ok(())
+    }
+
+    /// Before its deadline there is nothing for it to do: otherwise a wake-up would be lost.
+    fn rests(&mut self) -> Result<(), TestCaseError> {
+        if self.strategy.next_deadline().is_some_and(|at| at <= self.now) {
+            return Ok(());
+        }
+        let before = self.strategy.status();
+        self.strategy.handle(self.now, SyncEvent::Tick);
+        prop_assert_eq!(self.strategy.poll_action(), None, "at {:?}: {:?}", self.now, &self.strategy);
+        prop_assert_eq!(self.strategy.status(), before);
         Ok(())
     }
 

@@ -61,6 +61,61 @@ fn nothing_is_rolled_back_towards_a_branch_that_no_known_proposer_signed() {
 }
 
 #[test]
+fn a_few_signed_blocks_do_not_carry_a_branch_of_unknown_proposers() {
+    let (ours, theirs) = fork_to(200);
+    for signed_to in [101, 110, 119] {
+        let mut world = world(&ours);
+        world.connect(Scripted { unsigned_above: Some(signed_to), ..Scripted::honest(&theirs) });
+        world.run_until(secs(300));
+        assert_eq!((world.tip(), world.rollbacks(), world.penalised()), (ours.tip(), vec![], vec![]), "{signed_to}");
+        assert_eq!(world.mode(), Mode::Synced);
+        world.assert_all_kept();
+    }
+}
+
+#[test]
+fn a_branch_that_known_proposers_signed_beyond_our_tip_is_followed_whoever_comes_after_them() {
+    let (ours, theirs) = fork_to(135);
+    let mut world = world(&ours);
+    world.connect(Scripted { unsigned_above: Some(121), ..Scripted::honest(&theirs) });
+    assert!(world.run_until_synced(secs(30)));
+    assert_eq!((world.tip(), world.rollbacks()), (theirs.tip(), vec![Some(100)]));
+    world.assert_all_kept();
+}
+
+#[test]
+fn a_branch_that_led_to_nothing_is_not_tried_again_because_its_peer_reconnects() {
+    let (ours, theirs) = fork_to(135);
+    let faults = BTreeMap::from([(110, RejectKind::WrongProposer)]);
+    let mut world = world(&ours);
+    for second in (0..600).step_by(5) {
+        world.run_until(secs(second));
+        let peer = world.connect(Scripted { faults: faults.clone(), ..Scripted::honest(&theirs) });
+        world.run_until(secs(second + 4));
+        world.disconnect(peer);
+    }
+    assert_eq!(world.tip(), ours.tip());
+    let tried = world.rollbacks().len();
+    assert!((2..=4).contains(&tried), "{tried} rollbacks within ten minutes: one, and after 60, 120 and 240 s again");
+    world.assert_all_kept();
+}
+
+#[test]
+fn a_branch_that_one_peer_spoilt_is_followed_when_another_delivers_it_right() {
+    let (ours, theirs) = fork_to(135);
+    let faults = BTreeMap::from([(110, RejectKind::BodyMismatch)]);
+    let mut world = world(&ours);
+    let spoiler = world.connect(Scripted { faults, ..Scripted::honest(&theirs) });
+    world.run_until(secs(5));
+    assert_eq!((world.tip(), world.rollbacks().len()), (ours.tip(), 1));
+    world.disconnect(spoiler);
+    world.connect(Scripted::honest(&theirs));
+    world.run_until(secs(120));
+    assert_eq!(world.tip(), theirs.tip());
+    world.assert_all_kept();
+}
+
+#[test]
 fn a_forged_signature_on_the_branch_is_penalised_before_anything_is_rolled_back() {
     let (ours, theirs) = fork_to(135);
     let mut world = world(&ours);
