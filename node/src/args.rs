@@ -16,7 +16,7 @@ use crate::links::LinkSpec;
 pub use crate::wallet::args::{BalanceArgs, BlockArgs, KeysCommand, NodeUrl, TxCommand, ValidatorsArgs};
 
 /// The longest time that an option can ask for: 100 years, which every clock can count to.
-const LONGEST_TIMEOUT: Duration = Duration::from_hours(100 * 365 * 24);
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// The port of the P2P link where none is given.
 pub const DEFAULT_P2P_PORT: u16 = 9000;
