@@ -496,10 +496,13 @@ impl Core {
             }
             self.pool.revalidate(senders, &accounts);
         }
+        // Only blocks near the tip are announced; an older one is known by its height.
+        for block in &applied[applied.len().saturating_sub(RELAYED_BLOCKS)..] {
+            self.seen_blocks.insert(block.link.hash);
+        }
         for block in applied {
             self.figures.blocks += 1;
             self.figures.txs += block.tx_hashes.len() as u64;
-            self.seen_blocks.insert(block.link.hash);
             self.fetches.arrived(Item::Block(block.link.hash));
             if self.mode == Mode::Synced {
                 for hash in &block.tx_hashes {

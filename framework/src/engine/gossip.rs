@@ -51,7 +51,9 @@ impl Core {
             self.keep_spare(conn, block);
             return;
         }
-        let known = self.seen_blocks.contains(&link.hash);
+        // So far below our tip a block is no news, on whatever branch it is.
+        let old = self.tip.is_some_and(|tip| link.height.saturating_add(limits.new_block_ahead) < tip.height);
+        let known = old || self.seen_blocks.contains(&link.hash);
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.known.insert_block(&link.hash);
         self.fetches.arrived(Item::Block(link.hash));

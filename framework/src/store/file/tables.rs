@@ -182,19 +182,11 @@ pub(super) fn load_meta(db: &impl ReadableDatabase) -> Result<Meta, Fault> {
     }
 }
 
-<<<<<<< HEAD
-/// The genesis, the hash of block 0, and the tip.
-type Ends = (Option<Hash32>, Option<Hash32>, Option<Tip>);
-
-/// What a store has once an interrupted reorganisation is put back.
-pub(super) fn summary(db: &impl ReadableDatabase) -> Result<Ends, Fault> {
-=======
 /// A genesis, the hash of block 0, and a tip.
 type Summary = (Option<Hash32>, Option<Hash32>, Option<Tip>);
 
 /// The genesis, and the hash of block 0 and the tip that a store has once an interrupted reorganisation is put back.
 pub(super) fn summary(db: &impl ReadableDatabase) -> Result<Summary, Fault> {
->>>>>>> cli
     let meta = load_meta(db)?;
     Ok((meta.genesis, settled_first(db, &meta)?, settled_tip(db, &meta)?))
 }
