@@ -1,7 +1,7 @@
 //! Sync of a chain under the reference's rules from one process to another, over TCP and JSON, into the file store.
 //!
 //! `cargo bench -p cpc-tests --bench sync -- [--quick] [--blocks N]`: mainline as it is with `--quick`, else mainline gone
-//! on to N blocks (40,000 unless said) of three transfers each. Prints one line: blocks per second as the syncing node
+//! on to N blocks (100,000 unless said) of three transfers each. Prints one line: blocks per second as the syncing node
 //! reports them, the most memory it used, and the processor time of both.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark is a program of its own")]
 
@@ -16,8 +16,8 @@ use cpc_tests::vectors::Chain;
 
 const NODE: &str = cpc_tests::node_binary!();
 
-/// A sync of this many blocks takes about ten seconds on two cores.
-const BLOCKS: usize = 40_000;
+/// A sync of this many blocks takes more than ten seconds on two cores.
+const BLOCKS: usize = 100_000;
 
 /// Transactions in each block, as in mainline.
 const TXS: usize = 3;

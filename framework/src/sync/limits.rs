@@ -71,7 +71,7 @@ pub struct SyncLimits {
 impl Default for SyncLimits {
     fn default() -> Self {
         Self {
-            window_blocks: 2000,
+            window_blocks: 1500,
             window_bytes: 16 << 20,
             answer_bytes: 1 << 20,
             first_range: 128,

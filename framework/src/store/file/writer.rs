@@ -21,7 +21,7 @@ use crate::store::{
 use crate::types::{Hash32, Height, Tip};
 
 /// The engine's page cache, in bytes: what a sync needs of its trees' upper levels, and small beside the process.
-const CACHE_BYTES: usize = 12 << 20;
+const CACHE_BYTES: usize = 8 << 20;
 
 /// So many blocks may be missing in the hash index: 1 MiB of memory.
 const MAX_TAIL: usize = 16_384;
@@ -30,7 +30,7 @@ const MAX_TAIL: usize = 16_384;
 const MAX_OVERLAY_KEYS: usize = 16_384;
 
 /// So many bytes of new keys and values may be committed between two checkpoints; bounds what opening reads again.
-const MAX_OVERLAY_BYTES: usize = 8 << 20;
+const MAX_OVERLAY_BYTES: usize = 4 << 20;
 
 /// What readers see: all of one commit.
 #[derive(Debug)]
