@@ -1,0 +1,94 @@
+//! Bounds that count by address, with the exemption of loopback switched off; and answers that come too late.
+#![allow(clippy::unwrap_used, reason = "a broken assumption of a test is a failed test")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use cpc_codecs::JsonCodec;
+use cpc_framework::limits::Limits;
+use cpc_framework::node::{NodeBuilder, NodeHandle};
+use cpc_framework::sync::{BatchSync, RollbackOne, SyncLimits};
+use cpc_framework::types::{Genesis, Network};
+use cpc_tests::deadline::within;
+use cpc_tests::peer::{Answer, Peer, Script, honest};
+use cpc_tests::raw::Socket;
+use cpc_tests::vectors::Chain;
+use cpc_tests::wire::Hello;
+use cpc_transports::TcpTransport;
+use tokio::net::TcpSocket;
+
+/// For what should happen at once, on a busy machine.
+const PROMPT: Duration = Duration::from_secs(10);
+
+fn builder(chain: &Chain) -> NodeBuilder {
+    let genesis = Genesis::from_json(&std::fs::read(&chain.genesis).unwrap(), Network::Devnet).unwrap();
+    NodeBuilder::new(genesis).link(TcpTransport::default(), JsonCodec, "127.0.0.1:0")
+}
+
+fn port(node: &NodeHandle) -> u16 {
+    node.listening()[0].host_port().unwrap().1
+}
+
+/// Connects from another address of this machine.
+async fn connect_from(host: &str, port: u16) -> Socket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(host.parse().unwrap(), 0)).unwrap();
+    Socket::new(within(PROMPT, "a connection", socket.connect(([127, 0, 0, 1], port).into())).await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_2_at_most_5_handshakes_of_one_address_are_pending_and_another_address_gets_in() {
+    let chain = Chain::fork();
+    let limits = Limits { exempt_loopback: false, ..Limits::for_network("devnet") };
+    assert_eq!((limits.pending_per_address, limits.accept_burst), (5, 8));
+    let node = builder(chain).limits(limits).start().await.unwrap();
+    let mut pending = Vec::new();
+    for _ in 0..5 {
+        pending.push(connect_from("127.0.0.2", port(&node)).await);
+    }
+    let mut sixth = connect_from("127.0.0.2", port(&node)).await;
+    sixth.closed(Duration::from_secs(2)).await;
+    for socket in &mut pending {
+        assert!(socket.stays_open(Duration::from_millis(10)).await);
+    }
+    let mut other = connect_from("127.0.0.3", port(&node)).await;
+    other.send(&Hello::modern(chain).line()).await;
+    other.next(PROMPT, "a handshake", |message| message.greeting()).await;
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_21_an_address_connects_8_times_at_once_and_then_once_a_second() {
+    let chain = Chain::fork();
+    let limits = Limits { exempt_loopback: false, pending_per_address: 64, ..Limits::for_network("devnet") };
+    let node = builder(chain).limits(limits).start().await.unwrap();
+    let mut sockets = Vec::new();
+    for _ in 0..20 {
+        sockets.push(connect_from("127.0.0.2", port(&node)).await);
+    }
+    let mut open = 0;
+    for socket in &mut sockets {
+        open += usize::from(socket.stays_open(Duration::from_millis(50)).await);
+    }
+    assert!((8..=10).contains(&open), "{open} of 20 are open");
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_7_an_answer_to_a_request_that_was_given_up_is_forgiven() {
+    const PATIENCE: Duration = Duration::from_millis(500);
+    let chain = Chain::fork();
+    let sync = SyncLimits { timeout: PATIENCE, ..SyncLimits::default() };
+    let node = builder(chain).sync(BatchSync::with_limits(RollbackOne::default(), sync)).start().await.unwrap();
+    let answer = honest(chain);
+    let late = Script::modern(chain).answering(move |request| match request.nth {
+        0 => Answer::After(PATIENCE * 3, Box::new(answer(request))),
+        _ => answer(request),
+    });
+    let peer = Peer::dial(port(&node), late).await;
+    let synced = node.wait_for(|status| status.tip.is_some_and(|tip| tip.height == 120));
+    within(Duration::from_secs(60), "the peer's tip", synced).await.unwrap();
+    assert!(peer.requests().len() >= 2, "the first request was never given up");
+    assert!(peer.stays_open(Duration::from_secs(1)).await, "a late answer is no fault");
+    node.shutdown().await;
+}
