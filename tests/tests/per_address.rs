@@ -13,7 +13,7 @@ use cpc_tests::deadline::within;
 use cpc_tests::peer::{Answer, Peer, Script, honest};
 use cpc_tests::raw::Socket;
 use cpc_tests::vectors::Chain;
-use cpc_tests::wire::Hello;
+use cpc_tests::wire::{Hello, Received};
 use cpc_transports::TcpTransport;
 use tokio::net::TcpSocket;
 
@@ -53,7 +53,7 @@ async fn row_2_at_most_5_handshakes_of_one_address_are_pending_and_another_addre
     }
     let mut other = connect_from("127.0.0.3", port(&node)).await;
     other.send(&Hello::modern(chain).line()).await;
-    other.next(PROMPT, "a handshake", |message| message.greeting()).await;
+    other.next(PROMPT, "a handshake", Received::greeting).await;
     node.shutdown().await;
 }
 
