@@ -7,11 +7,13 @@ mod announcing;
 #[cfg(test)]
 mod announcing_tests;
 mod connection;
+mod connections;
 mod core;
 mod driver;
 mod fetching;
 mod gossip;
 mod handshake;
+mod importing;
 mod links;
 mod outbox;
 mod outgoing;
@@ -22,6 +24,7 @@ mod report;
 mod requests;
 mod serve;
 mod serving;
+mod syncing;
 mod verifying;
 
 pub use self::core::Figures;

@@ -1,0 +1,162 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::core::{Action, Core, ImportOrigin, RELAYED_BLOCKS, TIP_UPDATE_INTERVAL};
+use super::fetching::Item;
+use crate::chain::{Applied, ChainEvent, ChainOutcome, Stop, genesis_hash_in};
+use crate::node::NodeEvent;
+use crate::sync::{BatchId, Mode, RejectKind, SyncEvent};
+use crate::types::{Tip, Transaction};
+
+impl Core {
+    /// What became of a command to the chain.
+    pub(crate) fn chain_event(&mut self, now: Duration, event: ChainEvent) {
+        match event {
+            ChainEvent::Imported { batch, outcome } => self.imported(now, batch, outcome),
+            ChainEvent::RolledBack { tip, removed } => {
+                self.moved(now, tip);
+                self.push(Action::Publish(NodeEvent::RolledBack { tip }));
+                self.removed.extend(removed);
+                self.removed.truncate(self.config.limits.pool_txs);
+                self.sync_event(now, SyncEvent::RolledBack { tip });
+            }
+            ChainEvent::RollbackFailed { tip, why } => {
+                self.reorganising = false;
+                tracing::warn!("a rollback was not done: {why}");
+                self.sync_event(now, SyncEvent::RollbackFailed { tip });
+            }
+            ChainEvent::ReorgFinished { tip } => {
+                self.reorganising = false;
+                self.moved(now, tip);
+                let accounts = self.accounts();
+                let removed = std::mem::take(&mut self.removed);
+                self.pool.return_txs(removed.clone(), &accounts, now);
+                self.pool.revalidate_all(&accounts);
+                self.relay_returned(now, removed);
+                self.sync_event(now, SyncEvent::ReorgFinished { tip });
+            }
+            ChainEvent::NextSlot { tip, slot } => self.producing.slot_known(tip, slot),
+            ChainEvent::Produced { slot, result } => self.produced(slot, result),
+            ChainEvent::Failed(error) => {
+                tracing::error!("the chain cannot go on: {error}");
+                self.fatal = Some(error.to_string());
+            }
+        }
+        self.after_peers_changed(now);
+    }
+
+    fn imported(&mut self, now: Duration, batch: BatchId, outcome: ChainOutcome) {
+        let origin = self.imports.remove(&batch);
+        let ChainOutcome { applied, stop, tip } = outcome;
+        self.note_applied(now, &applied, tip);
+        let failed_at = applied.last().map(|last| last.link.height + 1).or(tip.map(|tip| tip.height + 1)).unwrap_or(0);
+        if let Some(stop) = &stop {
+            self.report_stop(now, origin, stop);
+        }
+        match origin {
+            Some(ImportOrigin::Sync) => {
+                let event = match (&stop, tip) {
+                    (None, Some(tip)) => SyncEvent::Imported { batch, tip },
+                    (Some(Stop::Rejected(rejection)), tip) => {
+                        SyncEvent::Rejected { batch, height: rejection.height, why: rejection.kind(), tip }
+                    }
+                    (_, tip) => SyncEvent::Rejected { batch, height: failed_at, why: RejectKind::Local, tip },
+                };
+                self.sync_event(now, event);
+            }
+            Some(ImportOrigin::Gossip { conn, link }) => {
+                self.gossip_imported(now, conn, link, stop.as_ref());
+                self.sync_event(now, SyncEvent::LocalTip(tip));
+            }
+            Some(ImportOrigin::Own) => {
+                self.figures.proposed += applied.len() as u64;
+                self.gossip_tip = self.tip;
+                self.sync_event(now, SyncEvent::LocalTip(tip));
+            }
+            None => self.sync_event(now, SyncEvent::LocalTip(tip)),
+        }
+        let relay = origin != Some(ImportOrigin::Sync) || (self.mode == Mode::Synced && !self.reorganising);
+        if relay && applied.len() <= RELAYED_BLOCKS {
+            for block in &applied {
+                self.relay_block(now, block, origin == Some(ImportOrigin::Own));
+            }
+        }
+        if !applied.is_empty() {
+            self.tip_update_due.get_or_insert(now + TIP_UPDATE_INTERVAL);
+        }
+    }
+
+    fn note_applied(&mut self, now: Duration, applied: &[Applied], tip: Option<Tip>) {
+        if applied.is_empty() {
+            self.moved(now, tip);
+            return;
+        }
+        if let Some(hash) = genesis_hash_in(applied) {
+            self.genesis_hash = Some(hash);
+            self.refuse_other_chains(now);
+        }
+        if !self.pool.is_empty() {
+            let senders = applied.iter().flat_map(|block| &block.block.txs).map(|tx| &tx.from_address);
+            let accounts = self.accounts();
+            for block in applied {
+                self.pool.remove_included(&block.tx_hashes);
+            }
+            self.pool.revalidate(senders, &accounts);
+        }
+        // Only blocks near the tip are announced; an older one is known by its height.
+        for block in &applied[applied.len().saturating_sub(RELAYED_BLOCKS)..] {
+            self.seen_blocks.insert(block.link.hash);
+        }
+        for block in applied {
+            self.figures.blocks += 1;
+            self.figures.txs += block.tx_hashes.len() as u64;
+            self.fetches.arrived(Item::Block(block.link.hash));
+            if self.mode == Mode::Synced {
+                for hash in &block.tx_hashes {
+                    self.fetches.arrived(Item::Tx(*hash));
+                    self.good_txs.insert(*hash);
+                }
+            }
+            self.push(Action::Publish(NodeEvent::BlockApplied { link: block.link, txs: block.tx_hashes.len() }));
+        }
+        self.figures.last_commit = Some(now);
+        self.moved(now, tip);
+    }
+
+    /// Peers on the branch that we took may never have heard of what the other one had.
+    fn relay_returned(&mut self, now: Duration, removed: Vec<Arc<Transaction>>) {
+        let hasher = self.config.verifier.hasher().clone();
+        let mut returned: Vec<_> = removed.into_iter().map(|tx| (hasher.transaction_hash(&tx), tx)).collect();
+        returned.retain(|(hash, _)| self.pool.contains(hash));
+        let returned: Vec<_> = returned.into_iter().map(|(hash, tx)| (tx, hash)).collect();
+        self.relay_transactions(now, &returned);
+    }
+
+    /// Our chain ends here now.
+    fn moved(&mut self, _now: Duration, tip: Option<Tip>) {
+        self.tip = tip;
+        if tip.is_none() {
+            self.genesis_hash = None;
+        }
+        if !self.imports.values().any(|origin| *origin != ImportOrigin::Sync) {
+            self.gossip_tip = tip;
+        }
+    }
+
+    pub(super) fn report_stop(&mut self, now: Duration, origin: Option<ImportOrigin>, stop: &Stop) {
+        self.last_error = Some(stop.to_string());
+        if let Stop::Rejected(rejection) = stop {
+            self.last_rejection = Some(rejection.clone());
+        }
+        match (stop, origin) {
+            (Stop::Local(error), _) => tracing::error!("blocks could not be applied: {error}"),
+            (Stop::Rejected(rejection), Some(ImportOrigin::Gossip { conn, .. })) => {
+                let Some(peer) = self.peers.get(&conn) else { return };
+                if let Some(more) = self.log.allow(&peer.host, "rejected", now) {
+                    tracing::warn!(peer = %peer.label(), more, "{rejection}");
+                }
+            }
+            (Stop::Rejected(rejection), _) => tracing::warn!("{rejection}"),
+        }
+    }
+}

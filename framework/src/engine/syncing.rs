@@ -1,0 +1,120 @@
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::core::{Action, Core, ImportOrigin};
+use super::peer::{Outstanding, Peer};
+use crate::chain::{ChainCommand, learn_staked, proposer_signed};
+use crate::node::NodeEvent;
+use crate::peers::Offence;
+use crate::sync::{BatchId, Mode, RejectKind, SyncAction, SyncEvent, SyncOffence, SyncReport};
+use crate::types::BlockLink;
+
+impl Core {
+    /// Feeds the strategy and carries out what it wants, until it wants nothing more.
+    pub(super) fn sync_event(&mut self, now: Duration, event: SyncEvent) {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            self.sync.handle(now, event);
+            while let Some(action) = self.sync.poll_action() {
+                if let Some(answer) = self.sync_action(now, action) {
+                    events.push_back(answer);
+                }
+            }
+        }
+        let mode = self.sync.status().mode;
+        if mode != self.mode {
+            self.mode = mode;
+            self.push(Action::Publish(NodeEvent::ModeChanged(mode)));
+            let height = self.tip.map_or(-1, |tip| i128::from(tip.height));
+            match mode {
+                Mode::Synced => tracing::info!(height, "SYNCED"),
+                Mode::Syncing => tracing::info!(height, "SYNCING"),
+            }
+        }
+    }
+
+    /// Carries out one action; an event that answers it at once is given back.
+    fn sync_action(&mut self, now: Duration, action: SyncAction) -> Option<SyncEvent> {
+        match action {
+            SyncAction::Request { peer, request, from, to, timeout } => {
+                return self.request_blocks(now, peer, Outstanding { request, from, to, deadline: now + timeout });
+            }
+            SyncAction::Cancel { request } => self.cancel_request(now, request),
+            SyncAction::Import { batch } => {
+                if let Some(blocks) = self.delivered.remove(&batch) {
+                    self.imports.insert(batch, ImportOrigin::Sync);
+                    self.push(Action::Chain(ChainCommand::Import { batch, blocks }));
+                }
+            }
+            SyncAction::Discard { batch } => {
+                self.delivered.remove(&batch);
+            }
+            SyncAction::Check { batch } => return Some(self.check_signatures(batch)),
+            SyncAction::LookUp { from, to } => self.push(Action::LookUp { from, to }),
+            SyncAction::Rollback { keep } => {
+                self.reorganising = true;
+                self.push(Action::Chain(ChainCommand::Rollback { keep }));
+            }
+            SyncAction::FinishReorg { keep } => self.push(Action::Chain(ChainCommand::FinishReorg { keep })),
+            SyncAction::Penalise { peer, offence } => {
+                let SyncOffence::InvalidBlock { height } = offence;
+                let rule = self.last_rejection.clone().filter(|rejection| rejection.height == height);
+                let rule = rule.map_or_else(|| "refused in a sync".to_owned(), |r| format!("{}: {}", r.rule, r.detail));
+                self.penalise(now, peer, &Offence::InvalidBlock { height, hash: None, rule });
+            }
+            SyncAction::Report(report) => self.report(&report),
+        }
+        None
+    }
+
+    /// Checks the signatures of a batch by the keys that are known, and those that its signed blocks stake.
+    fn check_signatures(&mut self, batch: BatchId) -> SyncEvent {
+        let (mut signed, mut wrong) = (0, None);
+        for block in self.delivered.get(&batch).into_iter().flatten() {
+            match proposer_signed(&self.config.verifier, &self.config.keys, block) {
+                Some(Ok(())) => {
+                    signed += 1;
+                    learn_staked(&self.config.verifier, &self.config.keys, block);
+                }
+                Some(Err(rejection)) => {
+                    wrong = Some(block.link.height);
+                    self.last_rejection = Some(rejection);
+                    break;
+                }
+                None => {}
+            }
+        }
+        SyncEvent::Checked { batch, signed, wrong }
+    }
+
+    pub(super) fn report(&mut self, report: &SyncReport) {
+        match report {
+            SyncReport::ForkTooDeep { peer, below, bound } => {
+                let peer = self.peers.get(peer).map_or_else(|| "a peer".to_owned(), Peer::label);
+                let text = format!(
+                    "fork too deep: the chain of {peer} leaves ours below height {below}, deeper than the {bound} blocks that may be rolled back"
+                );
+                tracing::warn!("{text}; to follow it, sync into a new datadir");
+                self.last_error = Some(text);
+            }
+            SyncReport::Reorganised { removed } => tracing::info!(removed, "took another branch"),
+            SyncReport::PutBack { restored } => {
+                tracing::info!(restored, "the other branch is not better: our own blocks are back");
+            }
+            SyncReport::StoppedAt { height, why } => {
+                tracing::warn!(height, ?why, "the sync stopped at this block; nobody is banned for it");
+                if *why == RejectKind::WrongProposer {
+                    // No v1 hash covers the key of a STAKE, so whoever passed one on may have put in another.
+                    tracing::warn!(
+                        "if other nodes hold this block, a STAKE here may carry a swapped key: sync into a new datadir from another peer"
+                    );
+                }
+            }
+        }
+    }
+
+    /// The places of our own blocks, as far as they could be read.
+    pub(crate) fn own_links(&mut self, now: Duration, links: Vec<BlockLink>) {
+        self.sync_event(now, SyncEvent::OwnLinks { links });
+    }
+}
