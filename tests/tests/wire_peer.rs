@@ -461,8 +461,8 @@ async fn a_legacy_peer_that_answers_nothing_hears_our_handshake_again() {
 async fn what_comes_in_one_write_with_the_handshake_may_be_longer_than_a_handshake() {
     let chain = Chain::mainline();
     let (_dir, node) = running(&chain.up_to(60)).await;
-    let mut socket = raw::Socket::connect(node.port()).await;
-    let hello = wire::Hello::modern(&chain.up_to(61)).line();
+    let mut socket = Socket::connect(node.port()).await;
+    let hello = Hello::modern(&chain.up_to(61)).line();
     let block = wire::new_block(&chain.lines[61]);
     assert!(block.len() > 2048, "{} bytes are too few to show anything", block.len());
     assert!(socket.try_send(format!("{}\n{}\n", hello.trim_end(), block.trim_end()).as_bytes()).await);
