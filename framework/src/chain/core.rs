@@ -80,11 +80,12 @@ impl Core {
                     self.overlay.push(commit, changes.clone());
                     let link = block.hashed.link;
                     self.parent = Some(Parent { tip: link.tip(), timestamp: block.hashed.block.header.timestamp });
-                    executed.commits.push(Commit { block: EncodedBlock { link, bytes: block.bytes }, changes });
+                    executed.commits.push(Commit { block: EncodedBlock { link, bytes: block.bytes.clone() }, changes });
                     executed.applied.push(Applied {
                         link,
                         tx_hashes: block.hashed.tx_hashes,
                         block: block.hashed.block,
+                        bytes: block.bytes,
                     });
                 }
                 Err(error) => {

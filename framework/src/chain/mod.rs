@@ -73,6 +73,8 @@ mod verify;
 
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
+
 pub(crate) use pipeline::genesis_hash_in;
 pub use pipeline::{ChainCommand, ChainEvent, ChainHandle, ChainOutcome};
 pub use produce::ProduceError;
@@ -113,6 +115,8 @@ pub struct Applied {
     pub tx_hashes: Vec<Hash32>,
     /// The block.
     pub block: Arc<Block>,
+    /// The block in the framework's encoding, as it was committed.
+    pub bytes: Bytes,
 }
 
 /// Why an import went no further.

@@ -257,7 +257,12 @@ async fn our_own_block_is_pushed_and_another_one_named_unless_it_is_small() {
         let mut block = messages.block();
         (block.txs, block.header.chain_id) = (txs, "cpc-local-test".into());
         let hashed = bench.core.config.verifier.hasher().hash_block(Arc::new(block));
-        let applied = Applied { link: hashed.link, tx_hashes: hashed.tx_hashes, block: hashed.block };
+        let applied = Applied {
+            link: hashed.link,
+            tx_hashes: hashed.tx_hashes,
+            bytes: crate::types::encoding::encode_block(&hashed.block).into(),
+            block: hashed.block,
+        };
         bench.core.relay_block(bench.now, &applied, ours);
         let sent: Vec<(ConnId, bool)> =
             bench.sent().into_iter().map(|(conn, sent)| (conn, matches!(sent, Message::NewBlock(_)))).collect();
