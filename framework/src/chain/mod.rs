@@ -62,6 +62,8 @@
 //! ```
 
 mod core;
+#[cfg(test)]
+mod failing_store_tests;
 mod overlay;
 mod pipeline;
 mod produce;
