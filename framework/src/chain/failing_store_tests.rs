@@ -79,7 +79,7 @@ impl ChainStore for Failing {
 
 /// A clock long after every block of the vectors.
 #[derive(Debug)]
-struct Late;
+pub(super) struct Late;
 
 impl Clock for Late {
     fn unix_seconds(&self) -> u64 {
