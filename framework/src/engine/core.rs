@@ -63,6 +63,8 @@ pub(crate) enum Action {
     Serve { conn: ConnId, from: Height, to: Height, after: Duration },
     /// Read the places of our own blocks, and say them.
     LookUp { from: Height, to: Height },
+    /// Read which of our own blocks have STAKEs, and say it: for a block refused at `below`.
+    FindStakes { below: Height, from: Height, to: Height },
     /// Change the chain.
     Chain(ChainCommand),
     /// Check the senders and signatures of transactions.

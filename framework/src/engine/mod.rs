@@ -20,6 +20,7 @@ mod outgoing;
 mod peer;
 mod pool_view;
 mod producing;
+mod recovering;
 mod report;
 mod requests;
 mod serve;
