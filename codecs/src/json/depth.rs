@@ -258,7 +258,7 @@ mod tests {
             (r#""\\""#, 0),
             ("[]", 1),
             (r#"{"a":["\\",{"b":"}]"}],"c":[[]]}"#, 3),
-            (r#"[[],[],[[]]]"#, 3),
+            ("[[],[],[[]]]", 3),
         ] {
             assert!(is_within(json, depth), "{json}");
             assert!(depth == 0 || !is_within(json, depth - 1), "{json}");

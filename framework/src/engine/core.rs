@@ -249,6 +249,7 @@ impl Core {
         if self.sync.next_deadline().is_some_and(|at| at <= now) {
             self.sync_event(now, SyncEvent::Tick);
         }
+        self.tend_stuck(now);
         self.dial(now);
         self.after_peers_changed(now);
     }
@@ -271,6 +272,7 @@ impl Core {
                     self.tip_update_due,
                     self.producing.deadline(),
                     self.fetches.next_deadline(),
+                    self.stuck_deadline(),
                 ]
                 .into_iter()
                 .flatten(),

@@ -25,6 +25,9 @@ mod report;
 mod requests;
 mod serve;
 mod serving;
+mod stuck;
+#[cfg(test)]
+mod stuck_tests;
 mod syncing;
 mod verifying;
 
