@@ -238,24 +238,27 @@ async fn row_3_what_is_nested_deeper_than_32_is_refused_as_malformed_and_payload
     let here = chain.up_to(60);
     let (_dir, node) = running(&here).await;
     let (mut socket, _) = Socket::greeted(node.port(), &Hello::modern(&here)).await;
-    let question = |levels| {
-        wire::message("get_blocks", &format!(r#"{{"z": {}, "from_height": 7, "to_height": 7}}"#, nested(levels)))
+    // Another height each time: the same range again within 10 s would wait.
+    let question = |levels, height: u64| {
+        let range = format!(r#""from_height": {height}, "to_height": {height}"#);
+        wire::message("get_blocks", &format!(r#"{{"z": {}, {range}}}"#, nested(levels)))
     };
     // The message and its payload are two levels of the 32.
-    for (levels, answered) in [(1, true), (30, true), (31, false), (1000, false), (500_000, false)] {
-        socket.send(&question(levels)).await;
+    for (height, (levels, answered)) in (7..).zip([(1, true), (30, true), (31, false), (1000, false), (500_000, false)])
+    {
+        socket.send(&question(levels, height)).await;
         if !answered {
             node.line("nested deeper than 32", PROMPT).await;
             // The link stays: the next question has the next answer.
-            socket.send(&wire::get_blocks(9, 9)).await;
+            socket.send(&wire::get_blocks(height + 10, height + 10)).await;
         }
         let blocks = socket.next(PROMPT, "an answer", Received::blocks).await;
-        assert_eq!(blocks[0].height, if answered { 7 } else { 9 }, "{levels} levels");
+        assert_eq!(blocks[0].height, if answered { height } else { height + 10 }, "{levels} levels");
     }
     // A block with an unknown field is taken up to the same depth; the payload of one is text of any depth.
     let with_field = |levels| chain.lines[61].replacen('{', &format!(r#"{{"z":{},"#, nested(levels)), 1);
     socket.send(&wire::new_block(&with_field(30))).await;
-    assert_eq!(socket.ask(8, 8).await.len(), 1, "refused, and the link stays");
+    assert_eq!(socket.ask(30, 30).await.len(), 1, "refused, and the link stays");
     assert_eq!(raw::tip_of(node.port()).await.0, 60);
     socket.send(&wire::new_block(&with_field(29))).await;
     assert_eq!(raw::reaches(&node, 61, PROMPT).await, chain.hashes[61]);
