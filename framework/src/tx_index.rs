@@ -49,7 +49,7 @@
 //! #     let mut tx = Transaction {
 //! #         tx_type: TxType::Transfer,
 //! #         from_address: key.address(keys::ACCOUNT_PREFIX),
-//! #         to_address: Some("cpc1somebody".into()),
+//! #         to_address: Some(key.address(keys::ACCOUNT_PREFIX)),
 //! #         amount: 5,
 //! #         fee: 21_000_000u128.into(),
 //! #         nonce: 0,
@@ -75,10 +75,14 @@
 //! tokio::spawn(index.clone().follow(node.watch()));
 //!
 //! let hash = node.submit(tx).await?;
-//! assert!(index.find(hash).await?.is_empty());
-//! node.wait_for(|status| status.tip.is_some() && status.pool == 0).await?;
-//! let found = index.find(hash).await?;
-//! assert_eq!((found.len(), found[0].index, found[0].tx.amount), (1, 0, 5));
+//! let mut status = node.watch();
+//! let found = loop {
+//!     match index.find(hash).await?.pop() {
+//!         Some(found) => break found,
+//!         None => status.changed().await?,
+//!     }
+//! };
+//! assert_eq!((found.index, found.tx.amount), (0, 5));
 //! # node.shutdown().await;
 //! # Ok(())
 //! # }

@@ -32,7 +32,8 @@ impl Default for Bounds {
 }
 
 /// So many of the blocks that were read last are remembered one by one: as deep as a store rolls back.
-const DENSE: usize = UNDO_DEPTH as usize;
+const DENSE: usize = 1024;
+const _: () = assert!(DENSE as u64 == UNDO_DEPTH);
 
 /// A chain that is so far ahead is a matter for the log.
 const WORTH_TELLING: u64 = 20_000;
