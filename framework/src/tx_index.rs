@@ -25,7 +25,6 @@
 //! use std::sync::Arc;
 //!
 //! use cpc_framework::prelude::*;
-//! use cpc_framework::tx_index::TxIndex;
 //! # use cpc_framework::rules::{Hasher, keys};
 //! # use cpc_framework::types::{GenesisValidator, HashRules, HexText, NetworkParams, Payload, TxType};
 //! # fn genesis(validator: &keys::SecretKey, sender: &keys::SecretKey) -> Genesis {

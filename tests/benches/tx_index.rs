@@ -20,7 +20,7 @@ use cpc_tests::vectors::Chain;
 /// Blocks in one commit, as in a sync.
 const COMMIT: u64 = 500;
 /// Look-ups that are timed.
-const LOOK_UPS: usize = 20_000;
+const LOOK_UPS: u32 = 20_000;
 /// Bytes of blocks that are read at a time, as by the index.
 const BATCH: usize = 1 << 20;
 
@@ -79,16 +79,16 @@ async fn measure(txs: u64, per_block: u64) {
     index.catch_up().await.unwrap();
     let caught_up = started.elapsed().as_secs_f64();
     let started = Instant::now();
-    for hash in some.iter().cycle().take(LOOK_UPS) {
+    for hash in some.iter().cycle().take(LOOK_UPS as usize) {
         assert_eq!(index.find(*hash).await.unwrap().len(), 1);
     }
-    let present = started.elapsed().as_secs_f64() / LOOK_UPS as f64;
+    let present = started.elapsed().as_secs_f64() / f64::from(LOOK_UPS);
     let mut random = Messages::new(2);
     let started = Instant::now();
     for _ in 0..LOOK_UPS {
         assert!(index.find(Hash32(random.bytes(32).try_into().unwrap())).await.unwrap().is_empty());
     }
-    let absent = started.elapsed().as_secs_f64() / LOOK_UPS as f64;
+    let absent = started.elapsed().as_secs_f64() / f64::from(LOOK_UPS);
     println!(
         "opened in {:.1} ms, what was not written read again in {:.0} ms; a look-up takes {:.0} µs, {:.0} µs where there is none",
         opened * 1e3,

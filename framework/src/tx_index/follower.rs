@@ -76,7 +76,7 @@ pub(super) async fn follow(index: TxIndex, status: &mut watch::Receiver<NodeStat
     let behind = blocks_to(status.borrow().tip).saturating_sub(blocks_to(index.mark()));
     if behind > WORTH_TELLING {
         tracing::info!(
-            "the index of transactions reads {behind} blocks; until then /tx may have to say that it cannot know"
+            "the index of transactions reads {behind} blocks; until then it cannot say that there is no such transaction"
         );
     }
     let mut told = behind <= WORTH_TELLING;
