@@ -135,7 +135,7 @@ pub struct IncludedTx {
 
 /// Finds the transactions of a store's blocks. See the [module documentation](self). Clones are of the same index.
 ///
-/// It holds some 4 MiB of memory, whatever the chain's length, but where it is [in memory](Self::in_memory) alone. Its async
+/// It takes some 10 MiB of memory at most, whatever the chain's length, but where it is [in memory](Self::in_memory) alone. Its async
 /// methods need a tokio runtime, on whose threads for blocking work they read.
 #[derive(Debug, Clone)]
 pub struct TxIndex {
