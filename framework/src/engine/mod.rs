@@ -22,10 +22,14 @@ mod outgoing;
 mod peer;
 mod pool_view;
 mod producing;
+mod recovering;
 mod report;
 mod requests;
 mod serve;
 mod serving;
+mod stuck;
+#[cfg(test)]
+mod stuck_tests;
 mod syncing;
 mod verifying;
 
