@@ -22,7 +22,8 @@ pub(super) async fn run(datadir: &Datadir, args: NodeArgs) -> Result<(), CliErro
         node = engine_glue::start_node(datadir, &args, &links, true) => node?,
         () = stop.wanted() => return Ok(()),
     };
-    let rpc = match rpc.serve(node.clone(), RpcLimits::default()) {
+    let index = engine_glue::open_index(datadir, args.store, &node);
+    let rpc = match index.and_then(|index| rpc.serve(node.clone(), index, RpcLimits::default())) {
         Ok(rpc) => rpc,
         Err(error) => {
             node.shutdown().await;
