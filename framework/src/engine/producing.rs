@@ -13,6 +13,8 @@ pub(super) struct Producing {
     state: State,
     /// When to look again.
     deadline: Option<Duration>,
+    /// Whether nothing more is to be proposed.
+    held: bool,
 }
 
 #[derive(Debug, Default)]
@@ -71,9 +73,15 @@ impl Core {
         }
     }
 
+    /// Proposes no more blocks. One that is being made may still come.
+    pub(crate) fn hold_proposals(&mut self) {
+        self.producing.held = true;
+    }
+
     /// Only at the end of the best chain that we know of, and while nobody else is changing it.
     fn may_propose(&self) -> bool {
         self.mode == Mode::Synced
+            && !self.producing.held
             && !self.reorganising
             && self.imports.is_empty()
             && self.gossip_tip == self.tip
