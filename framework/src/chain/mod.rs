@@ -68,6 +68,8 @@ mod produce;
 #[cfg(test)]
 mod produce_tests;
 mod rebuild;
+#[cfg(test)]
+mod repeat_tests;
 mod verified_txs;
 mod verify;
 

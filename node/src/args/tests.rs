@@ -91,7 +91,7 @@ fn wrong_usage_is_refused_in_one_line_that_names_the_value() {
         ("cpc-node devnet --validators 0", "--validators"),
         ("cpc-node devnet --block-time 0", "--block-time"),
         ("cpc-node devnet --load 0", "--load"),
-        ("cpc-node devnet --join-after -1", "--join-after"),
+        ("cpc-node devnet --join-after soon", "--join-after"),
         ("cpc-node devnet --transport pigeon", "pigeon"),
         ("cpc-node --log-level loud status", "loud"),
         ("cpc-node --log-level info,x=loud status", "loud"),

@@ -169,13 +169,13 @@ impl Member {
         let mut row = Row {
             name: self.name.clone(),
             role: if self.is_validator { "validator" } else { "follower" },
-            rpc: format!("http://127.0.0.1:{}", self.rpc_port),
+            rpc_port: self.rpc_port,
             ..Row::default()
         };
         let until = |at: &Instant| at.saturating_duration_since(Instant::now()).as_secs() + 1;
         row.state = match &self.state {
             State::Waits(at) => format!("joins in {} s", until(at)),
-            State::Down { why, again: Some(at) } => format!("down ({why}), again in {} s", until(at)),
+            State::Down { again: Some(at), .. } => format!("down, back in {} s", until(at)),
             State::Down { why, again: None } => format!("down ({why})"),
             State::Runs { child, .. } => {
                 row.pid = Some(child.pid());

@@ -81,6 +81,9 @@ pub(crate) async fn run(root: &Path, args: &DevnetArgs, log: LogChoice) -> Resul
         None => None,
     };
     let view = View::start();
+    if last > 0 {
+        view.event(&format!("node-{} joins in {} s", last + 1, args.join_after.as_secs()));
+    }
     let mut devnet = Devnet { members, targets, load, view, log, restarts: !args.no_restart };
     let outcome = devnet.watch(&mut stop).await;
     let Devnet { mut members, load, view, .. } = devnet;

@@ -11,7 +11,7 @@ use crate::wallet::table;
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
 /// How much of a hash is shown: enough to tell tips apart.
-const HASH_DIGITS: usize = 12;
+const HASH_DIGITS: usize = 8;
 
 /// What is shown of a node.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ pub(super) struct Row {
     pub(super) peers: Option<usize>,
     pub(super) pool: Option<usize>,
     pub(super) blocks_per_second: Option<f64>,
-    pub(super) rpc: String,
+    pub(super) rpc_port: u16,
 }
 
 /// What the operator sees: a table that is drawn again and again on a terminal, lines now and then elsewhere; on stdout.
@@ -121,7 +121,7 @@ pub(super) fn short(hash: &str) -> String {
 }
 
 fn screen_table(rows: &[Row]) -> String {
-    let heading = ["NODE", "ROLE", "PID", "MODE", "HEIGHT", "TIP", "PEERS", "POOL", "BLOCKS/S", "RPC"];
+    let heading = ["NODE", "ROLE", "PID", "MODE", "HEIGHT", "TIP", "PEERS", "POOL", "RATE", "RPC"];
     let dash = || "-".to_owned();
     table::rows(
         heading,
@@ -135,8 +135,8 @@ fn screen_table(rows: &[Row]) -> String {
                 row.tip.clone().unwrap_or_else(dash),
                 row.peers.map_or_else(dash, |peers| peers.to_string()),
                 row.pool.map_or_else(dash, |pool| pool.to_string()),
-                row.blocks_per_second.map_or_else(dash, |rate| format!("{rate:.1}")),
-                row.rpc.clone(),
+                row.blocks_per_second.map_or_else(dash, |rate| format!("{rate:.1}/s")),
+                format!(":{}", row.rpc_port),
             ]
         }),
     )
@@ -186,10 +186,7 @@ mod tests {
         (row.pid, row.height, row.tip) = (Some(7), Some(12), Some(short(&"ab".repeat(32))));
         (row.peers, row.pool, row.blocks_per_second) = (Some(3), Some(0), Some(1.04));
         let text = plain_row(&row);
-        assert_eq!(
-            text,
-            "node-1 (validator, pid 7) SYNCED, height 12, tip abababababab, 3 peers, pool 0, 1.0 blocks/s"
-        );
-        assert!(screen_table(&[row]).contains("abababababab"));
+        assert_eq!(text, "node-1 (validator, pid 7) SYNCED, height 12, tip abababab, 3 peers, pool 0, 1.0 blocks/s");
+        assert!(screen_table(&[row]).contains("  abababab  "));
     }
 }
