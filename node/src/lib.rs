@@ -11,7 +11,7 @@ pub mod args;
 mod commands;
 mod console;
 pub mod datadir;
-mod devnet;
+pub mod devnet;
 mod engine_glue;
 mod error;
 mod files;

@@ -1,3 +1,5 @@
+//! Questions to nodes of this machine, over connections that are kept.
+
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
@@ -18,39 +20,46 @@ const ANSWER_BYTES: usize = 1 << 20;
 
 /// Asks one node of this machine, over a connection that is kept: a load would use up all ports with one for each request.
 #[derive(Debug)]
-pub(super) struct Client {
+pub struct Client {
     port: u16,
     connection: Option<SendRequest<Body>>,
 }
 
 /// How a node stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Look {
+pub struct Look {
     /// `SYNCING` or `SYNCED`.
-    pub(super) mode: String,
+    pub mode: String,
     /// The height that it syncs to.
-    pub(super) target: Option<Height>,
+    pub target: Option<Height>,
     /// `None` on an empty chain.
-    pub(super) height: Option<Height>,
-    pub(super) tip: Hash32,
-    pub(super) peers: usize,
-    pub(super) pool: usize,
+    pub height: Option<Height>,
+    /// The hash of the last block; zeros on an empty chain.
+    pub tip: Hash32,
+    /// Peers whose handshake is done.
+    pub peers: usize,
+    /// Transactions in its pool.
+    pub pool: usize,
 }
 
 /// What became of a transaction.
 #[derive(Debug, Deserialize)]
-pub(super) struct Sent {
-    pub(super) status: String,
-    pub(super) error: Option<String>,
+pub struct Sent {
+    /// `received`, or `rejected`.
+    pub status: String,
+    /// Why it was rejected.
+    pub error: Option<String>,
 }
 
 impl Client {
-    pub(super) fn new(port: u16) -> Self {
+    /// Asks the RPC on this port of 127.0.0.1; nothing is connected yet.
+    pub fn new(port: u16) -> Self {
         Self { port, connection: None }
     }
 
-    /// How the node stands; `None` where it does not say.
-    pub(super) async fn look(&mut self) -> Option<Look> {
+    /// How the node stands; `None` where it does not say within two seconds. Not cancel-safe: a dropped call may leave an
+    /// answer unread, which ends the connection.
+    pub async fn look(&mut self) -> Option<Look> {
         #[derive(Deserialize)]
         struct Status {
             height: i64,
@@ -76,7 +85,7 @@ impl Client {
     }
 
     /// The next nonce of an account, by the node's chain.
-    pub(super) async fn nonce(&mut self, address: &str) -> Option<u64> {
+    pub async fn nonce(&mut self, address: &str) -> Option<u64> {
         #[derive(Deserialize)]
         struct Account {
             nonce: u64,
@@ -84,8 +93,8 @@ impl Client {
         self.get(&format!("/balance/{address}")).await.map(|account: Account| account.nonce)
     }
 
-    /// Sends a transaction.
-    pub(super) async fn send(&mut self, tx: &Transaction) -> Option<Sent> {
+    /// Sends a transaction; `None` where the node does not answer.
+    pub async fn send(&mut self, tx: &Transaction) -> Option<Sent> {
         let body = serde_json::to_vec(tx).ok()?;
         self.request(Method::POST, "/tx/send", body.into()).await
     }

@@ -33,7 +33,7 @@ const MOST_UNITS: u64 = 1000;
 
 /// What was done so far.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+struct Counts {
     sent: AtomicU64,
     included: AtomicU64,
     refused: AtomicU64,
@@ -41,24 +41,24 @@ pub(super) struct Counts {
 
 /// Which nodes take transactions, and where.
 #[derive(Debug)]
-pub(super) struct Target {
+pub struct Target {
     /// The port of its RPC.
-    pub(super) port: u16,
+    pub port: u16,
     /// Whether it is there.
-    pub(super) is_up: AtomicBool,
+    pub is_up: AtomicBool,
 }
 
 /// A load that goes on until this is dropped.
 #[derive(Debug)]
-pub(super) struct Load {
+pub struct Load {
     counts: Arc<Counts>,
     rate: u32,
     _workers: JoinSet<()>,
 }
 
 impl Load {
-    /// Begins to send `rate` transactions a second.
-    pub(super) fn start(genesis: &Genesis, accounts: Vec<SecretKey>, targets: &Arc<[Target]>, rate: u32) -> Self {
+    /// Begins to send `rate` transactions a second between these accounts, which must have balances. Needs a runtime.
+    pub fn start(genesis: &Genesis, accounts: Vec<SecretKey>, targets: &Arc<[Target]>, rate: u32) -> Self {
         let counts = Arc::new(Counts::default());
         let addresses: Arc<[Address]> = accounts.iter().map(|key| key.address(ACCOUNT_PREFIX)).collect();
         let mut shares: Vec<Vec<Sender>> = targets.iter().map(|_| Vec::new()).collect();
@@ -88,8 +88,13 @@ impl Load {
         Self { counts, rate, _workers: tasks }
     }
 
+    /// How many of its transactions were seen in blocks.
+    pub fn included(&self) -> u64 {
+        self.counts.included.load(Ordering::Relaxed)
+    }
+
     /// How it goes, in words.
-    pub(super) fn told(&self) -> String {
+    pub fn told(&self) -> String {
         let Counts { sent, included, refused } = &*self.counts;
         let [sent, included, refused] = [sent, included, refused].map(|count| count.load(Ordering::Relaxed));
         format!("load of {} tx/s: {sent} sent, {included} in blocks, {refused} refused", self.rate)

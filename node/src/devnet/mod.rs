@@ -17,8 +17,8 @@ use crate::signals::Stop;
 use crate::{CliError, console};
 
 mod child;
-mod client;
-mod load;
+pub mod client;
+pub mod load;
 mod member;
 mod network;
 mod ports;

@@ -111,6 +111,8 @@ impl View {
             for line in lines {
                 line.abandon();
             }
+            // The cursor is left at the end of the last line.
+            let _ = console::print("\n");
         }
     }
 }
