@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use cpc_framework::types::{Height, Network};
 
 use crate::CliError;
+use crate::commands::check::CheckArgs;
 pub use crate::wallet::args::{BalanceArgs, BlockArgs, KeysCommand, NodeUrl, TxCommand, ValidatorsArgs};
 
 mod devnet;
@@ -98,6 +99,10 @@ pub enum Command {
     Export(ExportArgs),
     /// Say what a datadir holds, while no node runs on it; with --node, how a running node stands.
     Status(StatusArgs),
+    /// Verify a datadir from end to end, while no node runs on it.
+    ///
+    /// Every block with its link, hash, roots and signatures; the state; the other files. Changes nothing. Exit code 1 where something is wrong.
+    Check(CheckArgs),
     /// Run a whole network on this machine: several nodes, each a process, and a view of them.
     ///
     /// The last node joins a little later, so that it can be seen to sync. Ctrl-C stops all; the next run goes on from there.

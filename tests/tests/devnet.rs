@@ -150,7 +150,7 @@ async fn all_nodes_come_to_one_chain_with_the_loads_transactions_and_stop_level_
     let (sender, receiver, nonce) = until(PATIENCE, "a transfer in a block", async || {
         let blocks = get(nodes[0].rpc, "/blocks?from=1").await.expect(200).json();
         let txs = blocks["blocks"].as_array()?.iter().flat_map(|block| block["txs"].as_array().unwrap());
-        txs.map(|tx| (tx["from_address"].clone(), tx["to_address"].clone(), tx["nonce"].as_u64().unwrap())).last()
+        txs.map(|tx| (tx["from_address"].clone(), tx["to_address"].clone(), tx["nonce"].as_u64().unwrap())).next_back()
     })
     .await;
     for node in &nodes {

@@ -13,6 +13,8 @@ mod driver;
 mod fetching;
 mod gossip;
 mod handshake;
+#[cfg(test)]
+mod handshake_tests;
 mod importing;
 mod links;
 mod outbox;

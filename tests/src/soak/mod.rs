@@ -266,7 +266,7 @@ impl Network {
                 node.lives.len(),
                 height.unwrap_or_default(),
                 tip,
-                grown.map_or_else(|| "no life long enough".to_owned(), |kib| format!("{} KiB", kib)),
+                grown.map_or_else(|| "no life long enough".to_owned(), |kib| format!("{kib} KiB")),
             );
             if let Some(kib) = grown.filter(|kib| *kib > GROWTH_KIB) {
                 faults.push(format!("node-{} grew by {kib} KiB after its warm-up", node.number + 1));

@@ -71,7 +71,7 @@ pub fn growth(life: &Life) -> Option<u64> {
     if end < WARM_AFTER + WINDOW * 2 {
         return None;
     }
-    Some(window(end - WINDOW)?.saturating_sub(window(WARM_AFTER)?))
+    Some(window(end.saturating_sub(WINDOW))?.saturating_sub(window(WARM_AFTER)?))
 }
 
 #[cfg(test)]
