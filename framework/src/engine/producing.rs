@@ -98,7 +98,10 @@ impl Core {
         // Whatever became of it: one attempt in a slot and on a tip is enough.
         self.producing.state = State::Done { tip: self.tip, slot };
         match result {
-            Ok(block) if block.link.extends(self.gossip_tip.as_ref()) && !self.reorganising => {
+            // What a sync imports does not show in `gossip_tip`; it may have begun since this block was asked for.
+            Ok(block)
+                if block.link.extends(self.gossip_tip.as_ref()) && self.imports.is_empty() && !self.reorganising =>
+            {
                 let (height, round) = (slot.height, slot.round);
                 tracing::info!(height, round, txs = block.tx_hashes.len(), "proposed a block");
                 self.seen_blocks.insert(block.link.hash);

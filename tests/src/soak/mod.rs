@@ -255,6 +255,7 @@ impl Network {
         if self.peak_kib > MOST_KIB {
             faults.push(format!("a node used {} KiB, more than {MOST_KIB}", self.peak_kib));
         }
+        let _ = writeln!(text, "  of node-1 {} MiB, from its start to its end in quarters", curve(&self.nodes[0]));
         let _ = writeln!(text, "node    starts  height  tip       warm growth (bound {} MiB)", GROWTH_KIB / 1024);
         for (node, look) in self.nodes.iter().zip(looks) {
             let grown = node.lives.iter().filter_map(growth).max();
@@ -274,6 +275,14 @@ impl Network {
         }
         text
     }
+}
+
+/// The memory of a node's first process over its life: a leak goes on, a cache that fills comes to an end.
+fn curve(node: &Node) -> String {
+    let samples = node.lives.first().map(|life| &life.samples[..]).unwrap_or_default();
+    let at = |quarter: usize| samples.get(quarter * samples.len().saturating_sub(1) / 4);
+    let shown: Vec<String> = (0..=4).filter_map(at).map(|(_, rss)| (rss / 1024).to_string()).collect();
+    shown.join(", ")
 }
 
 fn make_private(path: &std::path::Path) {
