@@ -14,7 +14,9 @@ pub mod http;
 pub mod network;
 pub mod peer;
 pub mod process;
+pub mod proxy;
 pub mod raw;
+pub mod soak;
 pub mod vectors;
 pub mod wire;
 

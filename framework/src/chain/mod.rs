@@ -73,6 +73,8 @@ mod produce;
 #[cfg(test)]
 mod produce_tests;
 mod rebuild;
+#[cfg(test)]
+mod repeat_tests;
 mod replay;
 mod verified_txs;
 mod verify;

@@ -150,6 +150,11 @@ impl Core {
         }
         match (stop, origin) {
             (Stop::Local(error), _) => tracing::error!("blocks could not be applied: {error}"),
+            // Nothing is wrong with it: our tip has moved since it was asked for, or it is of a fork.
+            (Stop::Rejected(rejection), _) if rejection.kind() == RejectKind::NotLinked => {
+                let (height, why) = (rejection.height, &rejection.detail);
+                tracing::info!(height, "a block does not follow our tip any more: {why}");
+            }
             (Stop::Rejected(rejection), Some(ImportOrigin::Gossip { conn, .. })) => {
                 let Some(peer) = self.peers.get(&conn) else { return };
                 if let Some(more) = self.log.allow(&peer.host, "rejected", now) {
