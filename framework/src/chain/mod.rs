@@ -73,8 +73,8 @@ mod verify;
 
 use std::sync::{Arc, Mutex};
 
-pub(crate) use pipeline::genesis_hash_in;
 pub use pipeline::{ChainCommand, ChainEvent, ChainHandle, ChainOutcome};
+pub(crate) use pipeline::{TOLD_EARLY, genesis_hash_in};
 pub use produce::ProduceError;
 pub(crate) use verified_txs::VerifiedTxs;
 pub(crate) use verify::{KeyBook, learn_staked, proposer_signed};

@@ -12,10 +12,9 @@ use super::core::Core;
 use super::fetching::Item;
 use super::outbox::Class;
 use super::outgoing::Outgoing;
-use crate::chain::Applied;
 use crate::sync::{ConnId, SyncEvent};
 use crate::types::{
-    BlockLink, Hash32, MAX_ANNOUNCED_BLOCKS, MAX_ANNOUNCED_TXS, Message, Transaction, WireBlock, encoding,
+    Block, BlockLink, Hash32, MAX_ANNOUNCED_BLOCKS, MAX_ANNOUNCED_TXS, Message, Transaction, WireBlock, encoding,
 };
 
 /// A block of up to so many bytes is pushed: an announcement and its question take some 400 in JSON.
@@ -25,8 +24,7 @@ const RECENT_BLOCKS: usize = 8;
 
 impl Core {
     /// Passes a block on to those who do not know it.
-    pub(super) fn relay_block(&mut self, now: Duration, applied: &Applied, is_ours: bool) {
-        let link = applied.link;
+    pub(super) fn relay_block(&mut self, now: Duration, link: BlockLink, block: &Arc<Block>, is_ours: bool) {
         let receivers: Vec<(ConnId, bool)> = self
             .peers
             .iter_mut()
@@ -36,8 +34,8 @@ impl Core {
         if receivers.is_empty() {
             return;
         }
-        let push = is_ours || encoding::encode_block(&applied.block).len() <= SMALL_BLOCK;
-        let body = Arc::new(Outgoing::new(Message::NewBlock(WireBlock::Decoded(Arc::clone(&applied.block)))));
+        let push = is_ours || encoding::encode_block(block).len() <= SMALL_BLOCK;
+        let body = Arc::new(Outgoing::new(Message::NewBlock(WireBlock::Decoded(Arc::clone(block)))));
         let name = Arc::new(Outgoing::new(Message::NewHashes { blocks: vec![link], txs: Vec::new() }));
         for (conn, fetches) in receivers {
             if push || !fetches {

@@ -6,12 +6,13 @@ use super::fetching::Item;
 use crate::chain::{Applied, ChainEvent, ChainOutcome, Stop, genesis_hash_in};
 use crate::node::NodeEvent;
 use crate::sync::{BatchId, Mode, RejectKind, SyncEvent};
-use crate::types::{Tip, Transaction};
+use crate::types::{Block, BlockLink, Tip, Transaction};
 
 impl Core {
     /// What became of a command to the chain.
     pub(crate) fn chain_event(&mut self, now: Duration, event: ChainEvent) {
         match event {
+            ChainEvent::Executed { batch, blocks } => return self.executed(now, batch, &blocks),
             ChainEvent::Imported { batch, outcome } => self.imported(now, batch, outcome),
             ChainEvent::RolledBack { tip, removed } => {
                 self.moved(now, tip);
@@ -43,6 +44,16 @@ impl Core {
             }
         }
         self.after_peers_changed(now);
+    }
+
+    /// A peer's news is valid: it is passed on before the disk has it. Ours is not, and waits: after a crash we must not
+    /// know less of our own blocks than others do.
+    fn executed(&mut self, now: Duration, batch: BatchId, blocks: &[(BlockLink, Arc<Block>)]) {
+        if matches!(self.imports.get(&batch), Some(ImportOrigin::Gossip { .. })) {
+            for (link, block) in blocks {
+                self.relay_block(now, *link, block, false);
+            }
+        }
     }
 
     fn imported(&mut self, now: Duration, batch: BatchId, outcome: ChainOutcome) {
@@ -78,7 +89,7 @@ impl Core {
         let relay = origin != Some(ImportOrigin::Sync) || (self.mode == Mode::Synced && !self.reorganising);
         if relay && applied.len() <= RELAYED_BLOCKS {
             for block in &applied {
-                self.relay_block(now, block, origin == Some(ImportOrigin::Own));
+                self.relay_block(now, block.link, &block.block, origin == Some(ImportOrigin::Own));
             }
         }
         if !applied.is_empty() {
