@@ -84,8 +84,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 
 pub use audit::{AuditReport, audit};
-pub(crate) use pipeline::genesis_hash_in;
 pub use pipeline::{ChainCommand, ChainEvent, ChainHandle, ChainOutcome};
+pub(crate) use pipeline::{TOLD_EARLY, genesis_hash_in};
 pub use produce::ProduceError;
 pub(crate) use verified_txs::VerifiedTxs;
 pub(crate) use verify::{KeyBook, learn_staked, proposer_signed};
