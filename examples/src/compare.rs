@@ -72,7 +72,7 @@ impl Comparison {
             syncs: vec![codecs.measure("mainline, 1210 blocks", &whole_sync(&mainline), rounds)?],
         };
         for transfers in [0, 20, 100] {
-            let blocks = generate::blocks(GENERATED_BLOCKS, transfers).await?;
+            let blocks = generate::blocks(GENERATED_BLOCKS, transfers)?;
             let what = format!("{GENERATED_BLOCKS} blocks of {transfers} txs");
             comparison.syncs.push(codecs.measure(&what, &whole_sync(&blocks), rounds)?);
         }
