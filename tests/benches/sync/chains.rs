@@ -17,7 +17,7 @@ use cpc_tests::process::Call;
 use crate::NODE;
 
 /// Raised when what the generator or the store writes changes: older chains are made anew.
-const VERSION: u32 = 1;
+const VERSION: u32 = 3;
 /// Blocks that are committed together while a chain is made.
 const GROUP: usize = 500;
 /// The most that all kept chains may take, in bytes; the least recently used ones go first.
@@ -88,8 +88,7 @@ impl Served {
 
 /// The file store of a datadir, bound to the chain's genesis.
 pub(crate) async fn open_store(datadir: &Path, chain: &ShapedChain) -> Arc<FileStore> {
-    let chain_dir = datadir.join("chain");
-    let store = FileStore::open(&chain_dir).unwrap();
+    let store = FileStore::open(datadir).unwrap();
     let state = AccountExecutor.genesis_state(chain.genesis()).unwrap();
     store.bind(chain.genesis().id(), state).await.unwrap();
     Arc::new(store)
