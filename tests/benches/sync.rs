@@ -14,8 +14,12 @@ use std::time::Duration;
 
 #[path = "sync/chains.rs"]
 mod chains;
+#[path = "sync/fleet.rs"]
+mod fleet;
 #[path = "sync/limit.rs"]
 mod limit;
+#[path = "sync/memory.rs"]
+mod memory;
 #[path = "sync/options.rs"]
 mod options;
 #[path = "sync/report.rs"]
@@ -24,6 +28,8 @@ mod report;
 mod run;
 #[path = "sync/speed.rs"]
 mod speed;
+#[path = "sync/store.rs"]
+mod store;
 
 use self::options::Options;
 use self::report::{Report, Row, Target};
@@ -46,6 +52,9 @@ async fn all(options: &Options) {
     report.add(row);
 
     speed::measure(options, &limit, &mut report).await;
+    fleet::measure(options, &mut report).await;
+    memory::measure(options, &mut report).await;
+    store::measure(options, &mut report).await;
 
     report.write(Path::new(env!("CARGO_TARGET_TMPDIR")), &limit, options.quick);
 }

@@ -83,8 +83,9 @@ pub enum SignatureFault {
     Invalid,
 }
 
-/// More in a batch than this gains little: the cost of a signature falls with the logarithm of their number.
-const MAX_BATCH: usize = 256;
+/// More in a batch than this gain nothing: the cost of a signature falls with the logarithm of their number, until their
+/// points no longer fit the cache.
+const MAX_BATCH: usize = 1024;
 
 /// Runs checks; gives the index of the first that fails. Ed25519 runs in batches, which give the verdicts of single
 /// checks by the construction of ZIP 215.

@@ -72,7 +72,7 @@ impl Default for SyncLimits {
     fn default() -> Self {
         Self {
             window_blocks: 1500,
-            window_bytes: 16 << 20,
+            window_bytes: 8 << 20,
             answer_bytes: 1 << 20,
             first_range: 128,
             first_range_legacy: 64,

@@ -10,7 +10,7 @@ use cpc_framework::executor::accounts::AccountExecutor;
 use cpc_framework::store::file::FileStore;
 use cpc_framework::store::{ChainStore, Commit};
 use cpc_framework::testkit::chains::{Shape, ShapedChain};
-use cpc_framework::types::HashRules;
+use cpc_framework::types::{Genesis, HashRules, Network};
 use cpc_tests::datadir::Datadir;
 use cpc_tests::process::Call;
 
@@ -51,6 +51,12 @@ impl Served {
             served.make().await;
         }
         served
+    }
+
+    /// Its genesis.
+    pub(crate) fn genesis(&self) -> Genesis {
+        // The network is named by the file itself.
+        Genesis::from_json(&fs::read(self.path.join("genesis.json")).unwrap(), Network::Devnet).unwrap()
     }
 
     /// Signatures in each block.

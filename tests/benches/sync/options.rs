@@ -33,11 +33,6 @@ impl Options {
         self.only.is_empty() || self.only.iter().any(|name| row.contains(name))
     }
 
-    /// Whether one row of several is wanted.
-    pub(crate) fn wants_any(&self, rows: &[&str]) -> bool {
-        rows.iter().any(|row| self.wants(row))
-    }
-
     /// One number for a full run, one for a quick one.
     pub(crate) fn size<T>(&self, full: T, quick: T) -> T {
         if self.quick { quick } else { full }
