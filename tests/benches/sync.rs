@@ -30,6 +30,8 @@ mod run;
 mod speed;
 #[path = "sync/store.rs"]
 mod store;
+#[path = "sync/workloads.rs"]
+mod workloads;
 
 use self::options::Options;
 use self::report::{Report, Row, Target};
@@ -43,6 +45,10 @@ fn main() {
 }
 
 async fn all(options: &Options) {
+    workloads::make(options).await;
+    if options.make {
+        return;
+    }
     let limit = limit::measure(Duration::from_secs(options.size(2, 1)));
     let mut report = Report::default();
     let what = format!("L, {} cores, batches of {}, by one-by-one of ed25519-dalek", limit.cores, limit.batch);
@@ -52,6 +58,7 @@ async fn all(options: &Options) {
     report.add(row);
 
     speed::measure(options, &limit, &mut report).await;
+    speed::below_a_checkpoint(options, &mut report).await;
     fleet::measure(options, &mut report).await;
     memory::measure(options, &mut report).await;
     store::measure(options, &mut report).await;

@@ -10,7 +10,7 @@ use cpc_framework::executor::accounts::AccountExecutor;
 use cpc_framework::store::file::FileStore;
 use cpc_framework::store::{ChainStore, Commit};
 use cpc_framework::testkit::chains::{Shape, ShapedChain};
-use cpc_framework::types::{Genesis, HashRules, Network};
+use cpc_framework::types::{Genesis, Network};
 use cpc_tests::datadir::Datadir;
 use cpc_tests::process::Call;
 
@@ -21,7 +21,7 @@ const VERSION: u32 = 3;
 /// Blocks that are committed together while a chain is made.
 const GROUP: usize = 500;
 /// The most that all kept chains may take, in bytes; the least recently used ones go first.
-const MOST_BYTES: u64 = 3 << 30;
+const MOST_BYTES: u64 = 6 << 30;
 
 /// A datadir that holds a whole chain, from which nodes serve.
 #[derive(Debug, Clone)]
@@ -57,6 +57,12 @@ impl Served {
     pub(crate) fn genesis(&self) -> Genesis {
         // The network is named by the file itself.
         Genesis::from_json(&fs::read(self.path.join("genesis.json")).unwrap(), Network::Devnet).unwrap()
+    }
+
+    /// Its last block, as `HEIGHT:HASH`.
+    pub(crate) async fn tip(&self) -> String {
+        let tip = FileStore::open(&self.path).unwrap().tip().await.unwrap().unwrap();
+        format!("{}:{}", tip.height, tip.hash)
     }
 
     /// Signatures in each block.
@@ -107,11 +113,6 @@ pub(crate) fn next_commits(chain: &mut ShapedChain, count: u64) -> Vec<Commit> {
         Commit { block: made.encoded(), changes: made.changes }
     };
     (0..count).map(commit).collect()
-}
-
-/// Chains under canonical rules whose transfers go between accounts that are there already.
-pub(crate) fn canonical(txs: usize, accounts: usize) -> Shape {
-    Shape { rules: HashRules::Canonical, txs, accounts, new_accounts: 0.0 }
 }
 
 fn folder() -> PathBuf {

@@ -10,11 +10,11 @@ use cpc_tests::process::Process;
 use cpc_tests::throttle::Throttle;
 use tempfile::TempDir;
 
-use crate::chains::{Served, canonical};
+use crate::chains::Served;
 use crate::options::Options;
 use crate::report::{Report, Row, Target};
 use crate::run::{self, Run};
-use crate::speed;
+use crate::{speed, workloads};
 
 const LINK: &str = "tcp+postcard";
 /// Servers whose rates are to add up, and the part of the unthrottled rate that each has.
@@ -35,7 +35,7 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) {
 }
 
 async fn sharing(options: &Options, report: &mut Report) {
-    let chain = speed::wide_blocks(options).await;
+    let chain = workloads::w3(options).await;
     let alone = speed::over(&chain, LINK).await;
     let (count, part) = SHARING;
     let rate = alone.blocks_per_second * part * bytes_per_block(&chain).await;
@@ -50,7 +50,7 @@ async fn sharing(options: &Options, report: &mut Report) {
 }
 
 async fn freezing(options: &Options, report: &mut Report) {
-    let chain = Served::chain(canonical(20, 10_000), options.size(6000, 1200)).await;
+    let chain = workloads::slow(options).await;
     let wanted = options.size(62.0, 8.0);
     let servers = f64::from(u32::try_from(FREEZING).unwrap());
     let blocks = f64::from(u32::try_from(chain.blocks).unwrap());

@@ -30,7 +30,7 @@ pub(crate) fn measure(time: Duration) -> Limit {
     let one_by_one = rate(&signatures, time, |signed| {
         for item in signed {
             let key = ed25519_dalek::VerifyingKey::from_bytes(&item.key).unwrap();
-            key.verify(&item.message, &ed25519_dalek::Signature::from_bytes(&item.signature)).unwrap();
+            key.verify(&item.message, &Signature::from_bytes(&item.signature)).unwrap();
         }
     });
     let rates = BATCHES.map(|size| {

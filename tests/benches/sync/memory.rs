@@ -1,9 +1,9 @@
 //! The memory of a syncing node: bounded, and the same for a chain four times as long.
 
-use crate::chains::{Served, canonical};
+use crate::chains::Served;
 use crate::options::Options;
 use crate::report::{Report, Row, Target};
-use crate::speed;
+use crate::{speed, workloads};
 
 /// The most that a syncing process may use, in MiB.
 const MOST_MIB: f64 = 96.0;
@@ -17,11 +17,11 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) {
         return;
     }
     let mut peaks = Vec::new();
-    for blocks in options.size([100_000, 400_000], [30_000, 120_000]) {
-        let chain = Served::chain(canonical(0, 1000), blocks).await;
+    for blocks in workloads::lengths(options) {
+        let chain = workloads::empty_blocks(blocks).await;
         peaks.push(add(report, &format!("memory, W1 of {blocks}"), &chain).await);
     }
-    peaks.push(add(report, "memory, W3", &speed::wide_blocks(options).await).await);
+    peaks.push(add(report, "memory, W3", &workloads::w3(options).await).await);
     let (least, most) = (peaks.iter().copied().fold(f64::MAX, f64::min), peaks.iter().copied().fold(0.0, f64::max));
     let what = format!("the most ({most:.1} MiB) by the least ({least:.1} MiB) of these");
     report.add(Row::new("memory, alike", LINK, &what, most / least, Target::AtMost(ALIKE)));

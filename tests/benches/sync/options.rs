@@ -5,6 +5,8 @@
 pub(crate) struct Options {
     /// Short chains: a look at everything in a few minutes, with figures that say little.
     pub(crate) quick: bool,
+    /// Only makes the chains of the wanted rows, so that a measurement need not wait for them.
+    pub(crate) make: bool,
     /// Only rows whose name contains one of these.
     only: Vec<String>,
 }
@@ -17,11 +19,12 @@ impl Options {
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--quick" => options.quick = true,
+                "--make" => options.make = true,
                 "--only" => {
                     let names = args.next().expect("--only needs the names of rows, as in --only W1,W2");
                     options.only.extend(names.split(',').map(str::to_lowercase));
                 }
-                other => panic!("{other} is no option: there are --quick and --only NAME,NAME"),
+                other => panic!("{other} is no option: there are --quick, --make and --only NAME,NAME"),
             }
         }
         options

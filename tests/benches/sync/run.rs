@@ -17,7 +17,6 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// What a sync took.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
-    pub(crate) blocks: u64,
     /// From the first request for blocks to the last durable commit, as the syncing node says.
     pub(crate) seconds: f64,
     pub(crate) blocks_per_second: f64,
@@ -74,7 +73,6 @@ pub(crate) async fn sync_meanwhile(
     let seconds = report["seconds"].as_f64().unwrap();
     let blocks_per_second = report["blocks_per_second"].as_f64().unwrap();
     Run {
-        blocks: chain.blocks,
         seconds,
         blocks_per_second,
         sigs_per_second: blocks_per_second * chain.sigs_per_block(),

@@ -1,61 +1,70 @@
 //! How fast a chain syncs, beside what the signatures alone would allow.
 
-use cpc_framework::testkit::chains::Shape;
-use cpc_framework::types::HashRules;
+use cpc_tests::process::Call;
 
-use crate::chains::{Served, canonical};
+use crate::NODE;
+use crate::chains::Served;
 use crate::limit::Limit;
 use crate::options::Options;
 use crate::report::{Report, Row, Target};
 use crate::run::{self, Run};
+use crate::{store, workloads};
 
 /// Every pair of transport and codec.
 const LINKS: [&str; 4] = ["tcp+postcard", "tcp+json", "quic+postcard", "quic+json"];
-/// Accounts that send to each other: more than a batch of signatures has, so that its keys are distinct.
-const ACCOUNTS: usize = 10_000;
 /// The reference syncs 15 blocks a second; 400 times that.
 const V1_BLOCKS_PER_SECOND: f64 = 6000.0;
-
-/// W1: empty blocks.
-pub(crate) async fn empty_blocks(options: &Options) -> Served {
-    Served::chain(canonical(0, 1000), options.size(600_000, 60_000)).await
-}
-
-/// W3: 100 transfers a block.
-pub(crate) async fn wide_blocks(options: &Options) -> Served {
-    Served::chain(canonical(100, ACCOUNTS), options.size(10_000, 1000)).await
-}
 
 /// The rows W1 to W4.
 pub(crate) async fn measure(options: &Options, limit: &Limit, report: &mut Report) {
     if options.wants("W1") {
-        let chain = empty_blocks(options).await;
-        let run = over(&chain, "tcp+postcard").await;
-        report.add(share("W1", "tcp+postcard", &run, limit, 0.60));
+        let run = over(&workloads::w1(options).await, LINKS[0]).await;
+        report.add(share("W1", LINKS[0], &run, limit, 0.60));
         report.add(server_cost("W1", &run));
     }
-    let narrow = Shape { txs: 20, ..canonical(20, ACCOUNTS) };
     for (name, least) in [("W2", [0.80, 0.70]), ("W3", [0.85, 0.75])] {
         for link in LINKS.into_iter().filter(|link| options.wants(&format!("{name} {link}"))) {
-            let chain = match name {
-                "W2" => Served::chain(narrow, options.size(45_000, 4500)).await,
-                _ => wide_blocks(options).await,
-            };
+            let chain = if name == "W2" { workloads::w2(options).await } else { workloads::w3(options).await };
             let run = over(&chain, link).await;
             report.add(share(name, link, &run, limit, least[usize::from(link.ends_with("json"))]));
-            if link == "tcp+postcard" {
+            if link == LINKS[0] {
                 report.add(server_cost(name, &run));
             }
         }
     }
     if options.wants("W4") {
-        let shape = Shape { rules: HashRules::ComputechainV1, txs: 3, accounts: 20, new_accounts: 0.0 };
-        let chain = Served::chain(shape, options.size(100_000, 10_000)).await;
-        let run = over(&chain, "tcp+json").await;
+        let run = over(&workloads::w4(options).await, "tcp+json").await;
         let (ratio, what) = (run.blocks_per_second / V1_BLOCKS_PER_SECOND, "of 6,000 blocks/s");
         let row = Row::new("W4", "tcp+json", what, ratio, Target::AtLeast(1.0));
         report.add(row.of(&run, Some(V1_BLOCKS_PER_SECOND)));
     }
+}
+
+/// W1 below a checkpoint, where no signature is checked: beside what the store alone takes.
+pub(crate) async fn below_a_checkpoint(options: &Options, report: &mut Report) {
+    const OF_THE_STORE: f64 = 0.5;
+    if !options.wants("W5") {
+        return;
+    }
+    let help = Call::new(NODE).args(["sync", "--help"]).output().await;
+    if !help.stdout.contains("--checkpoint") {
+        eprintln!("W5 is left out: this node knows no --checkpoint");
+        return;
+    }
+    let chain = workloads::w1(options).await;
+    let store = store::commits_per_second(&chain).await;
+    let checkpoint = chain.tip().await;
+    let server = run::serve(&chain, &LINKS[..1]).await;
+    let addresses = [run::address(&server, LINKS[0])];
+    let servers = [server];
+    let more = ["--checkpoint", &checkpoint];
+    let run = run::sync_meanwhile(&chain, LINKS[0], &servers, &addresses, &more, async {}).await;
+    for server in servers {
+        server.stop().await;
+    }
+    let ratio = run.blocks_per_second / store;
+    let what = "blocks/s, of what the store alone takes in group commits";
+    report.add(Row::new("W5", LINKS[0], what, ratio, Target::AtLeast(OF_THE_STORE)).of(&run, Some(store)));
 }
 
 /// One sync from one server.
@@ -79,5 +88,5 @@ fn share(name: &str, link: &str, run: &Run, limit: &Limit, least: f64) -> Row {
 fn server_cost(name: &str, run: &Run) -> Row {
     let what = "blocks served per CPU second, by blocks verified per CPU second";
     let ratio = run.client_cpu / run.server_cpu.max(0.01);
-    Row::new(&format!("{name} server's cost"), "tcp+postcard", what, ratio, Target::AtLeast(10.0)).of(run, None)
+    Row::new(&format!("{name} server's cost"), LINKS[0], what, ratio, Target::AtLeast(10.0)).of(run, None)
 }

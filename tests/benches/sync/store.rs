@@ -14,9 +14,10 @@ use cpc_framework::store::{ByteBudget, ChainStore, Commit, ReorgOutcome, StateKe
 use cpc_framework::testkit::chains::{Made, Shape, ShapedChain};
 use cpc_framework::types::HashRules;
 
-use crate::chains::{Served, canonical, open_store};
+use crate::chains::{Served, open_store};
 use crate::options::Options;
 use crate::report::{Report, Row, Target};
+use crate::workloads;
 
 /// Transfers in each block whose cost is measured.
 const TRANSFERS: usize = 100;
@@ -103,7 +104,7 @@ impl StateView for Over {
 
 /// Takes the last block off a long chain, and puts it back.
 async fn rollback(options: &Options, report: &mut Report) {
-    let chain = Served::chain(canonical(1, 100_000), options.size(100_001, 10_001)).await;
+    let chain = workloads::long(options).await;
     let store = Arc::new(FileStore::open(&chain.path).unwrap());
     let genesis = chain.genesis();
     let mut node =
@@ -128,7 +129,7 @@ async fn rollback(options: &Options, report: &mut Report) {
 
 /// Opens a chain of a million blocks, as a node does when it starts.
 async fn opening(options: &Options, report: &mut Report) {
-    let chain = Served::chain(canonical(0, 1000), options.size(1_000_000, 60_000)).await;
+    let chain = workloads::w1(options).await;
     let begun = Instant::now();
     let store = Arc::new(FileStore::open(&chain.path).unwrap());
     let node =

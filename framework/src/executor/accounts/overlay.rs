@@ -60,6 +60,13 @@ impl<'a> Overlay<'a> {
         self.put(&account_key(address), Some(encode_account(address, account)))
     }
 
+    /// As [`Overlay::account`], with the key of the account, for whoever writes it too.
+    pub(super) fn account_with_key(&mut self, address: &Address) -> Result<(StateKey, Account), StoreError> {
+        let key = account_key(address);
+        let account = self.get(&key)?.map_or(Ok(Account::default()), |value| Ok(decode_account(&key, &value)?.1));
+        account.map(|account| (key, account))
+    }
+
     pub(super) fn validator(&mut self, address: &Address) -> Result<Option<Validator>, StoreError> {
         let key = validator_key(address);
         self.get(&key)?.map(|value| decode_validator(&key, &value)).transpose()

@@ -43,13 +43,27 @@ pub(super) fn change(key: &[u8], value: Option<&[u8]>) -> Change {
 }
 
 /// The hash of a subtree with entries in both halves, or more than one in one of them.
+///
+/// Most hashes of a chain are these, all of 80 bytes: they are padded by hand (FIPS 180-4, sections 5.1.1 and 5.3.3), since
+/// keeping and flushing a buffer takes a third of the time otherwise.
 fn node_hash(left: &Hash32, right: &Hash32) -> Hash32 {
-    // One update of the whole is a fifth faster than three of its parts.
-    let mut bytes = [0; NODE_TAG.len() + 2 * size_of::<Hash32>()];
+    const LENGTH: usize = NODE_TAG.len() + 2 * size_of::<Hash32>();
+    const INITIAL: [u32; 8] =
+        [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+    let mut blocks = [[0; 64]; 2];
+    let bytes = blocks.as_flattened_mut();
     bytes[..NODE_TAG.len()].copy_from_slice(NODE_TAG);
     bytes[NODE_TAG.len()..][..32].copy_from_slice(&left.0);
-    bytes[NODE_TAG.len() + 32..].copy_from_slice(&right.0);
-    Hash32(Sha256::digest(bytes).into())
+    bytes[NODE_TAG.len() + 32..][..32].copy_from_slice(&right.0);
+    bytes[LENGTH] = 0x80;
+    bytes[120..].copy_from_slice(&(8 * LENGTH as u64).to_be_bytes());
+    let mut state = INITIAL;
+    sha2::block_api::compress256(&mut state, &blocks);
+    let mut hash = [0; 32];
+    for (bytes, word) in hash.chunks_exact_mut(4).zip(state) {
+        bytes.copy_from_slice(&word.to_be_bytes());
+    }
+    Hash32(hash)
 }
 
 /// The tree.

@@ -202,7 +202,8 @@ pub(super) fn corrupt(key: &[u8], what: &str) -> StoreError {
 
 fn address_key(prefix: &[u8], address: &Address) -> StateKey {
     let text = address.as_str().as_bytes();
-    let mut key = prefix.to_vec();
+    let mut key = Vec::with_capacity(prefix.len() + text.len().clamp(1 + 32, MAX_KEY_ADDRESS));
+    key.extend_from_slice(prefix);
     if text.len() <= MAX_KEY_ADDRESS {
         key.extend_from_slice(text);
     } else {
