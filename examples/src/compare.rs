@@ -60,7 +60,7 @@ impl Comparison {
     ///
     /// # Errors
     /// The vectors are not there, or a message does not come out as it went in.
-    pub async fn run(codecs: Codecs<'_>, rounds: usize) -> Result<Self, Box<dyn Error>> {
+    pub fn run(codecs: Codecs<'_>, rounds: usize) -> Result<Self, Box<dyn Error>> {
         let mainline = Mainline::load()?.blocks;
         let messages = one_of_each(&mainline)?;
         let messages =
