@@ -7,8 +7,7 @@ use super::VerifiedTxs;
 use crate::env::ComputePool;
 use crate::rules::keys::{self, VALIDATOR_PREFIX};
 use crate::rules::payload;
-use crate::rules::signature::MAX_BATCH;
-use crate::rules::{HashedBlock, Rejection, SignatureCheck, Verifier};
+use crate::rules::{HashedBlock, MAX_BATCH, Rejection, SignatureCheck, Verifier};
 use crate::types::{Address, HexText, TxType, encoding};
 
 /// Public keys of proposers by address. An address certifies its key, so an entry is never wrong, whoever brought it.
@@ -79,12 +78,12 @@ pub(crate) fn verify_batch(
     let first_bad = pool
         .map(&shares(&checks, pool.width()), |share| {
             let only: Vec<SignatureCheck> = share.iter().map(|at| checks[*at].1.clone()).collect();
-            verifier.verify(&only).err().map(|at| &checks[share[at]])
+            verifier.verify(&only).err().map(|at| share[at])
         })
         .into_iter()
         .flatten()
-        .min_by_key(|(index, _)| *index);
-    if let Some((index, check)) = first_bad {
+        .min();
+    if let Some((index, check)) = first_bad.map(|at| &checks[at]) {
         rejection = Some((*index, verifier.signature_rejection(&blocks[*index], check)));
     }
 
