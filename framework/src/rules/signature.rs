@@ -101,6 +101,9 @@ pub(crate) const MAX_BATCH: usize = 4096;
 /// So few are checked one by one where a batch of them failed.
 const MIN_BATCH: usize = 8;
 
+/// So many are checked together where each verdict counts: what one bad signature costs the good ones is bounded by it.
+const EACH_BATCH: usize = 1024;
+
 /// Runs checks; gives the index of the first that fails. Ed25519 runs in batches, which give the verdicts of single
 /// checks by the construction of ZIP 215.
 pub(super) fn verify(checks: &[SignatureCheck]) -> Result<(), usize> {
@@ -125,6 +128,16 @@ fn first_invalid(checks: &[SignatureCheck]) -> Option<usize> {
         return first_invalid(right).map(|i| left.len() + i);
     }
     first_invalid(left).or_else(|| first_invalid(right).map(|i| left.len() + i))
+}
+
+/// Runs checks; says of each whether it holds. What a bad one among good ones costs is bounded: a batch that is not good as
+/// a whole is checked one by one.
+pub(super) fn verify_each(checks: &[SignatureCheck]) -> Vec<Result<(), SignatureFault>> {
+    let verdicts = checks.chunks(EACH_BATCH).flat_map(|chunk| {
+        let good = batch_is_valid(chunk);
+        chunk.iter().map(move |check| if good { Ok(()) } else { check.verify() })
+    });
+    verdicts.collect()
 }
 
 /// Whether all of these are Ed25519 signatures and valid as a batch. `false` decides nothing.

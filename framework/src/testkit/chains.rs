@@ -15,7 +15,6 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::executor::accounts::{AccountExecutor, state};
@@ -23,7 +22,8 @@ use crate::executor::{ExecuteError, Executor, ExecutorError, ProposalTemplate, S
 use crate::rules::keys::{KeyError, SecretKey, VALIDATOR_PREFIX};
 use crate::rules::schedule::round;
 use crate::rules::{HashedBlock, Hasher};
-use crate::store::{StateChange, StateKey, StateValue, StateView, StoreError};
+use crate::store::{StateChange, StoreError};
+use crate::testkit::executor::MemoryState;
 use crate::types::{Address, Block, EncodedBlock, Genesis, Hash32, Tip, Transaction, encoding};
 
 mod shaped;
@@ -84,7 +84,7 @@ pub enum ChainMakerError {
 pub struct ChainBuilder {
     genesis: Arc<Genesis>,
     hasher: Hasher,
-    state: State,
+    state: MemoryState,
     machine: Box<dyn StateMachine>,
     validators: BTreeMap<Address, SecretKey>,
     tip: Option<Tip>,
@@ -97,7 +97,7 @@ impl ChainBuilder {
     /// # Errors
     /// The genesis holds something that the account executor cannot start from.
     pub fn new(genesis: Arc<Genesis>, validators: Vec<SecretKey>, beginning: u64) -> Result<Self, ChainMakerError> {
-        let state = State(AccountExecutor.genesis_state(&genesis)?.into_iter().collect());
+        let state = MemoryState(AccountExecutor.genesis_state(&genesis)?.into_iter().collect());
         Ok(Self {
             hasher: Hasher::new(&genesis),
             machine: AccountExecutor.open(Arc::clone(&genesis), &state)?,
@@ -168,12 +168,7 @@ impl ChainBuilder {
         let waited = if self.tip.is_none() { 0 } else { timestamp.saturating_sub(self.timestamp) };
         let block = self.hasher.hash_block(Arc::new(block));
         let changes = self.machine.execute(&self.state, &block, round(waited, self.genesis.params.block_time))?;
-        for StateChange { key, new, .. } in &changes {
-            match new {
-                Some(new) => self.state.0.insert(key.clone(), new.clone()),
-                None => self.state.0.remove(key),
-            };
-        }
+        self.state.apply(&changes);
         self.timestamp = timestamp;
         self.tip = Some(block.link.tip());
         Ok(Made { block, changes })
@@ -182,25 +177,6 @@ impl ChainBuilder {
     /// The hash of the last block; zeros where there is none.
     pub fn tip_hash(&self) -> Hash32 {
         self.tip.map_or(Hash32::ZERO, |tip| tip.hash)
-    }
-}
-
-#[derive(Debug)]
-struct State(BTreeMap<StateKey, StateValue>);
-
-impl StateView for State {
-    fn get(&self, key: &[u8]) -> Result<Option<StateValue>, StoreError> {
-        Ok(self.0.get(key).cloned())
-    }
-
-    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
-        let from = (Bound::Included(prefix), Bound::Unbounded);
-        for (key, value) in self.0.range::<[u8], _>(from).take_while(|(key, _)| key.starts_with(prefix)) {
-            if !visit(key, value) {
-                break;
-            }
-        }
-        Ok(())
     }
 }
 

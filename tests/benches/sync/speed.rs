@@ -1,6 +1,10 @@
 //! How fast a chain syncs, beside what the signatures alone would allow.
 
-use cpc_tests::process::Call;
+use std::time::Duration;
+
+use cpc_tests::deadline::until;
+use cpc_tests::http::get;
+use cpc_tests::process::{Call, Process};
 
 use crate::NODE;
 use crate::chains::Served;
@@ -14,6 +18,9 @@ use crate::{store, workloads};
 const LINKS: [&str; 4] = ["tcp+postcard", "tcp+json", "quic+postcard", "quic+json"];
 /// The reference syncs 15 blocks a second; 400 times that.
 const V1_BLOCKS_PER_SECOND: f64 = 6000.0;
+
+/// What the index of transactions may cost, as processor time with it by that without.
+const WITH_INDEX: f64 = 1.1;
 
 /// The rows W1 to W4.
 pub(crate) async fn measure(options: &Options, limit: &Limit, report: &mut Report) {
@@ -33,11 +40,34 @@ pub(crate) async fn measure(options: &Options, limit: &Limit, report: &mut Repor
         }
     }
     if options.wants("W4") {
-        let run = over(&workloads::w4(options).await, "tcp+json").await;
+        let chain = workloads::w4(options).await;
+        let run = over(&chain, "tcp+json").await;
         let (ratio, what) = (run.blocks_per_second / V1_BLOCKS_PER_SECOND, "of 6,000 blocks/s");
         let row = Row::new("W4", "tcp+json", what, ratio, Target::AtLeast(1.0));
         report.add(row.of(&run, Some(V1_BLOCKS_PER_SECOND)));
+        let what = "processor time of `run`, which keeps the index of transactions, by that of `sync`";
+        let by_run = cpu_of_run(&chain, "tcp+json").await / run.client_cpu;
+        report.add(Row::new("W4 by run", "tcp+json", what, by_run, Target::AtMost(WITH_INDEX)));
     }
+}
+
+/// Syncs by `run`, until the chain is there and every transaction of it is found. Gives the processor time.
+async fn cpu_of_run(chain: &Served, link: &str) -> f64 {
+    let server = run::serve(chain, &[link]).await;
+    let (here, address) = (chain.empty().await, run::address(&server, link));
+    let node = Process::run_with_peers(NODE, here.path(), &[address]).await;
+    until(Duration::from_secs(600), "the whole chain", async || {
+        (get(node.rpc_port(), "/status").await.json()["height"] == chain.blocks - 1).then_some(())
+    })
+    .await;
+    until(Duration::from_secs(60), "the index to be at the tip", async || {
+        (get(node.rpc_port(), &format!("/tx/{}", "0".repeat(64))).await.status == 404).then_some(())
+    })
+    .await;
+    let cpu = node.cpu_seconds().unwrap();
+    node.stop().await;
+    server.stop().await;
+    cpu
 }
 
 /// W1 below a checkpoint, where no signature is checked: beside what the store alone takes.
