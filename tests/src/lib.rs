@@ -19,6 +19,7 @@ pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod soak;
+pub mod throttle;
 pub mod vectors;
 pub mod wire;
 
