@@ -15,6 +15,7 @@ pub mod network;
 pub mod peer;
 pub mod process;
 pub mod raw;
+pub mod simulation;
 pub mod vectors;
 pub mod wire;
 

@@ -16,6 +16,7 @@
 pub mod codec;
 pub mod executor;
 pub mod messages;
+pub mod sim;
 pub mod store;
 pub mod sync;
 pub mod transport;

@@ -1,0 +1,276 @@
+//! A node's disk: it survives the node, is slow or full at times, and is watched.
+
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::oracle::Oracle;
+use super::rng::Rng;
+use crate::producer::{JournalError, Signed, SigningJournal};
+use crate::store::{
+    ByteBudget, ChainStore, Commit, Moved, ReorgOutcome, StateChange, StateKey, StateValue, StateView, StoreError,
+    StoreErrorKind,
+};
+use crate::types::{EncodedBlock, Hash32, Height, Tip};
+
+/// The disk of one node, with its chain and its signing journal.
+#[derive(Debug, Clone)]
+pub(super) struct Disk {
+    node: String,
+    oracle: Oracle,
+    store: Arc<dyn ChainStore>,
+    state: Arc<Mutex<DiskState>>,
+}
+
+#[derive(Debug)]
+struct DiskState {
+    rng: Rng,
+    /// Milliseconds that each write takes.
+    latency: RangeInclusive<u64>,
+    full: bool,
+    /// The run of the node that has the disk open; writes of an earlier one come to nothing.
+    run: u64,
+    /// What was signed last.
+    signed: Option<Signed>,
+    /// Where the chain ends, as far as it was written.
+    tip: Option<Tip>,
+    /// Where it ended before the reorganisation under way.
+    left: Option<Option<Tip>>,
+}
+
+impl Disk {
+    pub(super) fn new(node: &str, store: Arc<dyn ChainStore>, oracle: &Oracle, rng: Rng) -> Self {
+        let state = DiskState { rng, latency: 0..=0, full: false, run: 0, signed: None, tip: None, left: None };
+        Self { node: node.to_owned(), oracle: oracle.clone(), store, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Lets each write take so many milliseconds.
+    pub(super) fn set_latency(&self, latency: RangeInclusive<u64>) {
+        self.lock().latency = latency;
+    }
+
+    /// Lets writes fail for want of room, or succeed again.
+    pub(super) fn set_full(&self, full: bool) {
+        self.lock().full = full;
+    }
+
+    /// Takes the disk from the run that has it open. Nothing of that run is written from here on.
+    pub(super) fn take(&self) {
+        self.lock().run += 1;
+    }
+
+    /// Opens the disk for a new run: what was acknowledged is there, and no half of a reorganisation.
+    pub(super) async fn open(&self) -> Result<(SimStore, u64), StoreError> {
+        self.take();
+        let moved = self.store.finish_reorg(ReorgOutcome::PutBack).await?;
+        if !moved.steps.is_empty() {
+            self.oracle.count(|figures| figures.put_back += 1);
+        }
+        let found = self.store.tip().await?;
+        let (run, expected) = {
+            let mut state = self.lock();
+            let expected = state.left.take().unwrap_or(state.tip);
+            state.tip = found;
+            (state.run, expected)
+        };
+        if found != expected {
+            self.oracle.breach(format_args!("{} was opened at {found:?}, and had been left at {expected:?}", self.node));
+        }
+        Ok((SimStore { disk: self.clone(), run }, run))
+    }
+
+    /// The journal, for the run that has the disk open.
+    pub(super) fn journal(&self, run: u64, validator: usize, twins: bool) -> SimJournal {
+        SimJournal { disk: self.clone(), run, validator, twins }
+    }
+
+    /// The store itself, for reading.
+    pub(super) fn store(&self) -> &Arc<dyn ChainStore> {
+        &self.store
+    }
+
+    fn lock(&self) -> MutexGuard<'_, DiskState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The chain on a [`Disk`], as one run of its node sees it.
+#[derive(Debug)]
+pub(super) struct SimStore {
+    disk: Disk,
+    run: u64,
+}
+
+/// What a write is.
+enum Write {
+    Commit(Vec<Commit>),
+    Rollback(Option<Height>),
+    Finish(ReorgOutcome),
+}
+
+impl SimStore {
+    fn check(&self) -> Result<(), StoreError> {
+        let gone = || StoreError::new(StoreErrorKind::Io, "this run of the node is over");
+        if self.disk.lock().run == self.run { Ok(()) } else { Err(gone()) }
+    }
+
+    /// Writes before or after its time has passed: a crash meanwhile finds the write done or not done, never acknowledged.
+    async fn write(&self, write: Write) -> Result<Moved, StoreError> {
+        self.check()?;
+        let (pause, first) = {
+            let mut state = self.disk.lock();
+            if state.full && !matches!(write, Write::Finish(_)) {
+                return Err(StoreError::new(StoreErrorKind::Full, "the simulated disk is full"));
+            }
+            let latency = state.latency.clone();
+            (state.rng.millis(latency), state.rng.percent(50))
+        };
+        if first {
+            let moved = self.apply(write).await;
+            sleep(pause).await;
+            self.check()?;
+            return moved;
+        }
+        sleep(pause).await;
+        self.check()?;
+        self.apply(write).await
+    }
+
+    async fn apply(&self, write: Write) -> Result<Moved, StoreError> {
+        let Disk { node, oracle, store, .. } = &self.disk;
+        match write {
+            Write::Commit(batch) => {
+                let tip = store.commit(batch.clone()).await?;
+                self.disk.lock().tip = Some(tip);
+                oracle.committed(node, &batch);
+                Ok(Moved { tip: Some(tip), steps: Vec::new() })
+            }
+            Write::Rollback(keep) => {
+                let moved = store.rollback(keep).await?;
+                let mut state = self.disk.lock();
+                let before = state.tip;
+                state.left.get_or_insert(before);
+                state.tip = moved.tip;
+                drop(state);
+                oracle.rolled_back(node, &moved);
+                Ok(moved)
+            }
+            Write::Finish(outcome) => {
+                let moved = store.finish_reorg(outcome).await?;
+                let (left, before) = {
+                    let mut state = self.disk.lock();
+                    (state.left.take(), std::mem::replace(&mut state.tip, moved.tip))
+                };
+                let Some(left) = left else { return Ok(moved) };
+                match outcome {
+                    ReorgOutcome::KeepNew => {
+                        let removed = left.map_or(0, |tip| tip.height);
+                        oracle.count(|figures| figures.rolled_back += u64::from(removed > 0));
+                        oracle.left_for(node, left, before);
+                    }
+                    ReorgOutcome::PutBack => {
+                        oracle.count(|figures| figures.put_back += 1);
+                        oracle.note(format_args!("{node} puts back"));
+                        if moved.tip != left {
+                            oracle.breach(format_args!("{node} put back {:?}, and had {left:?}", moved.tip));
+                        }
+                    }
+                }
+                Ok(moved)
+            }
+        }
+    }
+}
+
+/// A pause of nothing is no pause at all: it would still cost a turn of the timer.
+async fn sleep(pause: Duration) {
+    if !pause.is_zero() {
+        tokio::time::sleep(pause).await;
+    }
+}
+
+#[async_trait]
+impl ChainStore for SimStore {
+    async fn bind(&self, genesis: Hash32, state: Vec<(StateKey, StateValue)>) -> Result<(), StoreError> {
+        self.check()?;
+        self.disk.store.bind(genesis, state).await
+    }
+
+    async fn tip(&self) -> Result<Option<Tip>, StoreError> {
+        self.check()?;
+        self.disk.store.tip().await
+    }
+
+    async fn blocks(
+        &self,
+        heights: RangeInclusive<Height>,
+        budget: ByteBudget,
+    ) -> Result<Vec<EncodedBlock>, StoreError> {
+        self.check()?;
+        self.disk.store.blocks(heights, budget).await
+    }
+
+    async fn height_of(&self, hash: Hash32) -> Result<Option<Height>, StoreError> {
+        self.check()?;
+        self.disk.store.height_of(hash).await
+    }
+
+    async fn commit(&self, batch: Vec<Commit>) -> Result<Tip, StoreError> {
+        let moved = self.write(Write::Commit(batch)).await?;
+        moved.tip.ok_or_else(|| StoreError::new(StoreErrorKind::Invalid, "nothing was committed"))
+    }
+
+    async fn rollback(&self, keep: Option<Height>) -> Result<Moved, StoreError> {
+        self.write(Write::Rollback(keep)).await
+    }
+
+    async fn finish_reorg(&self, outcome: ReorgOutcome) -> Result<Moved, StoreError> {
+        self.write(Write::Finish(outcome)).await
+    }
+
+    fn state(&self) -> Result<Arc<dyn StateView>, StoreError> {
+        self.check()?;
+        self.disk.store.state()
+    }
+
+    async fn replace_state(
+        &self,
+        state: Vec<(StateKey, StateValue)>,
+        undo: Vec<Vec<StateChange>>,
+    ) -> Result<(), StoreError> {
+        self.check()?;
+        self.disk.store.replace_state(state, undo).await
+    }
+}
+
+/// The signing journal on a [`Disk`], as one run of its node sees it.
+#[derive(Debug)]
+pub(super) struct SimJournal {
+    disk: Disk,
+    run: u64,
+    validator: usize,
+    twins: bool,
+}
+
+impl SigningJournal for SimJournal {
+    fn last(&self) -> Option<Signed> {
+        self.disk.lock().signed
+    }
+
+    fn record(&mut self, signed: Signed) -> Result<(), JournalError> {
+        {
+            let mut state = self.disk.lock();
+            if state.run != self.run {
+                return Err(JournalError { message: "this run of the node is over".into(), source: None });
+            }
+            if state.full {
+                return Err(JournalError { message: "the simulated disk is full".into(), source: None });
+            }
+            state.signed = Some(signed);
+        }
+        self.disk.oracle.signed(self.validator, signed, self.twins);
+        Ok(())
+    }
+}
