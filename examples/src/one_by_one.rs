@@ -112,6 +112,8 @@ impl SyncStrategy for OneByOne {
             | SyncEvent::RollbackFailed { .. }
             | SyncEvent::Checked { .. }
             | SyncEvent::OwnLinks { .. }
+            | SyncEvent::OwnStakes { .. }
+            | SyncEvent::Stakes { .. }
             | SyncEvent::Tick => {}
         }
         self.close_claims();

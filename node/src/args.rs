@@ -12,6 +12,7 @@ use cpc_framework::transport::{Endpoint, LinkName};
 use cpc_framework::types::{Height, Network};
 
 use crate::CliError;
+use crate::commands::check::CheckArgs;
 use crate::links::LinkSpec;
 pub use crate::wallet::args::{BalanceArgs, BlockArgs, KeysCommand, NodeUrl, TxCommand, ValidatorsArgs};
 
@@ -83,6 +84,10 @@ pub enum Command {
     Export(ExportArgs),
     /// Say what a datadir holds, while no node runs on it; with --node, how a running node stands.
     Status(StatusArgs),
+    /// Verify a datadir from end to end, while no node runs on it.
+    ///
+    /// Every block with its link, hash, roots and signatures; the state; the other files. Changes nothing. Exit code 1 where something is wrong.
+    Check(CheckArgs),
     /// Make, list and show keys.
     #[command(subcommand, arg_required_else_help = false)]
     Keys(KeysCommand),

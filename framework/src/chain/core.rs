@@ -7,7 +7,7 @@ use super::{Applied, Stop};
 use crate::executor::{ExecuteError, Executor, ExecutorError, ProposalTemplate, StateMachine};
 use crate::rules::{Parent, Rejection, Rule, Verifier};
 use crate::store::{Commit, StateChange, StateView};
-use crate::types::{Block, EncodedBlock, Genesis, Hash32, Height};
+use crate::types::{Block, EncodedBlock, Genesis, Hash32, HashRules, Height};
 
 /// The state machine at the last executed block, which may be ahead of the store. Everything here may read the disk.
 #[derive(Debug)]
@@ -115,7 +115,23 @@ impl Core {
             check_signature(&self.verifier, hashed, &proposer.pub_key)?;
             self.keys.insert(proposer.address, proposer.pub_key);
         }
-        self.machine.execute(&self.overlay, hashed, round)
+        self.machine.execute(&self.overlay, hashed, round).map_err(|error| self.blaming_nobody(error))
+    }
+
+    /// Who is elected at the end of an epoch decides about the reward of its last block, which the next block's state root is the first to show.
+    /// So under v1 rules a STAKE whose key was swapped makes this very root look wrong, and the proposer is not to blame.
+    fn blaming_nobody(&self, error: ExecuteError) -> ExecuteError {
+        let genesis = self.verifier.genesis();
+        match error {
+            ExecuteError::Rejected(rejection)
+                if rejection.rule == Rule::StateRoot
+                    && genesis.hash_rules == HashRules::ComputechainV1
+                    && rejection.height.is_multiple_of(genesis.params.epoch_length.max(1)) =>
+            {
+                Rejection { perhaps_ours: true, ..rejection }.into()
+            }
+            error => error,
+        }
     }
 
     /// Follows the store after a rollback or the end of a reorganisation.
@@ -146,7 +162,7 @@ impl Core {
         for round in 0..u64::from(active) {
             let Some(proposer) = self.machine.proposer(next, round) else { break };
             if self.keys.get(&proposer.address).is_some() {
-                break;
+                continue;
             }
             self.keys.insert(proposer.address, proposer.pub_key);
         }

@@ -61,18 +61,25 @@
 //! # }
 //! ```
 
+mod audit;
+#[cfg(test)]
+mod audit_tests;
 mod core;
+#[cfg(test)]
+mod failing_store_tests;
 mod overlay;
 mod pipeline;
 mod produce;
 #[cfg(test)]
 mod produce_tests;
 mod rebuild;
+mod replay;
 mod verified_txs;
 mod verify;
 
 use std::sync::{Arc, Mutex};
 
+pub use audit::{AuditReport, audit};
 pub(crate) use pipeline::genesis_hash_in;
 pub use pipeline::{ChainCommand, ChainEvent, ChainHandle, ChainOutcome};
 pub use produce::ProduceError;
@@ -158,6 +165,18 @@ pub enum ChainError {
     /// A stored block breaks a rule or does not give the state it commits to.
     #[error("the stored chain is damaged at {0}; nothing was changed")]
     StoredBlock(Rejection),
+    /// The stored state is not what the stored blocks give.
+    #[error(
+        "the stored state at height {} is not what the blocks give: {detail}; \
+         'run --rebuild-state' computes it again from the blocks",
+        height.map_or(-1, i128::from)
+    )]
+    StoredState {
+        /// The height of the last block; `None` for an empty chain.
+        height: Option<Height>,
+        /// The first difference.
+        detail: String,
+    },
     /// A rollback would go below a checkpoint.
     #[error("a rollback to height {keep:?} is forbidden by the checkpoint at height {checkpoint}")]
     BelowCheckpoint {

@@ -31,7 +31,7 @@ fn vector(file: &str) -> Vec<u8> {
     std::fs::read(root.join(file)).unwrap()
 }
 
-fn mainline() -> (Arc<Genesis>, Vec<Block>) {
+pub(super) fn mainline() -> (Arc<Genesis>, Vec<Block>) {
     let genesis = Genesis::from_json(&vector("genesis.json"), Network::Devnet).unwrap();
     let mut text = String::new();
     flate2::read::GzDecoder::new(&vector("blocks.jsonl.gz")[..]).read_to_string(&mut text).unwrap();

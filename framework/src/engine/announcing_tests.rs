@@ -23,20 +23,20 @@ use crate::types::{
     Transaction, TxType,
 };
 
-const A: ConnId = ConnId(1);
+pub(super) const A: ConnId = ConnId(1);
 const B: ConnId = ConnId(2);
 const PLAIN: ConnId = ConnId(3);
 
 /// An engine at the start of a chain with one rich account, and peers: A and B fetch, the third takes bodies only.
-struct Bench {
-    core: Core,
+pub(super) struct Bench {
+    pub(super) core: Core,
     key: SecretKey,
-    now: Duration,
+    pub(super) now: Duration,
     verified: VerifiedTxs,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let key = SecretKey::from_hex(Scheme::Ed25519, &"07".repeat(32)).unwrap();
         let genesis = Arc::new(genesis(&key));
         let store = Arc::new(MemoryStore::default());

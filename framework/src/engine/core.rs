@@ -63,6 +63,8 @@ pub(crate) enum Action {
     Serve { conn: ConnId, from: Height, to: Height, after: Duration },
     /// Read the places of our own blocks, and say them.
     LookUp { from: Height, to: Height },
+    /// Read which of our own blocks have STAKEs, and say it: for a block refused at `below`.
+    FindStakes { below: Height, from: Height, to: Height },
     /// Change the chain.
     Chain(ChainCommand),
     /// Check the senders and signatures of transactions.
@@ -247,6 +249,7 @@ impl Core {
         if self.sync.next_deadline().is_some_and(|at| at <= now) {
             self.sync_event(now, SyncEvent::Tick);
         }
+        self.tend_stuck(now);
         self.dial(now);
         self.after_peers_changed(now);
     }
@@ -269,6 +272,7 @@ impl Core {
                     self.tip_update_due,
                     self.producing.deadline(),
                     self.fetches.next_deadline(),
+                    self.stuck_deadline(),
                 ]
                 .into_iter()
                 .flatten(),

@@ -56,6 +56,7 @@ impl Core {
         let known = old || self.seen_blocks.contains(&link.hash);
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.known.insert_block(&link.hash);
+        peer.progress.shows(Some(link.height));
         self.fetches.arrived(Item::Block(link.hash));
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         if known {

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::fetching::Offered;
+use super::stuck::Progress;
 use crate::limits::Limits;
 use crate::peers::{Host, KnownByPeer};
 use crate::sync::RequestId;
@@ -32,6 +33,8 @@ pub(super) struct Peer {
     /// Ranges whose answers may come late, since we gave up waiting. Oldest first.
     pub(super) forgiven: VecDeque<Forgiven>,
     pub(super) serving: Serving,
+    /// How far a legacy peer is.
+    pub(super) progress: Progress,
     /// Blocks of its gossip that are being imported.
     pub(super) importing: usize,
     /// When we last sent it anything.
@@ -105,6 +108,7 @@ impl Peer {
             outstanding: None,
             forgiven: VecDeque::new(),
             serving: Serving::default(),
+            progress: Progress::default(),
             importing: 0,
             last_sent: now,
             dial_back: None,

@@ -17,8 +17,13 @@ impl Core {
     /// Asks a peer for blocks; the event that says so where that cannot be.
     pub(super) fn request_blocks(&mut self, now: Duration, conn: ConnId, asked: Outstanding) -> Option<SyncEvent> {
         let response_max = self.config.limits.frame_response_max;
+        let until = now + self.config.limits.legacy_timeout;
         match self.peers.get_mut(&conn) {
-            Some(peer) if peer.is_ready() && peer.outstanding.is_none() => peer.outstanding = Some(asked),
+            Some(peer) if peer.is_ready() && peer.outstanding.is_none() => {
+                let owed = peer.progress.give_up_check(until);
+                peer.owe(owed);
+                peer.outstanding = Some(asked);
+            }
             _ => {
                 let why = RequestFailure::NotSent;
                 return Some(SyncEvent::RequestFailed { peer: conn, request: asked.request, why });
@@ -106,6 +111,9 @@ impl Core {
             return;
         }
         let Some(asked) = peer.outstanding else {
+            if self.check_answered(now, conn, first) {
+                return;
+            }
             self.penalise(now, conn, &Offence::UnaskedResponse { first });
             return;
         };
@@ -122,6 +130,7 @@ impl Core {
         for block in &blocks {
             peer.known.insert_block(&block.link.hash);
         }
+        peer.progress.shows(blocks.last().map(|block| block.link.height));
         if let Some(why) = malformed {
             let height = asked.from + blocks.len() as u64;
             let label = peer.label();
@@ -170,10 +179,15 @@ impl Core {
 
 impl super::peer::Peer {
     fn forgive(&mut self, asked: Outstanding, until: Duration) {
+        self.owe(Some(Forgiven { from: asked.from, until }));
+    }
+
+    pub(super) fn owe(&mut self, answer: Option<Forgiven>) {
+        let Some(answer) = answer else { return };
         if self.forgiven.len() == FORGIVEN {
             self.forgiven.pop_front();
         }
-        self.forgiven.push_back(Forgiven { from: asked.from, until });
+        self.forgiven.push_back(answer);
     }
 }
 

@@ -13,6 +13,7 @@ impl Core {
         let limits = self.config.limits.clone();
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         let to = to.min(from.saturating_add(limits.get_blocks_count - 1));
+        peer.progress.shows(from.checked_sub(1));
         if peer.serving.queue.len() >= limits.get_blocks_queue {
             let (label, host) = (peer.label(), peer.host.clone());
             if let Some(more) = self.log.allow(&host, "get_blocks dropped", now) {

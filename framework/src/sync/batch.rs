@@ -1,7 +1,7 @@
 //! Syncing in batches: ranges from several peers at a time, imported in order.
 //!
 //! The parts: [`BatchSync`] takes events and keeps the mode (here), `claim` knows peers, `delivery` judges what they send, `schedule` decides whom to ask for what,
-//! `ranges` keeps what came early, `reorg` handles forks with the [`ForkRule`]'s advice.
+//! `ranges` keeps what came early; `session`, `search` and `reorg` handle forks with the [`ForkRule`]'s advice, and `recover` a STAKE that is not what it was.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -12,7 +12,8 @@ use super::delivery::Answer;
 use super::fork::{ForkRule, RollbackOne};
 use super::limits::SyncLimits;
 use super::ranges::{Buffer, Delivered};
-use super::reorg::Session;
+use super::recover::Recovery;
+use super::session::Session;
 use super::sizing::Sizing;
 use super::{
     BatchId, ConnId, Connectivity, Mode, RejectKind, RequestId, SyncAction, SyncEvent, SyncStatus, SyncStrategy,
@@ -40,6 +41,7 @@ pub struct BatchSync<F = RollbackOne> {
     pub(super) importing: VecDeque<Importing>,
     pub(super) session: Option<Session>,
     pub(super) branches: BranchMemory,
+    pub(super) recovery: Recovery,
     pub(super) seen: Sizing,
     last_request: u64,
     pub(super) mode: Mode,
@@ -112,6 +114,7 @@ impl<F: ForkRule> BatchSync<F> {
             importing: VecDeque::new(),
             session: None,
             branches: BranchMemory::default(),
+            recovery: Recovery::default(),
             seen: Sizing::default(),
             last_request: 0,
             mode: Mode::Syncing,
@@ -149,6 +152,8 @@ impl<F: ForkRule> SyncStrategy for BatchSync<F> {
             SyncEvent::Rejected { batch, height, why, tip } => self.on_rejected(batch, height, why, tip),
             SyncEvent::Checked { batch, signed, wrong } => self.on_checked(batch, signed, wrong),
             SyncEvent::OwnLinks { links } => self.on_own_links(links),
+            SyncEvent::OwnStakes { below, stakes } => self.on_own_stakes(below, stakes),
+            SyncEvent::Stakes { batch, stakes } => self.on_stakes(batch, &stakes),
             SyncEvent::RolledBack { tip } => self.on_rolled_back(tip),
             SyncEvent::RollbackFailed { tip } => self.on_rollback_failed(tip),
             SyncEvent::ReorgFinished { tip } => self.on_reorg_finished(tip),
@@ -229,6 +234,7 @@ impl<F: ForkRule> BatchSync<F> {
         if let Some(request) = peer.request {
             self.requests.remove(&request);
         }
+        self.recovery_peer_gone(id);
         self.session_peer_gone(id);
     }
 
@@ -247,6 +253,8 @@ impl<F: ForkRule> BatchSync<F> {
         let in_session = self.session.as_ref().map(|session| session.peer);
         let ids: Vec<ConnId> = self.peers.iter().filter(|(_, peer)| peer.is_open()).map(|(&id, _)| id).collect();
         for id in ids {
+            // Its own turn to be looked at comes yet.
+            let awaited = self.may_recover_with(id);
             let Some(peer) = self.peers.get_mut(&id) else { continue };
             if peer.best <= tip {
                 peer.close();
@@ -255,7 +263,7 @@ impl<F: ForkRule> BatchSync<F> {
             let refused = peer.allowed(now).is_none_or(|allowed| next.is_some_and(|next| allowed < next));
             let late = peer.patience_ends(&self.limits).is_some_and(|end| end <= now) && now >= self.paused_until;
             let lost = peer.off_branch && !peer.may_fork(&self.limits);
-            if (refused || late || lost) && in_session != Some(id) {
+            if ((refused || lost) && !awaited || late) && in_session != Some(id) {
                 self.give_up_on(id);
             }
         }

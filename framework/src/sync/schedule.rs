@@ -84,6 +84,7 @@ impl<F: ForkRule> BatchSync<F> {
     pub(super) fn deadlines(&self) -> Vec<Duration> {
         let mut at = vec![self.paused_until];
         at.extend(self.session_deadline());
+        at.extend(self.recovery_deadline());
         let idle = self.peers.iter().any(|(_, peer)| peer.is_open() && peer.request.is_none());
         if idle {
             let late = self.requests.values().filter(|asked| asked.purpose == Purpose::Range);

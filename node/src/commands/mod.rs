@@ -6,6 +6,7 @@ use crate::args::{Cli, Command, StatusArgs};
 use crate::datadir::Datadir;
 use crate::{CliError, logging, wallet};
 
+pub(crate) mod check;
 mod export;
 mod import;
 mod init;
@@ -27,6 +28,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
         Some(Command::Import(args)) => in_runtime(import::import(&datadir, args)),
         Some(Command::Export(args)) => in_runtime(export::export(&datadir, args)),
         Some(Command::Status(StatusArgs { node: Some(node), json, .. })) => in_runtime(wallet::status(node, json)),
+        Some(Command::Check(args)) => in_runtime(check::check(&datadir, &args)),
         Some(Command::Status(args)) => status::status(&datadir, &args),
         Some(Command::Keys(command)) => wallet::keys(&datadir, command),
         Some(Command::Tx(command)) => in_runtime(wallet::tx(&datadir, command)),

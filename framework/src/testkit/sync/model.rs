@@ -131,6 +131,11 @@ pub struct Peer {
     pub faults: BTreeMap<Height, RejectKind>,
     /// The block at this height and those after it cannot be read.
     pub malformed_at: Option<Height>,
+    /// Its blocks at these heights have STAKEs that name these keys: under v1 rules, what no hash covers.
+    pub stakes: BTreeMap<Height, u8>,
+    /// The proposers of its blocks at these heights were staked, lower down: by the block at that height, if with that key. Where a node
+    /// has another key there, it refuses the proposer.
+    pub staked: BTreeMap<Height, (Height, u8)>,
 }
 
 impl Peer {
@@ -151,6 +156,8 @@ impl Peer {
             leaves_at: None,
             faults: BTreeMap::new(),
             malformed_at: None,
+            stakes: BTreeMap::new(),
+            staked: BTreeMap::new(),
         }
     }
 

@@ -22,6 +22,9 @@ struct Driver {
     importing: Vec<BatchId>,
     known: BTreeSet<ConnId>,
     batches: u64,
+    /// What was asked of our own STAKEs, and of a batch's.
+    asked_below: Height,
+    reading: Option<BatchId>,
 }
 
 impl Driver {
@@ -36,6 +39,8 @@ impl Driver {
             importing: vec![],
             known: BTreeSet::new(),
             batches: 0,
+            asked_below: 0,
+            reading: None,
         }
     }
 
@@ -73,9 +78,14 @@ impl Driver {
             .collect()
     }
 
+    fn stakes(&mut self) -> Vec<StakeBlock> {
+        let from = self.dice.below(40);
+        self.links(from, from + 10).into_iter().map(|link| StakeBlock { link, keys: self.hash() }).collect()
+    }
+
     fn event(&mut self) -> SyncEvent {
         let peer = ConnId(self.dice.below(5));
-        match self.dice.below(20) {
+        match self.dice.below(22) {
             0 => SyncEvent::LocalTip(self.tip()),
             1 => SyncEvent::Connectivity(self.pick(&[
                 Connectivity::NoPeersKnown,
@@ -133,6 +143,11 @@ impl Driver {
                 SyncEvent::Checked { batch: self.pick(&held), signed: self.dice.below(12), wrong }
             }
             17 => SyncEvent::RolledBack { tip: self.tip() },
+            20 => SyncEvent::OwnStakes { below: self.asked_below, stakes: self.stakes() },
+            21 if self.reading.is_some() => {
+                let batch = self.reading.take().unwrap();
+                SyncEvent::Stakes { batch, stakes: self.stakes() }
+            }
             18 if self.dice.below(2) == 0 => SyncEvent::RollbackFailed { tip: self.tip() },
             18 => SyncEvent::ReorgFinished { tip: self.tip() },
             _ => SyncEvent::Tick,
@@ -201,6 +216,11 @@ impl Driver {
             SyncAction::Import { batch } => {
                 prop_assert!(self.held.remove(&batch), "{batch:?} is not held");
                 self.importing.push(batch);
+            }
+            SyncAction::FindStakes { below } => self.asked_below = below,
+            SyncAction::ReadStakes { batch } => {
+                prop_assert!(self.held.contains(&batch), "{batch:?} is not held");
+                self.reading = Some(batch);
             }
             SyncAction::Discard { batch } => prop_assert!(self.held.remove(&batch), "{batch:?} is not held"),
             _ => {}
