@@ -126,7 +126,7 @@ impl Sum {
         let (all, more) = (&mut self.figures, &other.figures);
         all.signed += more.signed;
         all.committed += more.committed;
-        all.rolled_back += more.rolled_back;
+        all.reorganised += more.reorganised;
         all.put_back += more.put_back;
         all.penalties += more.penalties;
         all.bans += more.bans;
@@ -136,10 +136,10 @@ impl Sum {
 
 impl std::fmt::Display for Sum {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Figures { signed, committed, rolled_back, put_back, penalties, bans, txs } = self.figures;
+        let Figures { signed, committed, reorganised, put_back, penalties, bans, txs } = self.figures;
         write!(
             f,
-            "{} seeds, {} failed; {signed} blocks signed, {committed} committed, {txs} transactions, {rolled_back} branches left, \
+            "{} seeds, {} failed; {signed} blocks signed, {committed} committed, {txs} transactions, {reorganised} branches left, \
              {put_back} put back, {penalties} penalties, {bans} bans",
             self.seeds, self.failed
         )?;

@@ -166,8 +166,7 @@ impl SimStore {
                 let Some(left) = left else { return Ok(moved) };
                 match outcome {
                     ReorgOutcome::KeepNew => {
-                        let removed = left.map_or(0, |tip| tip.height);
-                        oracle.count(|figures| figures.rolled_back += u64::from(removed > 0));
+                        oracle.count(|figures| figures.reorganised += 1);
                         oracle.left_for(node, left, before);
                     }
                     ReorgOutcome::PutBack => {
@@ -272,5 +271,93 @@ impl SigningJournal for SimJournal {
         }
         self.disk.oracle.signed(self.validator, signed, self.twins);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::load;
+    use super::*;
+    use crate::store::memory::MemoryStore;
+    use crate::types::BlockLink;
+
+    fn disk() -> Disk {
+        let height = |tip: Option<Tip>| tip.map(|tip| tip.height);
+        let oracle = Oracle::new(&Arc::new(load::genesis(1)), Arc::new(move |old, new| height(new) > height(old)), true);
+        Disk::new("n0", Arc::new(MemoryStore::new()), &oracle, Rng::new(1))
+    }
+
+    fn block(height: u64, hash: u8, parent: u8) -> Vec<Commit> {
+        let link = BlockLink { height, hash: Hash32([hash; 32]), prev_hash: Hash32([parent; 32]) };
+        vec![Commit { block: EncodedBlock { link, bytes: vec![hash].into() }, changes: Vec::new() }]
+    }
+
+    fn signed(height: u64, hash: u8) -> Signed {
+        Signed { height, round: 0, hash: Hash32([hash; 32]) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_a_crash_comes_into_is_not_acknowledged() {
+        let disk = disk();
+        let (store, _) = disk.open().await.unwrap();
+        disk.set_latency(100..=100);
+        let write = tokio::spawn(async move { store.commit(block(0, 1, 0)).await });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        disk.take();
+        assert!(write.await.unwrap().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_is_over_neither_writes_nor_signs() {
+        let disk = disk();
+        let (store, run) = disk.open().await.unwrap();
+        let mut journal = disk.journal(run, 0, false);
+        journal.record(signed(0, 1)).unwrap();
+        let (next, _) = disk.open().await.unwrap();
+        assert!(store.commit(block(0, 1, 0)).await.is_err() && journal.record(signed(1, 1)).is_err());
+        assert_eq!(next.tip().await.unwrap(), None);
+        assert_eq!(journal.last(), Some(signed(0, 1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reorganisation_that_a_crash_cut_short_is_put_back() {
+        let disk = disk();
+        let (store, _) = disk.open().await.unwrap();
+        let left = store.commit(block(0, 1, 0)).await.unwrap();
+        store.rollback(None).await.unwrap();
+        store.commit(block(0, 2, 0)).await.unwrap();
+        let (store, _) = disk.open().await.unwrap();
+        assert_eq!(store.tip().await.unwrap(), Some(left));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_not_be_is_a_breach() {
+        let disk = disk();
+        let (store, run) = disk.open().await.unwrap();
+        let breaches = || disk.oracle.breaches().len();
+        store.commit(block(0, 1, 0)).await.unwrap();
+        assert_eq!(breaches(), 1, "nobody signed this block");
+        store.rollback(None).await.unwrap();
+        store.finish_reorg(ReorgOutcome::KeepNew).await.unwrap();
+        assert_eq!(breaches(), 2, "nothing is not better than a block");
+        let mut journal = disk.journal(run, 0, false);
+        journal.record(signed(7, 1)).unwrap();
+        journal.record(signed(8, 1)).unwrap();
+        assert_eq!(breaches(), 2);
+        journal.record(signed(8, 2)).unwrap();
+        assert_eq!(breaches(), 3, "a second block for one height and round");
+        disk.store.commit(block(0, 3, 0)).await.unwrap();
+        disk.open().await.unwrap();
+        assert_eq!(breaches(), 4, "a disk that holds what was never written");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_disk_takes_nothing_until_there_is_room() {
+        let disk = disk();
+        let (store, _) = disk.open().await.unwrap();
+        disk.set_full(true);
+        assert_eq!(store.commit(block(0, 1, 0)).await.unwrap_err().kind, StoreErrorKind::Full);
+        disk.set_full(false);
+        store.commit(block(0, 1, 0)).await.unwrap();
     }
 }

@@ -49,6 +49,7 @@
 mod byzantine;
 mod clock;
 mod disk;
+mod ending;
 mod load;
 mod log;
 mod network;
@@ -64,13 +65,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use byzantine::Attack;
+pub use ending::{CONVERGENCE, TAIL};
 pub use load::BLOCK_TIME;
 pub use network::{Member, Separation, SimNetwork};
 pub use oracle::{Figures, IsBetter};
 pub use rng::Rng;
 pub use scenario::{ByzantinePlan, Fault, NodePlan, Scenario};
 pub use wire::Latency;
-pub use world::{CONVERGENCE, TAIL};
 
 use crate::codec::Codec;
 use crate::executor::Executor;

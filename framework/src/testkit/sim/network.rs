@@ -275,6 +275,8 @@ impl Drop for SimListener {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
     use crate::testkit::transport::TransportFixture;
 
@@ -289,4 +291,48 @@ mod tests {
     }
 
     crate::transport_suite!(simulated, fixture());
+
+    async fn pair(network: &SimNetwork) -> (Connection, Connection) {
+        let mut listener = network.member("b").listen(&Endpoint::new("b:1")).await.unwrap();
+        let dialled = network.member("a").dial(&Endpoint::new("b:1")).await.unwrap();
+        (dialled, listener.accept().await.unwrap().upgrade.await.unwrap())
+    }
+
+    fn network() -> SimNetwork {
+        let latency = Latency { least: Duration::from_millis(100), jitter: Duration::from_millis(50) };
+        SimNetwork::new(Rng::new(7), latency)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_take_their_while_and_stay_in_order() {
+        let (mut near, mut far) = pair(&network()).await;
+        let begun = tokio::time::Instant::now();
+        for byte in 0..50 {
+            near.control.writer.write_all(&[byte]).await.unwrap();
+        }
+        let mut read = [0; 50];
+        far.control.reader.read_exact(&mut read).await.unwrap();
+        assert!(read.iter().enumerate().all(|(at, byte)| at == usize::from(*byte)));
+        // A pair is up to twice as far apart as the least.
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_millis(100) && took <= Duration::from_millis(252), "{took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_stalled_arrives_after_the_stall_and_what_is_cut_breaks() {
+        let network = network();
+        let (mut near, mut far) = pair(&network).await;
+        let [a, b] = ["a", "b"].map(|host| [host.to_owned()]);
+        network.separate(&a, &b, Separation::Stalled);
+        near.control.writer.write_all(b"x").await.unwrap();
+        let mut byte = [0; 1];
+        let minute = Duration::from_secs(60);
+        assert!(tokio::time::timeout(minute, far.control.reader.read_exact(&mut byte)).await.is_err());
+        assert!(network.member("a").dial(&Endpoint::new("b:1")).await.is_err());
+        network.join(&a, &b);
+        far.control.reader.read_exact(&mut byte).await.unwrap();
+        network.separate(&a, &b, Separation::Cut);
+        let error = far.control.reader.read_exact(&mut byte).await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
 }

@@ -13,7 +13,7 @@ use super::load::{self, Wallet};
 use super::network::Member;
 use super::oracle::Oracle;
 use super::rng::Rng;
-use super::world::{World, shown};
+use super::world::World;
 use crate::chain::Chain;
 use crate::env::{Clock, ComputePool, Env};
 use crate::node::{NodeBuilder, NodeEvent, NodeHandle, NodeStatus};
@@ -114,7 +114,7 @@ impl World {
             Ok(handle) => handle,
             Err(error) => return self.oracle.breach(format_args!("{} cannot start: {error}", node.name)),
         };
-        let at = shown(handle.status().tip.map(|tip| tip.height));
+        let at = handle.status().tip.map_or(-1, |tip| i128::from(tip.height));
         self.oracle.note(format_args!("{} starts at height {at}", node.name));
         tokio::spawn(watch(node.name.clone(), handle.events(), self.oracle.clone()));
         let wallet = (self.wallets < load::ACCOUNTS).then(|| Wallet::new(self.wallets));

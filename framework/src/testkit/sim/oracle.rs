@@ -52,8 +52,8 @@ pub struct Figures {
     pub signed: u64,
     /// Blocks committed, those of all nodes together.
     pub committed: u64,
-    /// Blocks taken off for another branch, those of all nodes together.
-    pub rolled_back: u64,
+    /// Branches left for better ones, those of all nodes together.
+    pub reorganised: u64,
     /// Branches that were tried, and given up.
     pub put_back: u64,
     /// Penalties given, all to Byzantine peers.

@@ -16,22 +16,11 @@ use super::nodes::SimNode;
 use super::oracle::Oracle;
 use super::rng::Rng;
 use super::scenario::{Fault, Scenario};
+use super::ending::TAIL;
 use super::{Plugs, Report, Simulation};
 use crate::rules::Hasher;
-use crate::sync::Mode;
-use crate::types::{Genesis, Hash32, Height, Tip};
+use crate::types::{Genesis, Hash32, Tip};
 
-/// Within so many block times after all is repaired all honest nodes are on one tip.
-///
-/// A node that was alone for long dials again after a minute at most (six block times); then a branch has to be asked for, and
-/// of two branches of one height one has to grow, for which it may take as many turns as there are validators, twice.
-pub const CONVERGENCE: u32 = 30;
-/// For so many block times after that the chain has to grow.
-pub const TAIL: u32 = 12;
-/// And by so many blocks.
-const LEAST_GROWTH: u64 = 3;
-/// How often it is looked whether all nodes are on one tip.
-const LOOK: Duration = Duration::from_secs(1);
 /// How long a node may take for anything that it is asked.
 const ANSWER: Duration = Duration::from_secs(60);
 
@@ -61,7 +50,7 @@ pub(super) fn run(simulation: Simulation) -> Report {
 
 /// What happens at some time.
 #[derive(Debug, Clone)]
-enum Step {
+pub(super) enum Step {
     Start(usize),
     Fault(Fault),
     Join(Vec<usize>),
@@ -70,10 +59,10 @@ enum Step {
 }
 
 /// A transaction that some node has taken.
-struct Taken {
-    node: usize,
-    run: u64,
-    hash: Hash32,
+pub(super) struct Taken {
+    pub(super) node: usize,
+    pub(super) run: u64,
+    pub(super) hash: Hash32,
 }
 
 pub(super) struct World {
@@ -84,12 +73,12 @@ pub(super) struct World {
     pub(super) network: SimNetwork,
     pub(super) start: Instant,
     pub(super) nodes: Vec<SimNode>,
-    agenda: BTreeMap<(Duration, u64), Step>,
+    pub(super) agenda: BTreeMap<(Duration, u64), Step>,
     serial: u64,
     rng: Rng,
-    hasher: Hasher,
+    pub(super) hasher: Hasher,
     pub(super) wallets: usize,
-    taken: Vec<Taken>,
+    pub(super) taken: Vec<Taken>,
 }
 
 impl World {
@@ -173,7 +162,7 @@ impl World {
     }
 
     /// Lets what is planned happen until some time.
-    async fn until(&mut self, end: Duration) {
+    pub(super) async fn until(&mut self, end: Duration) {
         while self.is_well()
             && let Some(((at, _), _)) = self.agenda.first_key_value().filter(|((at, _), _)| *at <= end)
         {
@@ -256,81 +245,6 @@ impl World {
         }
     }
 
-    /// Waits for all nodes to be on one tip that is no lower than any was; gives the time that it took.
-    async fn converge(&mut self, healed: Duration) -> Option<(Duration, Tip)> {
-        let floor = self.nodes.iter().filter_map(SimNode::tip).map(|tip| tip.height).max();
-        let last = healed + CONVERGENCE * block_time();
-        while self.is_well() {
-            let tip = self.agreed().filter(|tip| Some(tip.height) >= floor);
-            if let Some(tip) = tip {
-                let after = self.now().saturating_sub(healed);
-                self.oracle.note(format_args!("all are at {} {}", tip.height, tip.hash.short()));
-                return Some((after, tip));
-            }
-            if self.now() >= last {
-                let stand = self.stand();
-                self.oracle.breach(format_args!("no one tip within {CONVERGENCE} block times: {stand}"));
-                return None;
-            }
-            let next = self.now() + LOOK;
-            self.until(next).await;
-        }
-        None
-    }
-
-    /// Looks whether the chain has grown, all are still together, and no transaction is missing.
-    async fn settle(&mut self, before: Tip) {
-        let last = self.now() + TAIL * block_time();
-        while self.is_well() {
-            let agreed = self.agreed();
-            let grown = agreed.is_some_and(|tip| tip.height >= before.height + LEAST_GROWTH);
-            let missing = if grown { self.missing().await } else { Vec::new() };
-            if grown && missing.is_empty() {
-                return;
-            }
-            if self.now() >= last {
-                let stand = self.stand();
-                self.oracle.breach(if grown {
-                    format!("transactions of nodes that were never restarted are in no block: {missing:?}; {stand}")
-                } else {
-                    format!("the chain was at {} and has not grown by {LEAST_GROWTH}: {stand}", before.height)
-                });
-                return;
-            }
-            // From here on no new transaction is taken, so that all can be included.
-            self.agenda.clear();
-            let next = self.now() + LOOK;
-            self.until(next).await;
-        }
-    }
-
-    /// The tip that all are on and SYNCED.
-    fn agreed(&self) -> Option<Tip> {
-        let mut agreed = None;
-        for node in &self.nodes {
-            let status = node.status()?;
-            if let Some(why) = status.fatal {
-                self.oracle.breach(format_args!("{} has given up: {why}", node.name));
-                return None;
-            }
-            let tip = status.tip.filter(|tip| status.mode == Mode::Synced && agreed.is_none_or(|other| other == *tip))?;
-            agreed = Some(tip);
-        }
-        agreed
-    }
-
-    fn stand(&self) -> String {
-        let one = |node: &SimNode| match node.status() {
-            Some(status) => {
-                let tip = status.tip.map_or_else(|| "nothing".into(), |t| format!("{} {}", t.height, t.hash.short()));
-                let error = status.last_error.unwrap_or_default();
-                format!("{}: {tip}, {:?}, {} peers, {error:?}", node.name, status.mode, status.peers)
-            }
-            None => format!("{}: away", node.name),
-        };
-        self.nodes.iter().map(one).collect::<Vec<_>>().join("; ")
-    }
-
     /// A user hands a transaction to some node.
     async fn submit(&mut self) {
         let at = self.rng.below(self.nodes.len());
@@ -348,16 +262,6 @@ impl World {
             Ok(Err(refusal)) => self.oracle.note(format_args!("{} refuses a transaction: {refusal}", node.name)),
             Err(_) => self.oracle.breach(format_args!("{} does not answer", node.name)),
         }
-    }
-
-    /// The transactions that some node has taken, not been restarted since, and are in no block.
-    async fn missing(&mut self) -> Vec<String> {
-        let Some(chain) = self.nodes[0].chain().await else { return Vec::new() };
-        let included: std::collections::BTreeSet<Hash32> =
-            chain.iter().flat_map(|block| &block.txs).map(|tx| self.hasher.transaction_hash(tx)).collect();
-        self.taken.retain(|taken| self.nodes[taken.node].running.as_ref().is_some_and(|at| at.run == taken.run));
-        let missing = self.taken.iter().filter(|taken| !included.contains(&taken.hash));
-        missing.map(|taken| format!("{} of n{}", taken.hash.short(), taken.node)).collect()
     }
 
     fn usual_disk(&mut self, node: usize) {
@@ -383,20 +287,15 @@ impl World {
         self.agenda.insert((at, self.serial), step);
     }
 
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.start.elapsed()
     }
 
-    fn is_well(&self) -> bool {
+    pub(super) fn is_well(&self) -> bool {
         self.oracle.breaches().is_empty()
     }
 }
 
-fn block_time() -> Duration {
+pub(super) fn block_time() -> Duration {
     Duration::from_secs(BLOCK_TIME)
-}
-
-/// A height for a line of text: an empty chain has none.
-pub(super) fn shown(height: Option<Height>) -> i128 {
-    height.map_or(-1, i128::from)
 }
