@@ -11,7 +11,8 @@
 //! Each macro makes a module with a `#[test]` for each case, so that a failure names the sentence that does not hold. Where a case needs
 //! randomness it prints the seed, and `CPC_TEST_SEED` repeats it. A crate that calls `store_suite!` needs tokio with `macros` and `rt`.
 //!
-//! Besides them: [`messages`] makes up messages with every oddity that chains may hold, and [`sync::World`] is a node in virtual time.
+//! Besides them: [`messages`] makes up messages with every oddity that chains may hold, [`sync::World`] is a strategy in virtual time, and
+//! [`sim`] runs whole nodes so, with faults and Byzantine peers, by seed.
 
 pub mod codec;
 pub mod executor;

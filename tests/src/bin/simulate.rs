@@ -144,6 +144,7 @@ impl std::fmt::Display for Sum {
             self.seeds, self.failed
         )?;
         let bound = u64::from(CONVERGENCE) * BLOCK_TIME;
-        self.slowest.map_or(Ok(()), |(time, seed)| write!(f, "; the slowest to agree took {time} s of {bound} s (seed {seed})"))
+        self.slowest
+            .map_or(Ok(()), |(time, seed)| write!(f, "; the slowest to agree took {time} s of {bound} s (seed {seed})"))
     }
 }

@@ -76,7 +76,8 @@ impl Disk {
             (state.run, expected)
         };
         if found != expected {
-            self.oracle.breach(format_args!("{} was opened at {found:?}, and had been left at {expected:?}", self.node));
+            self.oracle
+                .breach(format_args!("{} was opened at {found:?}, and had been left at {expected:?}", self.node));
         }
         Ok((SimStore { disk: self.clone(), run }, run))
     }
@@ -283,7 +284,8 @@ mod tests {
 
     fn disk() -> Disk {
         let height = |tip: Option<Tip>| tip.map(|tip| tip.height);
-        let oracle = Oracle::new(&Arc::new(load::genesis(1)), Arc::new(move |old, new| height(new) > height(old)), true);
+        let oracle =
+            Oracle::new(&Arc::new(load::genesis(1)), Arc::new(move |old, new| height(new) > height(old)), true);
         Disk::new("n0", Arc::new(MemoryStore::new()), &oracle, Rng::new(1))
     }
 

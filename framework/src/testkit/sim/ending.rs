@@ -78,7 +78,8 @@ impl World {
                 self.oracle.breach(format_args!("{} has given up: {why}", node.name));
                 return None;
             }
-            let tip = status.tip.filter(|tip| status.mode == Mode::Synced && agreed.is_none_or(|other| other == *tip))?;
+            let tip =
+                status.tip.filter(|tip| status.mode == Mode::Synced && agreed.is_none_or(|other| other == *tip))?;
             agreed = Some(tip);
         }
         agreed

@@ -125,10 +125,7 @@ impl Plugs {
     }
 
     /// For which tips the strategy may leave which. Default: for higher ones only.
-    pub fn is_better(
-        mut self,
-        is_better: impl Fn(Option<Tip>, Option<Tip>) -> bool + Send + Sync + 'static,
-    ) -> Self {
+    pub fn is_better(mut self, is_better: impl Fn(Option<Tip>, Option<Tip>) -> bool + Send + Sync + 'static) -> Self {
         self.is_better = Arc::new(is_better);
         self
     }

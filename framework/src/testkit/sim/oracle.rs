@@ -166,7 +166,8 @@ impl Oracle {
     /// A reorganisation ended with the new branch.
     pub(super) fn left_for(&self, node: &str, old: Option<Tip>, new: Option<Tip>) {
         let mut seen = self.seen();
-        let show = |tip: Option<Tip>| tip.map_or_else(|| "nothing".to_owned(), |t| format!("{} {}", t.height, t.hash.short()));
+        let show =
+            |tip: Option<Tip>| tip.map_or_else(|| "nothing".to_owned(), |t| format!("{} {}", t.height, t.hash.short()));
         seen.note(&format_args!("{node} leaves {} for {}", show(old), show(new)));
         if !(seen.is_better)(old, new) {
             seen.breaches.push(format!("{node} left {} for {}, which is not better", show(old), show(new)));

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::byzantine::Byzantine;
 use super::disk::Disk;
+use super::ending::TAIL;
 use super::load::{self, BLOCK_TIME, Wallet};
 use super::log::SimLog;
 use super::network::SimNetwork;
@@ -16,7 +17,6 @@ use super::nodes::SimNode;
 use super::oracle::Oracle;
 use super::rng::Rng;
 use super::scenario::{Fault, Scenario};
-use super::ending::TAIL;
 use super::{Plugs, Report, Simulation};
 use crate::rules::Hasher;
 use crate::types::{Genesis, Hash32, Tip};

@@ -13,9 +13,7 @@ use super::Attack;
 use super::forge::{Forger, decoded, random_hash, random_link};
 use crate::codec::Codec;
 use crate::transport::{Connection, Duplex};
-use crate::types::{
-    ANNOUNCE, BlockLink, EncodedBlock, Handshake, Height, MAX_ANNOUNCED_TXS, Message, Tip, WireBlock,
-};
+use crate::types::{ANNOUNCE, BlockLink, EncodedBlock, Handshake, Height, MAX_ANNOUNCED_TXS, Message, Tip, WireBlock};
 
 /// No frame is larger than what a victim takes.
 const FRAME: usize = 32 << 20;
