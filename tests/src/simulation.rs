@@ -8,7 +8,7 @@ pub const REPLAY: &str = "cargo run --release -p cpc-tests --bin simulate -- --s
 
 /// The parts for a seed: every fourth speaks JSON, the others postcard.
 pub fn plugs(seed: u64) -> Plugs {
-    let plugs = if seed % 4 == 0 { Plugs::new(JsonCodec) } else { Plugs::new(PostcardCodec) };
+    let plugs = if seed.is_multiple_of(4) { Plugs::new(JsonCodec) } else { Plugs::new(PostcardCodec) };
     plugs.replay(REPLAY)
 }
 

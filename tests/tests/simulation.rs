@@ -80,7 +80,7 @@ fn divided(seed: u64) -> cpc_framework::testkit::sim::Scenario {
 
 #[test]
 fn a_scenario_can_be_written_by_hand() {
-    let seed = (0..).find(|seed| scenario(*seed).validators == 3).unwrap();
+    let seed = (0..100).find(|seed| scenario(*seed).validators == 3).unwrap();
     let report = Simulation::new(divided(seed), plugs(seed)).run();
     assert!(report.is_ok(), "{report}");
     assert!(report.figures.reorganised > 0, "the two branches were never joined");
@@ -144,7 +144,7 @@ fn a_strategy_that_leaves_better_branches_is_found_out() {
 
 #[test]
 fn nodes_that_do_not_sync_are_found_out() {
-    let seed = (0..).find(|seed| scenario(*seed).validators == 3).unwrap();
+    let seed = (0..100).find(|seed| scenario(*seed).validators == 3).unwrap();
     let report = Simulation::new(divided(seed), plugs(seed).sync(|| Deaf)).run();
     assert!(report.breaches.iter().any(|breach| breach.contains("no one tip within")), "{report}");
 }

@@ -44,6 +44,12 @@ impl Producing {
         self.state = State::Waiting { tip, slot };
     }
 
+    /// Whether another attempt is due, in a slot in which one failed.
+    #[cfg(test)]
+    pub(super) fn tries_again(&self, now: Duration) -> bool {
+        matches!(self.state, State::Done { again: Some(at), .. } if at <= now)
+    }
+
     /// Our own store has not taken the block of this slot.
     pub(super) fn not_stored(&mut self, now: Duration) {
         if let State::Done { again, .. } = &mut self.state {

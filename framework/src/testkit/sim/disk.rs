@@ -37,7 +37,7 @@ struct DiskState {
     /// Where the chain ends, as far as it was written.
     tip: Option<Tip>,
     /// Where it ended before the reorganisation under way.
-    left: Option<Option<Tip>>,
+    left: Option<Left>,
 }
 
 impl Disk {
@@ -71,7 +71,7 @@ impl Disk {
         let found = self.store.tip().await?;
         let (run, expected) = {
             let mut state = self.lock();
-            let expected = state.left.take().unwrap_or(state.tip);
+            let expected = state.left.take().map_or(state.tip, |left| left.0);
             state.tip = found;
             (state.run, expected)
         };
@@ -96,6 +96,10 @@ impl Disk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Where a chain ended that is being left; an empty one ended nowhere.
+#[derive(Debug, Clone, Copy)]
+struct Left(Option<Tip>);
 
 /// The chain on a [`Disk`], as one run of its node sees it.
 #[derive(Debug)]
@@ -152,7 +156,7 @@ impl SimStore {
                 let moved = store.rollback(keep).await?;
                 let mut state = self.disk.lock();
                 let before = state.tip;
-                state.left.get_or_insert(before);
+                state.left.get_or_insert(Left(before));
                 state.tip = moved.tip;
                 drop(state);
                 oracle.rolled_back(node, &moved);
@@ -164,7 +168,7 @@ impl SimStore {
                     let mut state = self.disk.lock();
                     (state.left.take(), std::mem::replace(&mut state.tip, moved.tip))
                 };
-                let Some(left) = left else { return Ok(moved) };
+                let Some(Left(left)) = left else { return Ok(moved) };
                 match outcome {
                     ReorgOutcome::KeepNew => {
                         oracle.count(|figures| figures.reorganised += 1);

@@ -8,8 +8,11 @@ use crate::types::{
 
 /// Seconds between blocks, as on devnet.
 pub const BLOCK_TIME: u64 = 10;
-/// Accounts with money; each run of a node has one of its own for its user.
-pub(super) const ACCOUNTS: usize = 48;
+/// Accounts with money; each run of a node has some of its own for its user.
+pub(super) const ACCOUNTS: usize = 128;
+/// Transactions of one account: no more than a pool takes of one sender, so that all of them come back to it where a long
+/// branch is left (attacks.md row 13).
+pub(super) const TXS_PER_ACCOUNT: u64 = 60;
 /// What each has at first.
 const BALANCE: u128 = 1_000_000_000_000_000_000_000_000;
 const GAS_PRICE: u128 = 1000;

@@ -35,7 +35,7 @@ pub(super) struct SimNode {
 pub(super) struct Running {
     pub(super) handle: NodeHandle,
     pub(super) run: u64,
-    /// Its user's account.
+    /// Its user's account, once there is one.
     pub(super) wallet: Option<Wallet>,
     member: Member,
 }
@@ -117,9 +117,7 @@ impl World {
         let at = handle.status().tip.map_or(-1, |tip| i128::from(tip.height));
         self.oracle.note(format_args!("{} starts at height {at}", node.name));
         tokio::spawn(watch(node.name.clone(), handle.events(), self.oracle.clone()));
-        let wallet = (self.wallets < load::ACCOUNTS).then(|| Wallet::new(self.wallets));
-        self.wallets += 1;
-        node.running = Some(Running { handle, run, wallet, member });
+        node.running = Some(Running { handle, run, wallet: None, member });
     }
 
     /// Executes the first node's chain from genesis on, with nothing but the rules, and compares all others.

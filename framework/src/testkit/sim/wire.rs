@@ -187,7 +187,7 @@ impl AsyncRead for Side {
 
 impl AsyncWrite for Side {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let reader = {
+        let (reader, taken) = {
             let mut flow = self.writes.lock();
             if flow.broken {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
@@ -207,8 +207,8 @@ impl AsyncWrite for Side {
             flow.push(Bytes::copy_from_slice(&bytes[..taken]));
             (flow.reader.take(), taken)
         };
-        reader.0.into_iter().for_each(Waker::wake);
-        Poll::Ready(Ok(reader.1))
+        reader.into_iter().for_each(Waker::wake);
+        Poll::Ready(Ok(taken))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -251,6 +251,10 @@ impl World {
         let to = Wallet::new(self.rng.below(load::ACCOUNTS)).address;
         let node = &mut self.nodes[at];
         let Some(running) = &mut node.running else { return };
+        if running.wallet.as_ref().is_none_or(|wallet| wallet.nonce >= load::TXS_PER_ACCOUNT) {
+            running.wallet = (self.wallets < load::ACCOUNTS).then(|| Wallet::new(self.wallets));
+            self.wallets += 1;
+        }
         let Some(wallet) = &mut running.wallet else { return };
         let (tx, hash) = wallet.transfer(&self.hasher, &to, 1 + u128::from(self.rng.bits() >> 32));
         match timeout(ANSWER, running.handle.submit(tx)).await {
