@@ -28,6 +28,7 @@ impl Core {
             ChainEvent::ReorgFinished { tip } => {
                 self.reorganising = false;
                 self.moved(now, tip);
+                self.tip_update_due.get_or_insert(now + TIP_UPDATE_INTERVAL);
                 let accounts = self.accounts();
                 let removed = std::mem::take(&mut self.removed);
                 self.pool.return_txs(removed.clone(), &accounts, now);
@@ -135,6 +136,9 @@ impl Core {
     /// Our chain ends here now.
     fn moved(&mut self, _now: Duration, tip: Option<Tip>) {
         self.tip = tip;
+        if !self.reorganising {
+            self.settled_tip = tip;
+        }
         if tip.is_none() {
             self.genesis_hash = None;
         }

@@ -23,6 +23,8 @@ mod peer;
 mod pool_view;
 mod producing;
 mod recovering;
+#[cfg(test)]
+mod reorganising_tests;
 mod report;
 mod requests;
 mod serve;
