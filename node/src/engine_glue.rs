@@ -51,10 +51,15 @@ pub(crate) fn summary(datadir: &Datadir, genesis: &Genesis) -> Result<Option<Sto
     Ok(summary)
 }
 
-/// Fails if another process has the chain open; damage is none of its business.
-pub(crate) fn refuse_if_in_use(datadir: &Datadir) -> Result<(), CliError> {
+/// Fails if nothing can be said of the chain: another process has it open, or the disk refuses. Damage is none of its business.
+pub(crate) fn refuse_if_unusable(datadir: &Datadir) -> Result<(), CliError> {
     match FileStore::summary(datadir.root()) {
-        Err(error) if error.kind == StoreErrorKind::Locked => Err(in_use(datadir)),
+        Ok(None) => return Ok(()),
+        Err(error) if error.kind == StoreErrorKind::Locked => return Err(in_use(datadir)),
+        _ => {}
+    }
+    match FileStore::open(datadir.root()) {
+        Err(error) if matches!(error.kind, StoreErrorKind::Io | StoreErrorKind::Full) => Err(failed(datadir, &error)),
         _ => Ok(()),
     }
 }
