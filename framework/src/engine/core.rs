@@ -110,6 +110,8 @@ pub(crate) struct Core {
     pub(super) spares: Vec<(ConnId, HashedBlock)>,
     /// What the chain was asked to import.
     pub(super) imports: BTreeMap<BatchId, ImportOrigin>,
+    /// Whether the sync's last import was stopped: those that were under way behind it cannot link.
+    pub(super) sync_stopped: bool,
     /// Where the chain will end once the gossip under import is applied.
     pub(super) gossip_tip: Option<Tip>,
     pub(super) reorganising: bool,
@@ -192,6 +194,7 @@ impl Core {
             delivered: BTreeMap::new(),
             spares: Vec::new(),
             imports: BTreeMap::new(),
+            sync_stopped: false,
             gossip_tip: config.tip,
             reorganising: false,
             settled_tip: config.tip,

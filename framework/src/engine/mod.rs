@@ -16,6 +16,8 @@ mod handshake;
 #[cfg(test)]
 mod handshake_tests;
 mod importing;
+#[cfg(test)]
+mod importing_tests;
 mod links;
 mod outbox;
 mod outgoing;
@@ -23,8 +25,6 @@ mod peer;
 mod pool_view;
 mod producing;
 mod recovering;
-#[cfg(test)]
-mod reorganising_tests;
 mod report;
 mod requests;
 mod serve;
