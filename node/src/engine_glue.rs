@@ -13,6 +13,7 @@ use cpc_framework::store::file::{FileStore, StoreSummary};
 use cpc_framework::store::memory::MemoryStore;
 use cpc_framework::store::{ChainStore, StoreErrorKind};
 use cpc_framework::transport::TransportErrorKind;
+use cpc_framework::tx_index::TxIndex;
 use cpc_framework::types::{Genesis, Hash32, Height};
 
 use crate::args::{NodeArgs, StoreName};
@@ -85,6 +86,16 @@ fn check_genesis(datadir: &Datadir, genesis: &Genesis, id: Option<Hash32>) -> Re
 
 fn open_files(datadir: &Datadir) -> Result<FileStore, CliError> {
     FileStore::open(datadir.root()).map_err(|error| failed(datadir, &error))
+}
+
+/// Opens the index of a node's transactions: beside its store, in the datadir or in memory.
+pub(crate) fn open_index(datadir: &Datadir, store: StoreName, node: &NodeHandle) -> Result<TxIndex, CliError> {
+    let (chain, genesis) = (Arc::clone(node.store()), node.genesis());
+    match store {
+        StoreName::Memory => Ok(TxIndex::in_memory(chain, genesis)),
+        StoreName::File => TxIndex::open(&datadir.tx_index_dir(), chain, genesis)
+            .map_err(|error| CliError::caused(format_args!("cannot use {}", datadir.tx_index_dir().display()), &error)),
+    }
 }
 
 /// Opens the chain of a store.

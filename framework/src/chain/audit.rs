@@ -87,12 +87,12 @@ fn compare(right: &dyn StateView, stored: &dyn StateView, tip: Option<Tip>) -> R
         return Err(fault);
     }
     let mut more = None;
-    stored.scan(b"", &mut |key, _| match right.get(key) {
-        Ok(Some(_)) => true,
-        _ => {
+    stored.scan(b"", &mut |key, _| {
+        let made = matches!(right.get(key), Ok(Some(_)));
+        if !made {
             more = Some(ChainError::StoredState { height, detail: format!("no block made key {}", shown(key)) });
-            false
         }
+        made
     })?;
     more.map_or(Ok(entries), Err)
 }

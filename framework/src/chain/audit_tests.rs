@@ -111,12 +111,12 @@ async fn names_the_height_and_the_rule_of_a_block_that_is_not_what_it_was() {
     let amount = |block: &mut Block| block.txs[0].amount += 1;
     let header = |block: &mut Block| block.header.timestamp += 1;
     let parent = |block: &mut Block| block.header.prev_hash = Hash32([1; 32]);
-    let alterations: [(&dyn Fn(&mut Block), Rule); 5] = [
-        (&signature, Rule::TxSignature),
-        (&own_signature, Rule::BlockSignature),
-        (&amount, Rule::TxRoot),
-        (&header, Rule::PrevHash),
-        (&parent, Rule::PrevHash),
+    let alterations = [
+        (signature as fn(&mut Block), Rule::TxSignature),
+        (own_signature, Rule::BlockSignature),
+        (amount, Rule::TxRoot),
+        (header, Rule::PrevHash),
+        (parent, Rule::PrevHash),
     ];
     for (alter, rule) in alterations {
         let mut block = blocks[at].clone();

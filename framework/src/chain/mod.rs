@@ -73,15 +73,19 @@ mod produce;
 #[cfg(test)]
 mod produce_tests;
 mod rebuild;
+#[cfg(test)]
+mod repeat_tests;
 mod replay;
 mod verified_txs;
 mod verify;
 
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
+
 pub use audit::{AuditReport, audit};
-pub(crate) use pipeline::genesis_hash_in;
 pub use pipeline::{ChainCommand, ChainEvent, ChainHandle, ChainOutcome};
+pub(crate) use pipeline::{TOLD_EARLY, genesis_hash_in};
 pub use produce::ProduceError;
 pub(crate) use verified_txs::VerifiedTxs;
 pub(crate) use verify::{KeyBook, learn_staked, proposer_signed};
@@ -120,6 +124,8 @@ pub struct Applied {
     pub tx_hashes: Vec<Hash32>,
     /// The block.
     pub block: Arc<Block>,
+    /// The block in the framework's encoding, as it was committed.
+    pub bytes: Bytes,
 }
 
 /// Why an import went no further.

@@ -14,7 +14,7 @@ use crate::types::{Genesis, Network};
 
 /// A clock that stands where it was set.
 #[derive(Debug, Default)]
-struct SetClock(AtomicU64);
+pub(super) struct SetClock(pub(super) AtomicU64);
 
 impl Clock for SetClock {
     fn unix_seconds(&self) -> u64 {
@@ -48,7 +48,7 @@ fn validators() -> Vec<SecretKey> {
     keys.validators.iter().map(|key| SecretKey::from_hex(Scheme::Secp256k1, key).unwrap()).collect()
 }
 
-async fn open(genesis: &Arc<Genesis>, clock: &Arc<SetClock>) -> Chain {
+pub(super) async fn open(genesis: &Arc<Genesis>, clock: &Arc<SetClock>) -> Chain {
     let env = Env { clock: Arc::clone(clock) as Arc<dyn Clock>, pool: ComputePool::Inline, seed: 0 };
     let store = Arc::new(MemoryStore::default());
     Chain::open(Arc::clone(genesis), store, Arc::new(AccountExecutor), env).await.unwrap()

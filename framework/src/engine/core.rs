@@ -8,7 +8,7 @@ use super::outgoing::Outgoing;
 use super::peer::Peer;
 use super::producing::Producing;
 use super::verifying::{Unverified, Verifying};
-use crate::chain::{ChainCommand, KeyBook};
+use crate::chain::{ChainCommand, KeyBook, TOLD_EARLY};
 use crate::limits::Limits;
 use crate::mempool::{Mempool, Refusal};
 use crate::node::NodeEvent;
@@ -170,7 +170,7 @@ pub(super) const FEELER: &str = "feeler";
 /// How often what has grown too old is dropped.
 const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(60);
 /// Blocks that come with one import while SYNCED are passed on one by one up to this many; of more only the tip is told.
-pub(super) const RELAYED_BLOCKS: usize = 16;
+pub(super) const RELAYED_BLOCKS: usize = TOLD_EARLY;
 
 impl Core {
     pub(crate) fn new(config: CoreConfig, sync: Box<dyn SyncStrategy>) -> Self {

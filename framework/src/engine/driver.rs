@@ -44,6 +44,7 @@ pub(crate) enum Command {
     Peers { reply: oneshot::Sender<Vec<PeerInfo>> },
     Pooled { hash: Hash32, reply: oneshot::Sender<Option<Arc<Transaction>>> },
     Pool { sender: Option<Address>, most: usize, reply: oneshot::Sender<PoolSnapshot> },
+    Hold { reply: oneshot::Sender<()> },
     Shutdown { reply: oneshot::Sender<()> },
 }
 
@@ -282,6 +283,10 @@ impl Driver {
             }
             Command::Pool { sender, most, reply } => {
                 let _ = reply.send(self.core.pool_snapshot(sender.as_ref(), most));
+            }
+            Command::Hold { reply } => {
+                self.core.hold_proposals();
+                let _ = reply.send(());
             }
             Command::Shutdown { .. } => {}
         }

@@ -34,7 +34,7 @@ impl Core {
             }
             other if !ready => self.before_handshake(now, conn, &other),
             Inbound::NewBlock(block) => self.block_announced(now, conn, block),
-            Inbound::NewTx { tx, hash, id, place } => self.transaction_received(conn, tx, hash, id, place),
+            Inbound::NewTxs(txs) => self.transactions_received(conn, txs),
             Inbound::NewHashes { blocks, txs } => self.hashes_announced(now, conn, &blocks, &txs),
             Inbound::GetData { blocks, txs } => self.data_asked(now, conn, &blocks, &txs),
             Inbound::GetBlocks { from, to } => self.blocks_asked(now, conn, from, to),
@@ -175,7 +175,7 @@ impl Inbound {
         Some(match self {
             Self::Handshake(_) => MessageKind::Handshake,
             Self::NewBlock(_) => MessageKind::NewBlock,
-            Self::NewTx { .. } => MessageKind::NewTx,
+            Self::NewTxs(_) => MessageKind::NewTx,
             Self::GetBlocks { .. } => MessageKind::GetBlocks,
             Self::NewHashes { .. } => MessageKind::NewHashes,
             Self::GetData { .. } => MessageKind::GetData,

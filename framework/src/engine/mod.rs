@@ -24,6 +24,8 @@ mod outgoing;
 mod peer;
 mod pool_view;
 mod producing;
+#[cfg(test)]
+mod producing_tests;
 mod recovering;
 mod report;
 mod requests;

@@ -116,7 +116,7 @@ fn text(datadir: &Path, found: &Found) -> String {
         _ if found.ok => "blocks      none (the chain is empty)\n".to_owned(),
         _ => String::new(),
     };
-    let faults: String = found.faults.iter().map(|fault| format!("FAULT       {fault}\n")).collect();
+    let faults = found.faults.iter().fold(String::new(), |faults, fault| faults + "FAULT       " + fault + "\n");
     let verdict = if found.ok { "nothing is wrong\n" } else { "" };
     format!("datadir     {}\n{chain}{faults}{verdict}", datadir.display())
 }
