@@ -236,7 +236,8 @@ async fn a_datadir_refuses_another_genesis_than_its_own() {
     )
     .unwrap();
     assert_ne!(dir.read("genesis.json"), own);
-    refused(dir.call(NODE).arg("run").output_within(SOON).await, 1, &["genesis"]);
+    let file = dir.path().join("genesis.json");
+    refused(dir.call(NODE).arg("run").output_within(SOON).await, 1, &["another genesis", file.to_str().unwrap()]);
     fs::write(dir.path().join("genesis.json"), own).unwrap();
     assert_eq!(dir.tip(NODE).await, (3, Chain::fork().hashes[3].clone()), "nothing is lost");
 }
