@@ -4,7 +4,7 @@ use cpc_codecs::{JsonCodec, PostcardCodec};
 use cpc_framework::testkit::sim::{Plugs, Scenario};
 
 /// How a failed seed is run again.
-pub const REPLAY: &str = "cargo run --release -p cpc-tests --bin simulate -- --seed ";
+pub const REPLAY: &str = "cargo run --release -p cpc-tests --features long --bin simulate -- --seed ";
 
 /// The parts for a seed: every fourth speaks JSON, the others postcard.
 pub fn plugs(seed: u64) -> Plugs {

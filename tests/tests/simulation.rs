@@ -1,4 +1,4 @@
-//! Whole nodes in virtual time, by seed. The long stage runs a thousand seeds: `cargo run --release -p cpc-tests --bin simulate`.
+//! Whole nodes in virtual time, by seed. The long stage runs a thousand seeds: `cargo run --release -p cpc-tests --features long --bin simulate`.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
