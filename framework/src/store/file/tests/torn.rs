@@ -8,7 +8,7 @@ use super::*;
 use crate::store::StoreErrorKind;
 
 /// How many power cuts one test makes.
-const CUTS: u64 = 150;
+const CUTS: u64 = 100;
 /// The most changes to a disk before its power is cut: enough for a dozen commits.
 const LONGEST_LIFE: u64 = 400;
 /// What a disk writes as a whole, in bytes.
