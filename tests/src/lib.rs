@@ -19,7 +19,9 @@ pub mod peer;
 pub mod process;
 pub mod proxy;
 pub mod raw;
+pub mod simulation;
 pub mod soak;
+pub mod throttle;
 pub mod vectors;
 pub mod wire;
 

@@ -524,7 +524,7 @@ impl Txs {
 }
 
 fn hash(hasher: &Hasher, block: &WireBlock) -> Result<HashedBlock, String> {
-    block.decode().map(|block| hasher.hash_block(block)).map_err(|error| error.to_string())
+    hasher.hash_wire_block(block).map_err(|error| error.to_string())
 }
 
 struct Writer {

@@ -39,7 +39,7 @@ impl Core {
                 self.sync_event(now, SyncEvent::ReorgFinished { tip });
             }
             ChainEvent::NextSlot { tip, slot } => self.producing.slot_known(tip, slot),
-            ChainEvent::Produced { slot, result } => self.produced(slot, result),
+            ChainEvent::Produced { slot, result } => self.produced(now, slot, result),
             ChainEvent::Failed(error) => {
                 tracing::error!("the chain cannot go on: {error}");
                 self.fatal = Some(error.to_string());
@@ -87,6 +87,9 @@ impl Core {
                 self.sync_event(now, SyncEvent::LocalTip(tip));
             }
             Some(ImportOrigin::Own) => {
+                if stop.is_some() {
+                    self.producing.not_stored(now);
+                }
                 self.figures.proposed += applied.len() as u64;
                 self.gossip_tip = self.tip;
                 self.sync_event(now, SyncEvent::LocalTip(tip));

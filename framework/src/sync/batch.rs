@@ -135,7 +135,7 @@ impl<F: ForkRule> SyncStrategy for BatchSync<F> {
     fn handle(&mut self, now: Duration, event: SyncEvent) {
         self.now = self.now.max(now);
         match event {
-            SyncEvent::LocalTip(tip) => self.tip = tip,
+            SyncEvent::LocalTip(tip) => self.on_local_tip(tip),
             SyncEvent::Connectivity(network) => {
                 if self.network != network {
                     (self.network, self.network_since) = (network, self.now);

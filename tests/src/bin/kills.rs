@@ -1,4 +1,4 @@
-//! `kills`: a node that is killed at random instants, again and again. `cargo run -p cpc-tests --bin kills -- --runs 500 --seed 7`
+//! `kills`: a node that is killed at random instants, again and again. `cargo run -p cpc-tests --features long --bin kills -- --runs 500 --seed 7`
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a program for developers")]
 
 use std::process::ExitCode;
