@@ -1,7 +1,7 @@
 //! Syncing in batches: ranges from several peers at a time, imported in order.
 //!
 //! The parts: [`BatchSync`] takes events and keeps the mode (here), `claim` knows peers, `delivery` judges what they send, `schedule` decides whom to ask for what,
-//! `ranges` keeps what came early, `reorg` handles forks with the [`ForkRule`]'s advice.
+//! `ranges` keeps what came early, `reorg` handles forks with the [`ForkRule`]'s advice, `linkage` knows the way to checkpoints and `checkpoint` goes it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use super::claim::Peer;
 use super::delivery::Answer;
 use super::fork::{ForkRule, RollbackOne};
 use super::limits::SyncLimits;
+use super::linkage::Linkage;
 use super::ranges::{Buffer, Delivered};
 use super::reorg::Session;
 use super::sizing::Sizing;
@@ -40,6 +41,7 @@ pub struct BatchSync<F = RollbackOne> {
     pub(super) importing: VecDeque<Importing>,
     pub(super) session: Option<Session>,
     pub(super) branches: BranchMemory,
+    pub(super) linkage: Linkage,
     pub(super) seen: Sizing,
     last_request: u64,
     pub(super) mode: Mode,
@@ -76,6 +78,8 @@ pub(super) enum Purpose {
     Probe,
     /// A step of the fork session.
     Fork,
+    /// Headers on the way down from a checkpoint.
+    Headers,
 }
 
 /// A batch under import.
@@ -112,6 +116,7 @@ impl<F: ForkRule> BatchSync<F> {
             importing: VecDeque::new(),
             session: None,
             branches: BranchMemory::default(),
+            linkage: Linkage::default(),
             seen: Sizing::default(),
             last_request: 0,
             mode: Mode::Syncing,
@@ -139,6 +144,13 @@ impl<F: ForkRule> SyncStrategy for BatchSync<F> {
                 }
             }
             SyncEvent::PeerTip { peer, height, legacy } => self.on_peer_tip(peer, height, legacy),
+            SyncEvent::PeerAbilities { peer, abilities } => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.abilities = abilities;
+                }
+            }
+            SyncEvent::Checkpoints(checkpoints) => self.linkage = Linkage::new(&checkpoints),
+            SyncEvent::Headers { peer, request, links, .. } => self.on_headers(peer, request, &links),
             SyncEvent::Announced { peer, link } => self.on_announced(peer, link),
             SyncEvent::PeerGone { peer } => self.on_peer_gone(peer),
             SyncEvent::Blocks { peer, request, batch, links, bytes, malformed } => {
@@ -191,10 +203,12 @@ impl<F: ForkRule> BatchSync<F> {
     }
 
     fn conclude(&mut self) {
+        self.follow_checkpoints();
         self.close_claims();
         self.hand_over();
         self.tend_session();
         if self.now >= self.paused_until && !self.reorganising() {
+            self.ask_for_headers();
             self.schedule();
             self.probe();
             self.clear_buffer();
@@ -226,7 +240,7 @@ impl<F: ForkRule> BatchSync<F> {
 
     fn on_peer_gone(&mut self, id: ConnId) {
         let Some(peer) = self.peers.remove(&id) else { return };
-        if let Some(request) = peer.request {
+        for request in peer.requests {
             self.requests.remove(&request);
         }
         self.session_peer_gone(id);
@@ -299,6 +313,9 @@ impl<F: ForkRule> BatchSync<F> {
     }
 
     pub(super) fn import(&mut self, delivered: Delivered) {
+        if let Some(up_to) = delivered.ancestor_to {
+            self.actions.push_back(SyncAction::Vouch { batch: delivered.batch, up_to });
+        }
         self.actions.push_back(SyncAction::Import { batch: delivered.batch });
         self.importing.push_back(Importing { delivered, doomed: false });
     }

@@ -54,6 +54,8 @@ pub struct SyncLimits {
     pub local_pause: Duration,
     /// For how long a peer is not asked again for a block whose body or proposer was refused.
     pub refused_pause: Duration,
+    /// The wait before a peer is asked for headers again that gave none.
+    pub headers_pause: Duration,
     /// How long the search for a branching point may take with a peer with features.
     pub search: Duration,
     /// The same with a legacy peer.
@@ -94,6 +96,7 @@ impl Default for SyncLimits {
             future_pause: Duration::from_secs(5),
             local_pause: Duration::from_secs(10),
             refused_pause: Duration::from_secs(60),
+            headers_pause: Duration::from_secs(10),
             search: Duration::from_secs(60),
             search_legacy: Duration::from_secs(600),
             branch_pause: Duration::from_secs(60),

@@ -65,8 +65,15 @@ impl<F: ForkRule> BatchSync<F> {
     }
 
     /// How many blocks a session may roll back: what the rule says, as far as undo records reach.
+    ///
+    /// A chain that is known not to be a checkpoint's is left however deep that is.
     fn bound(&self) -> u64 {
-        self.rule.bound().min(UNDO_DEPTH)
+        if self.linkage.is_off_chain() { UNDO_DEPTH } else { self.rule.bound().min(UNDO_DEPTH) }
+    }
+
+    fn next_depth(&self, tried: u64) -> Option<u64> {
+        let beyond = self.linkage.is_off_chain().then(|| tried.saturating_mul(2).clamp(1, UNDO_DEPTH));
+        self.rule.next_depth(tried).or(beyond)
     }
 
     /// When the session wants to be looked at.
@@ -91,7 +98,7 @@ impl<F: ForkRule> BatchSync<F> {
         };
         let (peer, stage) = (session.peer, session.stage);
         let too_long = session.began.saturating_add(self.search_limit(peer)) <= self.now;
-        let busy = session.resume_at > self.now || self.peers.get(&peer).is_some_and(|peer| peer.request.is_some());
+        let busy = session.resume_at > self.now || self.peers.get(&peer).is_some_and(|peer| !peer.is_idle());
         match stage {
             Stage::LookingUp | Stage::Searching { .. } | Stage::Showing { .. } if too_long => self.fail_session(false),
             Stage::Searching { asking, tried } if !busy => self.ask_lower(tried, asking),
@@ -207,6 +214,7 @@ impl<F: ForkRule> BatchSync<F> {
         let depth = depth_of(session.ours, keep);
         self.progress = Some(self.now);
         if kept {
+            self.linkage.reorganised();
             for peer in self.peers.values_mut() {
                 peer.off_branch = false;
             }
@@ -269,17 +277,16 @@ impl<F: ForkRule> BatchSync<F> {
     /// Begins a session with the peer of the highest claim among those whose blocks do not link, unless another peer may extend our tip.
     fn begin_session(&mut self) {
         let (Some(ours), Some(next)) = (self.tip, self.next_height()) else { return };
-        let extends = self
-            .peers
-            .values()
-            .any(|peer| peer.is_open() && peer.has(next) && !peer.off_branch && !peer.distrusted && !peer.guilty);
+        let extends = self.peers.values().any(|peer| {
+            peer.is_open() && peer.has(next) && !peer.off_branch && !peer.distrusted && !peer.is_ruled_out()
+        });
         if extends || !self.importing.is_empty() || self.now < self.paused_until {
             return;
         }
         let candidate = self.peers.iter().filter(|(_, peer)| {
             peer.is_open()
                 && peer.off_branch
-                && peer.request.is_none()
+                && peer.is_idle()
                 && peer.may_fork(&self.limits)
                 && peer.forks.not_before <= self.now
                 && peer.best.is_some_and(|best| self.rule.is_better(best, ours.height))
@@ -323,9 +330,10 @@ impl<F: ForkRule> BatchSync<F> {
     /// Doubts more of our blocks, after `tried` of them.
     fn search_deeper(&mut self, tried: u64) {
         let bound = self.bound();
+        let next = self.next_depth(tried);
         let Some(session) = &mut self.session else { return };
         let most = bound.min(session.ours.height.saturating_add(1));
-        match self.rule.next_depth(tried).map(|depth| depth.min(most)).filter(|&depth| depth > tried) {
+        match next.map(|depth| depth.min(most)).filter(|&depth| depth > tried) {
             Some(asking) => session.stage = Stage::Searching { tried, asking },
             None => self.fail_session(true),
         }
@@ -453,7 +461,7 @@ impl<F: ForkRule> BatchSync<F> {
 
     /// Asks for what follows on the branch, as far as the peer claims to have it.
     fn ask_further(&mut self, id: ConnId, next: Option<Height>) {
-        let best = self.peers.get(&id).filter(|peer| !peer.guilty).and_then(|peer| peer.best);
+        let best = self.peers.get(&id).filter(|peer| !peer.is_ruled_out()).and_then(|peer| peer.best);
         match (next, best) {
             (Some(next), Some(best)) if best >= next => self.ask_for_branch(id, next, best),
             _ => self.fail_session(false),

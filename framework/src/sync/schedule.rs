@@ -29,6 +29,7 @@ impl<F: ForkRule> BatchSync<F> {
             let probed = peer.probed;
             if let Some(gap) = self.gap(next, allowed) {
                 let to = gap.to.min(gap.from.saturating_add(len.min(self.share()) - 1));
+                let to = self.linkage.align(gap.from, to);
                 if self.fits(next, Span { from: gap.from, to }) {
                     self.ask(id, Span { from: gap.from, to }, Purpose::Range);
                     continue;
@@ -71,20 +72,26 @@ impl<F: ForkRule> BatchSync<F> {
             Purpose::Fork if !peer.legacy => limits.claim_patience,
             _ => peer.timeout(limits),
         };
-        (peer.request, peer.asked) = (Some(request), now);
+        peer.requests.push(request);
+        peer.asked = now;
         if purpose == Purpose::Range {
             peer.probed = true;
             peer.waiting = peer.waiting.or(Some(now));
         }
-        self.requests.insert(request, Asked { peer: id, from: span.from, to: span.to, at: now, purpose });
-        self.actions.push_back(SyncAction::Request { peer: id, request, from: span.from, to: span.to, timeout });
+        let Span { from, to } = span;
+        self.requests.insert(request, Asked { peer: id, from, to, at: now, purpose });
+        self.actions.push_back(match purpose {
+            Purpose::Headers => SyncAction::RequestHeaders { peer: id, request, from, to, timeout },
+            _ => SyncAction::Request { peer: id, request, from, to, timeout },
+        });
     }
 
     /// The times at which something is to be done, past ones among them.
     pub(super) fn deadlines(&self) -> Vec<Duration> {
         let mut at = vec![self.paused_until];
         at.extend(self.session_deadline());
-        let idle = self.peers.iter().any(|(_, peer)| peer.is_open() && peer.request.is_none());
+        at.extend(self.headers_deadlines());
+        let idle = self.peers.iter().any(|(_, peer)| peer.is_open() && peer.has_room(0));
         if idle {
             let late = self.requests.values().filter(|asked| asked.purpose == Purpose::Range);
             at.extend(late.map(|asked| asked.at.saturating_add(self.limits.stall)));
@@ -120,8 +127,8 @@ impl<F: ForkRule> BatchSync<F> {
 
     fn is_free(&self, id: ConnId, peer: &Peer, next: Height) -> bool {
         peer.is_open()
-            && peer.request.is_none()
-            && !peer.guilty
+            && peer.has_room(usize::from(self.needs_headers_of(peer)))
+            && !peer.is_ruled_out()
             && !peer.off_branch
             && peer.not_before <= self.now
             && peer.has(next)
@@ -132,8 +139,8 @@ impl<F: ForkRule> BatchSync<F> {
     fn may_probe(&self, peer: &Peer, next: Height) -> bool {
         (peer.legacy || peer.has(next))
             && !peer.is_open()
-            && !peer.guilty
-            && peer.request.is_none()
+            && !peer.is_ruled_out()
+            && peer.is_idle()
             && peer.allowed(self.now).is_some_and(|allowed| allowed >= next)
     }
 
@@ -167,7 +174,8 @@ impl<F: ForkRule> BatchSync<F> {
         if span.from == next && self.importing.is_empty() {
             return true;
         }
-        let asked = self.requests.values().map(|asked| self.seen.estimate((asked.to - asked.from).saturating_add(1)));
+        let asked = self.requests.values().filter(|asked| asked.purpose != Purpose::Headers);
+        let asked = asked.map(|asked| self.seen.estimate((asked.to - asked.from).saturating_add(1)));
         let held = asked.fold(self.held_bytes(), usize::saturating_add);
         held.saturating_add(self.seen.estimate((span.to - span.from).saturating_add(1))) <= self.limits.window_bytes
     }

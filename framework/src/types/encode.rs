@@ -42,7 +42,8 @@ pub(super) fn transaction(tx: &Transaction, out: &mut Vec<u8>) {
     quantity(&tx.gas_limit, out);
 }
 
-fn header(header: &Header, out: &mut Vec<u8>) {
+/// Appends a header.
+pub(super) fn header(header: &Header, out: &mut Vec<u8>) {
     let text = |text: &String, out: &mut Vec<u8>| counted(text.as_bytes(), out);
     number(header.height, out);
     hash(&header.prev_hash, out);

@@ -2,6 +2,7 @@
 
 mod among_liars;
 mod any_events;
+mod checkpoints;
 mod following;
 mod fork_sessions;
 mod forks;

@@ -42,6 +42,11 @@ impl World {
         self.outstanding.len()
     }
 
+    /// How many blocks were imported that the strategy vouched for.
+    pub fn vouched(&self) -> u64 {
+        self.vouched
+    }
+
     /// What operators were told.
     pub fn reports(&self) -> Vec<&SyncReport> {
         self.log

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::model::{Chain, Peer};
 use crate::sync::{
-    BatchId, ConnId, Connectivity, Mode, RejectKind, RequestFailure, RequestId, SyncAction, SyncEvent, SyncStrategy,
+    Abilities, BatchId, ConnId, Connectivity, Mode, RejectKind, RequestFailure, RequestId, SyncAction, SyncEvent,
+    SyncStrategy,
 };
-use crate::types::{BlockLink, Height, Tip};
+use crate::types::{BlockLink, Checkpoint, Hash32, Height, MAX_HEADERS, Tip};
 
 /// The most actions that one event may cause before the strategy counts as running in circles.
 const MOST_ACTIONS: usize = 10_000;
@@ -15,8 +16,10 @@ const MOST_ACTIONS: usize = 10_000;
 /// A rule of the contract that a world watches over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
-    /// At most one request is outstanding with a peer.
-    OneRequestPerPeer,
+    /// At most one request is outstanding with a peer, or as many as it keeps apart.
+    RequestsPerPeer,
+    /// A batch is vouched for only up to a known ancestor of a checkpoint.
+    Vouch,
     /// A request has a fresh number and asks for 1 to 500 heights.
     RequestSize,
     /// Imports are in order.
@@ -52,6 +55,14 @@ pub struct World {
     pub(super) journal: Option<(Option<Tip>, Vec<BlockLink>)>,
     jobs: VecDeque<SyncAction>,
     import_per_block: Duration,
+    block_bytes: usize,
+    checkpoints: BTreeMap<Height, Hash32>,
+    /// Hashes of checkpoints, and of what is known to be their ancestors.
+    proven: BTreeSet<Hash32>,
+    /// How many blocks were imported with a word for them.
+    pub(super) vouched: u64,
+    vouched_for: BTreeMap<BatchId, Height>,
+    busy_until: BTreeMap<ConnId, Duration>,
     /// What messages call it.
     pub name: String,
     /// Every action, with its time.
@@ -77,6 +88,7 @@ pub(super) struct Batch {
 enum Happening {
     Event(SyncEvent),
     Answer { peer: ConnId, request: RequestId, from: Height, to: Height },
+    Headers { peer: ConnId, request: RequestId, from: Height, to: Height },
     TimeOut { peer: ConnId, request: RequestId },
     Leave(ConnId),
     Work,
@@ -100,6 +112,12 @@ impl World {
             journal: None,
             jobs: VecDeque::new(),
             import_per_block: Duration::from_micros(100),
+            block_bytes: 1500,
+            checkpoints: BTreeMap::new(),
+            proven: BTreeSet::new(),
+            vouched: 0,
+            vouched_for: BTreeMap::new(),
+            busy_until: BTreeMap::new(),
             name: "the simulated network".to_owned(),
             log: Vec::new(),
             modes: Vec::new(),
@@ -116,13 +134,31 @@ impl World {
         self
     }
 
+    /// Lets blocks have this size on the wire.
+    pub fn with_blocks_of(mut self, bytes: usize) -> Self {
+        self.block_bytes = bytes;
+        self
+    }
+
+    /// Demands these blocks of every chain.
+    pub fn with_checkpoints(mut self, links: impl IntoIterator<Item = BlockLink>) -> Self {
+        self.checkpoints = links.into_iter().map(|link| (link.height, link.hash)).collect();
+        self.proven = self.checkpoints.values().copied().collect();
+        let checkpoints = self.checkpoints.iter().map(|(&height, &hash)| Checkpoint { height, hash }).collect();
+        self.tell(SyncEvent::Checkpoints(checkpoints));
+        self
+    }
+
     /// Connects a peer now.
     pub fn connect(&mut self, peer: Peer) -> ConnId {
         let id = ConnId(self.serial());
-        let (height, legacy) = (peer.claims, peer.legacy);
+        let (height, legacy, abilities) = (peer.claims, peer.legacy, peer.abilities());
         self.peers.insert(id, peer);
         self.tell(SyncEvent::Connectivity(Connectivity::Connected));
         self.tell(SyncEvent::PeerTip { peer: id, height, legacy });
+        if abilities != Abilities::default() {
+            self.tell(SyncEvent::PeerAbilities { peer: id, abilities });
+        }
         id
     }
 
@@ -235,6 +271,7 @@ impl World {
         match happening {
             Happening::Event(event) => self.tell(event),
             Happening::Answer { peer, request, from, to } => self.answer(peer, request, from, to),
+            Happening::Headers { peer, request, from, to } => self.give_headers(peer, request, from, to),
             Happening::TimeOut { peer, request } => {
                 if self.outstanding.remove(&request).is_some() {
                     self.tell(SyncEvent::RequestFailed { peer, request, why: RequestFailure::TimedOut });
@@ -259,7 +296,8 @@ impl World {
         let nothing_signed = (peer.unsigned || peer.makes_up).then_some(from.saturating_sub(1));
         let (unsigned_above, forged_at) = (nothing_signed.or(peer.unsigned_above), peer.forged_at);
         let batch = BatchId(self.serial());
-        let bytes = links.len() * 1500;
+        let bytes = links.len() * self.block_bytes;
+        self.prove(&links);
         self.held.insert(
             batch,
             Batch {
@@ -278,7 +316,19 @@ impl World {
     fn carry_out(&mut self, action: SyncAction) {
         self.log.push((self.now, action.clone()));
         match action {
-            SyncAction::Request { peer, request, from, to, timeout } => self.send(peer, request, from, to, timeout),
+            SyncAction::Request { peer, request, from, to, timeout } => {
+                if to < from || to - from >= 500 {
+                    self.breach(Rule::RequestSize, format!("{request:?} for {from}..={to}"));
+                }
+                self.send(peer, request, from, to, timeout, false);
+            }
+            SyncAction::RequestHeaders { peer, request, from, to, timeout } => {
+                if to < from || to - from >= MAX_HEADERS {
+                    self.breach(Rule::RequestSize, format!("{request:?} for the headers {from}..={to}"));
+                }
+                self.send(peer, request, from, to, timeout, true);
+            }
+            SyncAction::Vouch { batch, up_to } => self.vouch(batch, up_to),
             SyncAction::Cancel { request } => drop(self.outstanding.remove(&request)),
             SyncAction::Discard { batch } => {
                 if self.held.remove(&batch).is_none_or(|batch| batch.handed_over) {
@@ -305,25 +355,80 @@ impl World {
         }
     }
 
-    fn send(&mut self, id: ConnId, request: RequestId, from: Height, to: Height, timeout: Duration) {
-        if to < from || to - from >= 500 || !self.used.insert(request) {
-            self.breach(Rule::RequestSize, format!("{request:?} for {from}..={to}"));
+    fn send(&mut self, id: ConnId, request: RequestId, from: Height, to: Height, timeout: Duration, headers: bool) {
+        if !self.used.insert(request) {
+            self.breach(Rule::RequestSize, format!("{request:?} used again"));
         }
-        if self.outstanding.values().any(|&(peer, ..)| peer == id) {
-            self.breach(Rule::OneRequestPerPeer, format!("{request:?} to {id:?}"));
-        }
+        let before = self.outstanding.values().filter(|&&(peer, ..)| peer == id).count();
         let Some(peer) = self.peers.get(&id) else {
             self.breach(Rule::GonePeer, format!("{request:?} to {id:?}"));
             return;
         };
-        let (latency, leaves) = (peer.latency, peer.leaves_at.is_some_and(|height| to >= height));
+        let (most, leaves) = (peer.requests, peer.leaves_at.is_some_and(|height| to >= height));
+        let takes = self.answer_takes(id, from, to, headers);
+        if before >= most {
+            self.breach(Rule::RequestsPerPeer, format!("{request:?} to {id:?}, which has {before} already"));
+        }
         self.outstanding.insert(request, (id, from, to));
         if leaves {
-            self.schedule(latency, Happening::Leave(id));
-        } else if latency < Duration::MAX {
-            self.schedule(latency, Happening::Answer { peer: id, request, from, to });
+            self.schedule(takes.unwrap_or_default(), Happening::Leave(id));
+        } else if let Some(takes) = takes {
+            let answer = if headers {
+                Happening::Headers { peer: id, request, from, to }
+            } else {
+                Happening::Answer { peer: id, request, from, to }
+            };
+            self.schedule(takes, answer);
         }
         self.schedule(timeout, Happening::TimeOut { peer: id, request });
+    }
+
+    /// How long this answer takes, behind those before it; `None` where it never comes.
+    fn answer_takes(&mut self, id: ConnId, from: Height, to: Height, headers: bool) -> Option<Duration> {
+        const HEADER_BYTES: usize = 150;
+        let peer = self.peers.get(&id).filter(|peer| peer.latency < Duration::MAX)?;
+        let Some(rate) = peer.bytes_per_second else {
+            return peer.freezes_at.is_none_or(|at| self.now + peer.latency < at).then_some(peer.latency);
+        };
+        let bytes = if headers {
+            peer.header_answer(from, to).map_or(0, |links| links.len() * HEADER_BYTES)
+        } else {
+            peer.answer(from, to).map_or(0, |(links, _)| links.len() * self.block_bytes)
+        };
+        let sending = Duration::from_nanos(bytes as u64 * 1_000_000_000 / rate.max(1));
+        let begins = self.busy_until.get(&id).copied().unwrap_or_default().max(self.now);
+        let ends = begins + sending;
+        let comes = (ends + peer.latency, peer.freezes_at);
+        self.busy_until.insert(id, ends);
+        comes.1.is_none_or(|at| comes.0 < at).then(|| comes.0.saturating_sub(self.now))
+    }
+
+    fn give_headers(&mut self, id: ConnId, request: RequestId, from: Height, to: Height) {
+        let Some(links) = self.peers.get(&id).and_then(|peer| peer.header_answer(from, to)) else { return };
+        if self.outstanding.remove(&request).is_none() {
+            return;
+        }
+        self.prove(&links);
+        let bytes = links.len();
+        self.tell(SyncEvent::Headers { peer: id, request, links, bytes });
+    }
+
+    /// Notes what links to a checkpoint by what was just delivered.
+    fn prove(&mut self, links: &[BlockLink]) {
+        for link in links.iter().rev() {
+            if self.proven.contains(&link.hash) {
+                self.proven.insert(link.prev_hash);
+            }
+        }
+    }
+
+    fn vouch(&mut self, id: BatchId, up_to: Height) {
+        let link = self.held.get(&id).filter(|batch| !batch.handed_over);
+        let link = link.and_then(|batch| batch.links.iter().find(|link| link.height == up_to));
+        if !link.is_some_and(|link| self.proven.contains(&link.hash)) {
+            self.breach(Rule::Vouch, format!("{id:?} vouched for up to {up_to}"));
+        }
+        self.vouched_for.insert(id, up_to);
     }
 
     fn check(&mut self, id: BatchId) {
@@ -414,7 +519,10 @@ impl World {
             return SyncEvent::Tick;
         };
         for link in &batch.links {
-            let fault = if link.extends(self.tip().as_ref()) {
+            let other = self.checkpoints.get(&link.height).is_some_and(|hash| *hash != link.hash);
+            let fault = if other {
+                Some(RejectKind::Checkpoint)
+            } else if link.extends(self.tip().as_ref()) {
                 batch.faults.get(&link.height).copied()
             } else {
                 Some(RejectKind::NotLinked)
@@ -426,6 +534,7 @@ impl World {
                 return SyncEvent::Rejected { batch: id, height: link.height, why, tip: self.tip() };
             }
             self.chain.push(*link);
+            self.vouched += u64::from(self.vouched_for.get(&id).is_some_and(|&up_to| link.height <= up_to));
         }
         match self.tip() {
             Some(tip) => SyncEvent::Imported { batch: id, tip },
