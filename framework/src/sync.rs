@@ -86,6 +86,7 @@ mod delivery;
 pub mod fork;
 pub mod limits;
 mod linkage;
+mod pace;
 mod ranges;
 mod reorg;
 mod schedule;

@@ -9,7 +9,7 @@ use clap::builder::BoolishValueParser;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cpc_framework::transport::{Endpoint, LinkName};
-use cpc_framework::types::{Height, Network};
+use cpc_framework::types::{Checkpoint, Height, Network};
 
 use crate::CliError;
 use crate::links::LinkSpec;
@@ -180,6 +180,14 @@ pub struct NodeArgs {
     #[arg(long, value_name = "NAME", env = "CPC_STORE", default_value = "file")]
     pub store: StoreName,
 
+    /// A block that the chain must contain, besides those in the genesis file. May be repeated [default: none]
+    ///
+    /// Below it, blocks that are known to be its ancestors by their hashes are taken without a look at signatures: whoever
+    /// gives you the hash is trusted for that. All else is checked. Another block at HEIGHT is refused, and
+    /// nothing below it is rolled back.
+    #[arg(long, value_name = "HEIGHT:HASH", env = "CPC_CHECKPOINT", value_delimiter = ',', value_parser = checkpoint)]
+    pub checkpoint: Vec<Checkpoint>,
+
     /// First compute the state again from the stored blocks, checking every state root [default: off]
     #[arg(long, env = "CPC_REBUILD_STATE", value_parser = BoolishValueParser::new())]
     pub rebuild_state: bool,
@@ -203,6 +211,11 @@ pub struct ImportArgs {
     /// A file with one block a line, plain or gzip-compressed; - reads stdin.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+
+    /// A block that the chain must contain, besides those in the genesis file; signatures are checked all the same. May be repeated
+    /// [default: none]
+    #[arg(long, value_name = "HEIGHT:HASH", env = "CPC_CHECKPOINT", value_delimiter = ',', value_parser = checkpoint)]
+    pub checkpoint: Vec<Checkpoint>,
 
     /// The network of a v1 genesis file.
     #[command(flatten)]
@@ -381,6 +394,14 @@ fn peer(text: &str) -> Result<Endpoint, String> {
     Ok(endpoint)
 }
 
+/// A height and the hash of the block there.
+fn checkpoint(text: &str) -> Result<Checkpoint, String> {
+    let (height, hash) = text.split_once(':').ok_or("expected HEIGHT:HASH")?;
+    let height = height.parse().map_err(|_| format!("{height:?} is no height"))?;
+    let hash = hash.parse().map_err(|error| format!("{hash:?} is no hash: {error}"))?;
+    Ok(Checkpoint { height, hash })
+}
+
 /// A host to listen on, in the form that goes before `:port`.
 fn listen_host(text: &str) -> Result<String, String> {
     let host = match text.parse::<IpAddr>() {
@@ -470,6 +491,16 @@ mod tests {
     }
 
     #[test]
+    fn checkpoints_are_heights_with_hashes_and_may_be_repeated() {
+        let (one, two) = ("ab".repeat(32), "cd".repeat(32));
+        let Command::Run(run) = command(&format!("cpc-node run --checkpoint 7:{one} --checkpoint 9:{two}")) else {
+            panic!("not run")
+        };
+        let shown: Vec<_> = run.node.checkpoint.iter().map(|point| (point.height, point.hash.to_string())).collect();
+        assert_eq!(shown, [(7, one), (9, two)]);
+    }
+
+    #[test]
     fn an_ipv6_host_is_put_into_brackets() {
         let Command::Run(run) = command("cpc-node run --p2p-host ::1") else { panic!("not run") };
         assert_eq!(run.node.p2p_host, "[::1]");
@@ -485,6 +516,9 @@ mod tests {
             ("cpc-node run --peers a:99999", "a:99999"),
             ("cpc-node run --p2p-port 70000", "70000"),
             ("cpc-node run --p2p-host 1.2.3.4:5", "1.2.3.4:5"),
+            ("cpc-node run --checkpoint 12", "12"),
+            ("cpc-node run --checkpoint x:00", "x:00"),
+            ("cpc-node sync --checkpoint 5:00ff", "5:00ff"),
             ("cpc-node run --transport pigeon", "pigeon"),
             ("cpc-node run --listen tcp+xml://a:1", "xml"),
             ("cpc-node run --listen 0.0.0.0:9000", "0.0.0.0:9000"),

@@ -13,7 +13,7 @@ use cpc_framework::store::file::{FileStore, StoreSummary};
 use cpc_framework::store::memory::MemoryStore;
 use cpc_framework::store::{ChainStore, StoreErrorKind};
 use cpc_framework::transport::TransportErrorKind;
-use cpc_framework::types::{Genesis, Hash32};
+use cpc_framework::types::{Checkpoint, Genesis, Hash32};
 
 use crate::args::{NodeArgs, StoreName};
 use crate::console::Progress;
@@ -105,7 +105,7 @@ pub(crate) async fn start_node(
     links: &[LinkSpec],
     produces: bool,
 ) -> Result<NodeHandle, CliError> {
-    let genesis = datadir.genesis(args.network.network)?;
+    let genesis = with_checkpoints(datadir.genesis(args.network.network)?, &args.checkpoint)?;
     let validator = datadir.validator_key(Scheme::of(genesis.hash_rules))?;
     let identity = datadir.identity()?;
     let store = open_store(datadir, args.store)?;
@@ -135,6 +135,22 @@ pub(crate) async fn start_node(
         "started"
     );
     Ok(node)
+}
+
+/// The genesis with further checkpoints, which do not make it another one.
+pub(crate) fn with_checkpoints(mut genesis: Genesis, given: &[Checkpoint]) -> Result<Genesis, CliError> {
+    for point in given {
+        match genesis.checkpoints.iter().find(|known| known.height == point.height) {
+            Some(known) if known.hash != point.hash => {
+                let (height, one, two) = (point.height, known.hash, point.hash);
+                let why = format!("two checkpoints for height {height}: {one} and {two}; a chain has one block there");
+                return Err(CliError::failed(why));
+            }
+            Some(_) => {}
+            None => genesis.checkpoints.push(*point),
+        }
+    }
+    Ok(genesis)
 }
 
 fn not_started(error: &StartError) -> CliError {

@@ -1,6 +1,6 @@
 //! Syncing in batches: ranges from several peers at a time, imported in order.
 //!
-//! The parts: [`BatchSync`] takes events and keeps the mode (here), `claim` knows peers, `delivery` judges what they send, `schedule` decides whom to ask for what,
+//! The parts: [`BatchSync`] takes events and keeps the mode (here), `claim` knows peers, `delivery` judges what they send, `schedule` decides whom to ask for what, `pace` how much at a time,
 //! `ranges` keeps what came early, `reorg` handles forks with the [`ForkRule`]'s advice, `linkage` knows the way to checkpoints and `checkpoint` goes it.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,6 +12,7 @@ use super::delivery::Answer;
 use super::fork::{ForkRule, RollbackOne};
 use super::limits::SyncLimits;
 use super::linkage::Linkage;
+use super::pace::Answers;
 use super::ranges::{Buffer, Delivered};
 use super::reorg::Session;
 use super::sizing::Sizing;
@@ -43,6 +44,7 @@ pub struct BatchSync<F = RollbackOne> {
     pub(super) branches: BranchMemory,
     pub(super) linkage: Linkage,
     pub(super) seen: Sizing,
+    pub(super) answers: Answers,
     last_request: u64,
     pub(super) mode: Mode,
     network: Connectivity,
@@ -67,6 +69,8 @@ pub(super) struct Asked {
     pub(super) to: Height,
     pub(super) at: Duration,
     pub(super) purpose: Purpose,
+    /// Whether another peer was asked for some of it as well, since this one was late.
+    pub(super) hedged: bool,
 }
 
 /// What a request is for.
@@ -118,6 +122,7 @@ impl<F: ForkRule> BatchSync<F> {
             branches: BranchMemory::default(),
             linkage: Linkage::default(),
             seen: Sizing::default(),
+            answers: Answers::default(),
             last_request: 0,
             mode: Mode::Syncing,
             network: Connectivity::Dialling,

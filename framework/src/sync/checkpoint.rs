@@ -30,7 +30,7 @@ impl<F: ForkRule> BatchSync<F> {
         let candidates = self
             .peers
             .iter()
-            .filter(|(_, peer)| peer.may_give_headers(to) && peer.headers_not_before <= self.now && peer.has_room(0));
+            .filter(|(_, peer)| peer.may_give_headers(to) && peer.headers_not_before <= self.now && peer.has_room());
         // Whoever has the least to do else.
         let Some((&id, _)) = candidates.min_by_key(|(_, peer)| (!peer.proven, peer.requests.len())) else { return };
         self.ask(id, Span { from, to }, Purpose::Headers);
@@ -38,6 +38,9 @@ impl<F: ForkRule> BatchSync<F> {
 
     pub(super) fn on_headers(&mut self, id: ConnId, request: RequestId, links: &[BlockLink]) {
         let Some(asked) = self.answered(id, request) else { return };
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.pace.heard(self.now);
+        }
         let fits = links.last().is_some_and(|last| last.height == asked.to);
         match if fits { self.linkage.take(links, self.tip) } else { None } {
             Some(Step::Down) => {}
@@ -60,11 +63,6 @@ impl<F: ForkRule> BatchSync<F> {
         peer.contradicts = true;
         self.rule_out(id);
         self.actions.push_back(SyncAction::Report(SyncReport::CheckpointContradicted { peer: id, height }));
-    }
-
-    /// Whether one of the peer's requests is to be kept for headers.
-    pub(super) fn needs_headers_of(&self, peer: &Peer) -> bool {
-        self.wanted_headers().is_some_and(|(_, to)| peer.may_give_headers(to))
     }
 
     /// When somebody may be asked for headers again.

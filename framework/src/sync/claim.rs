@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::limits::SyncLimits;
+use super::pace::Pace;
 use super::sizing::Sizing;
 use super::{Abilities, RequestId};
 use crate::types::Height;
@@ -40,6 +41,7 @@ pub(super) struct Peer {
     /// When it was last asked for anything.
     pub(super) asked: Duration,
     pub(super) sizing: Sizing,
+    pub(super) pace: Pace,
     pub(super) empties: u8,
     pub(super) failures: u8,
     /// It is asked nothing before.
@@ -84,6 +86,7 @@ impl Peer {
             requests: Vec::new(),
             asked: Duration::ZERO,
             sizing: Sizing::default(),
+            pace: Pace::default(),
             empties: 0,
             failures: 0,
             not_before: Duration::ZERO,
@@ -149,9 +152,14 @@ impl Peer {
         self.requests.is_empty()
     }
 
-    /// Whether it can be asked for more, with so many requests kept for other uses.
-    pub(super) fn has_room(&self, kept: usize) -> bool {
-        self.requests.len() < self.abilities.requests.saturating_sub(kept).max(1)
+    /// Whether it can be asked for more. Several at a time come once it has shown how fast it is.
+    pub(super) fn has_room(&self) -> bool {
+        self.requests.len() < self.slots()
+    }
+
+    /// How many requests it may have.
+    pub(super) fn slots(&self) -> usize {
+        if self.pace.is_known() { self.abilities.requests.max(1) } else { 1 }
     }
 
     /// Whether it is said to have the block at this height.

@@ -25,8 +25,18 @@ impl<F: ForkRule> BatchSync<F> {
             return;
         };
         self.seen.observe(answer.links.len(), answer.bytes);
+        let awaited = self.is_awaited(asked.from);
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.sizing.observe(answer.links.len(), answer.bytes);
+            let in_time = peer.pace.hedge_after(&self.answers, &self.limits);
+            if let Some(took) = peer.pace.answered(asked.at, self.now, answer.bytes) {
+                if took < in_time {
+                    peer.pace.was_in_time();
+                } else if asked.hedged && awaited {
+                    peer.pace.was_hedged_needlessly();
+                }
+                self.answers.note(took);
+            }
         }
         let Answer { batch, links, bytes, malformed } = answer;
         let delivered =
@@ -70,9 +80,10 @@ impl<F: ForkRule> BatchSync<F> {
 
     /// What a delivery says about the peer's height and reliability.
     fn note_delivery(&mut self, id: ConnId, asked: Asked, last: Height) {
-        let syncing = self.mode == Mode::Syncing;
+        let (syncing, now) = (self.mode == Mode::Syncing, self.now);
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        (peer.empties, peer.failures, peer.waiting) = (0, 0, None);
+        let more_to_come = !peer.is_idle();
+        (peer.empties, peer.failures, peer.waiting) = (0, 0, more_to_come.then_some(now));
         if asked.purpose == Purpose::Range && !peer.is_guess() {
             return;
         }
@@ -238,6 +249,13 @@ impl<F: ForkRule> BatchSync<F> {
             peer.requests.retain(|outstanding| *outstanding != request);
         }
         Some(asked)
+    }
+
+    /// Whether the block at this height is still to come.
+    fn is_awaited(&self, height: Height) -> bool {
+        let next = self.next_height();
+        next.is_some_and(|next| height >= next)
+            && !self.buffer.spans().any(|span| span.from <= height && height <= span.to)
     }
 
     /// Lets go of the highest batches where answers were larger than expected.

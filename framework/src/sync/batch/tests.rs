@@ -10,6 +10,7 @@ mod legacy;
 mod refusals;
 mod synced;
 mod wake_ups;
+mod window;
 
 use std::collections::BTreeMap;
 

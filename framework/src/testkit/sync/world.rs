@@ -76,7 +76,7 @@ pub struct World {
 #[derive(Debug)]
 pub(super) struct Batch {
     peer: ConnId,
-    links: Vec<BlockLink>,
+    pub(super) links: Vec<BlockLink>,
     faults: BTreeMap<Height, RejectKind>,
     handed_over: bool,
     checked: bool,
@@ -284,6 +284,7 @@ impl World {
 
     fn answer(&mut self, id: ConnId, request: RequestId, from: Height, to: Height) {
         let Some(peer) = self.peers.get(&id) else { return };
+        let to = to.min(from.saturating_add(self.most_in_an_answer() - 1));
         let Some((links, malformed)) = peer.answer(from, to) else { return };
         if self.outstanding.remove(&request).is_none() {
             return;
@@ -393,6 +394,7 @@ impl World {
         let bytes = if headers {
             peer.header_answer(from, to).map_or(0, |links| links.len() * HEADER_BYTES)
         } else {
+            let to = to.min(from.saturating_add(self.most_in_an_answer() - 1));
             peer.answer(from, to).map_or(0, |(links, _)| links.len() * self.block_bytes)
         };
         let sending = Duration::from_nanos(bytes as u64 * 1_000_000_000 / rate.max(1));
@@ -401,6 +403,11 @@ impl World {
         let comes = (ends + peer.latency, peer.freezes_at);
         self.busy_until.insert(id, ends);
         comes.1.is_none_or(|at| comes.0 < at).then(|| comes.0.saturating_sub(self.now))
+    }
+
+    /// What a server puts in an answer at most: a mebibyte (attacks.md row 9).
+    fn most_in_an_answer(&self) -> u64 {
+        ((1 << 20) / self.block_bytes as u64).max(1)
     }
 
     fn give_headers(&mut self, id: ConnId, request: RequestId, from: Height, to: Height) {
