@@ -119,9 +119,9 @@ async fn serving(network: &MemoryNetwork, store: impl ChainStore) -> NodeHandle 
     node.link(network.member("server"), PostcardCodec, "server:1").store(store).start().await.unwrap()
 }
 
-fn syncing(network: &MemoryNetwork, checkpoints: Vec<Checkpoint>) -> NodeBuilder {
+fn syncing(network: &MemoryNetwork, name: &str, checkpoints: Vec<Checkpoint>) -> NodeBuilder {
     let genesis = Genesis { checkpoints, ..genesis(1, 2, params()) };
-    let node = NodeBuilder::new(genesis).dial_link(network.member("client"), PostcardCodec);
+    let node = NodeBuilder::new(genesis).dial_link(network.member(name), PostcardCodec);
     node.peers([Endpoint::new("server:1")])
 }
 
@@ -148,16 +148,16 @@ async fn below_a_checkpoint_that_the_headers_lead_to_no_signature_is_needed_and_
     let server = serving(&network, spoilt).await;
     let checkpoint = |height: Height| Checkpoint { height, hash: hashes[usize::try_from(height).unwrap()] };
 
-    let trusting = syncing(&network, vec![checkpoint(2300)]).start().await.unwrap();
+    let trusting = syncing(&network, "trusting", vec![checkpoint(2300)]).start().await.unwrap();
     until(&trusting, "the chain with spoilt signatures", |status| status.tip.is_some_and(|tip| tip.height == TIP))
         .await;
     assert_eq!(trusting.status().tip.map(|tip| tip.hash), hashes.last().copied());
 
-    let careful = syncing(&network, vec![]).start().await.unwrap();
+    let careful = syncing(&network, "careful", vec![]).start().await.unwrap();
     until(&careful, "the first spoilt signature", |status| status.last_error.is_some()).await;
     assert_eq!(height(&careful), Some(1799));
 
-    let half = syncing(&network, vec![checkpoint(2000)]).start().await.unwrap();
+    let half = syncing(&network, "half", vec![checkpoint(2000)]).start().await.unwrap();
     until(&half, "the first spoilt signature above the checkpoint", |status| status.last_error.is_some()).await;
     assert_eq!(height(&half), Some(2000));
 
@@ -172,7 +172,7 @@ async fn a_peer_whose_chain_contradicts_a_checkpoint_is_not_followed_and_not_ban
     let network = MemoryNetwork::default();
     let server = serving(&network, store).await;
     let wrong = Checkpoint { height: 200, hash: Hash32([5; 32]) };
-    let node = syncing(&network, vec![wrong]).start().await.unwrap();
+    let node = syncing(&network, "client", vec![wrong]).start().await.unwrap();
     until(&node, "a word about the contradiction", |status| {
         status.last_error.as_ref().is_some_and(|error| error.contains("contradicts a checkpoint"))
     })
