@@ -101,10 +101,11 @@ fn write_body(message: &Message, bound: usize, out: &mut BytesMut) {
         Message::Handshake(handshake) => put(handshake, out),
         Message::NewBlock(block) => put(&block.encode(), out),
         Message::NewTx(tx) => put(tx.as_ref(), out),
-        Message::GetBlocks { from_height, to_height } => put(&(from_height, to_height), out),
+        Message::GetBlocks { from_height, to_height } | Message::GetHeaderChain { from_height, to_height } => {
+            put(&(from_height, to_height), out);
+        }
         Message::NewHashes { blocks, txs } => put(&(blocks, txs), out),
         Message::GetData { blocks, txs } => put(&(blocks, txs), out),
-        Message::GetHeaderChain { from_height, to_height } => put(&(from_height, to_height), out),
         Message::HeaderChain { headers } => put(headers, out),
         Message::Numbered { message, .. } => write_body(message, bound, out),
         Message::BlocksResponse { blocks, .. } => {

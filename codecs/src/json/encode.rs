@@ -32,7 +32,7 @@ pub(super) fn write_line(message: &Message, cap: usize, out: &mut BytesMut) -> R
             line.raw("\"tx\":");
             line.transaction(tx);
         }
-        Message::GetBlocks { from_height, to_height } => {
+        Message::GetBlocks { from_height, to_height } | Message::GetHeaderChain { from_height, to_height } => {
             line.number("\"from_height\":", from_height);
             line.number(",\"to_height\":", to_height);
         }
@@ -61,10 +61,6 @@ pub(super) fn write_line(message: &Message, cap: usize, out: &mut BytesMut) -> R
         Message::GetData { blocks, txs } => {
             line.hashes("\"blocks\":[", blocks);
             line.hashes(",\"txs\":[", txs);
-        }
-        Message::GetHeaderChain { from_height, to_height } => {
-            line.number("\"from_height\":", from_height);
-            line.number(",\"to_height\":", to_height);
         }
         Message::HeaderChain { headers } => {
             line.raw("\"headers\":");

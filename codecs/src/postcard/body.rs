@@ -32,7 +32,9 @@ pub(super) fn write(message: &Message, bound: usize, out: &mut BytesMut) {
         Message::Handshake(handshake) => put(handshake, out),
         Message::NewBlock(block) => with_bytes(block, &mut Vec::new(), |bytes| out.extend_from_slice(bytes)),
         Message::NewTx(tx) => out.extend_from_slice(&encoding::encode_transaction(tx)),
-        Message::GetBlocks { from_height, to_height } => put(&(from_height, to_height), out),
+        Message::GetBlocks { from_height, to_height } | Message::GetHeaderChain { from_height, to_height } => {
+            put(&(from_height, to_height), out);
+        }
         Message::BlocksResponse { blocks, .. } => {
             put(&blocks.len(), out);
             let mut scratch = Vec::new();
@@ -48,7 +50,6 @@ pub(super) fn write(message: &Message, bound: usize, out: &mut BytesMut) {
         }
         Message::NewHashes { blocks, txs } => put(&(blocks, txs), out),
         Message::GetData { blocks, txs } => put(&(blocks, txs), out),
-        Message::GetHeaderChain { from_height, to_height } => put(&(from_height, to_height), out),
         Message::HeaderChain { headers } => out.extend_from_slice(headers),
         // Nobody counts a number's number; it is left out.
         Message::Numbered { message, .. } => write(message, bound, out),

@@ -218,9 +218,9 @@ mod tests {
 
     /// Blocks of branch 1, which leaves branch 0 after `common`.
     fn links(from: Height, to: Height, common: Height) -> Vec<BlockLink> {
-        let at = |height| hash(height, u8::from(height > common));
-        let parent = |height: Height| height.checked_sub(1).map_or(Hash32::ZERO, at);
-        (from..=to).map(|height| BlockLink { height, hash: at(height), prev_hash: parent(height) }).collect()
+        let hash_at = |height| hash(height, u8::from(height > common));
+        let parent = |height: Height| height.checked_sub(1).map_or(Hash32::ZERO, hash_at);
+        (from..=to).map(|height| BlockLink { height, hash: hash_at(height), prev_hash: parent(height) }).collect()
     }
 
     fn chain(from: Height, to: Height) -> Vec<BlockLink> {
@@ -231,8 +231,8 @@ mod tests {
         Checkpoint { height, hash: hash(height, 0) }
     }
 
-    fn tip(height: Height) -> Option<Tip> {
-        Some(Tip { height, hash: hash(height, 0) })
+    fn at(height: Height) -> Tip {
+        Tip { height, hash: hash(height, 0) }
     }
 
     /// Walks down with a peer that has the chain.
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn headers_lead_from_the_checkpoint_down_to_our_tip() {
         let mut linkage = Linkage::new(&[point(10_000)]);
-        assert_eq!(walk(&mut linkage, tip(20)), (Some(Arrival::Linked(10_000)), 3));
+        assert_eq!(walk(&mut linkage, Some(at(20))), (Some(Arrival::Linked(10_000)), 3));
         assert_eq!(linkage.judge(&chain(21, 520)), Verdict::Ancestor(512));
         assert_eq!(linkage.judge(&chain(9_999, 10_001)), Verdict::Ancestor(10_000));
         assert_eq!(linkage.judge(&chain(513, 520)), Verdict::Unknown);
@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn nothing_is_known_before_the_headers_came_but_the_checkpoint_itself() {
         let mut linkage = Linkage::new(&[point(1000)]);
-        linkage.follow(tip(0));
+        linkage.follow(Some(at(0)));
         assert_eq!(linkage.judge(&chain(1, 500)), Verdict::Unknown);
         assert_eq!(linkage.judge(&chain(900, 1100)), Verdict::Ancestor(1000));
     }
@@ -280,11 +280,11 @@ mod tests {
     #[test]
     fn another_chain_is_found_out_by_its_headers_and_by_its_blocks() {
         let mut linkage = Linkage::new(&[point(10_000)]);
-        linkage.follow(tip(0));
-        let (from, to) = linkage.wanted(tip(0)).unwrap();
-        assert_eq!(linkage.take(&links(from, to, 9_000), tip(0)), Some(Step::Contradiction(10_000)));
-        assert_eq!(linkage.wanted(tip(0)), Some((from, to)), "the walk stands where it stood");
-        walk(&mut linkage, tip(0));
+        linkage.follow(Some(at(0)));
+        let (from, to) = linkage.wanted(Some(at(0))).unwrap();
+        assert_eq!(linkage.take(&links(from, to, 9_000), Some(at(0))), Some(Step::Contradiction(10_000)));
+        assert_eq!(linkage.wanted(Some(at(0))), Some((from, to)), "the walk stands where it stood");
+        walk(&mut linkage, Some(at(0)));
         assert_eq!(linkage.judge(&links(101, 600, 300)), Verdict::Contradiction(304));
         assert_eq!(linkage.judge(&links(101, 303, 300)), Verdict::Ancestor(288));
     }
@@ -299,9 +299,9 @@ mod tests {
     #[test]
     fn several_checkpoints_are_walked_to_one_after_the_other() {
         let mut linkage = Linkage::new(&[point(5_000), point(1_000)]);
-        assert_eq!(walk(&mut linkage, tip(0)), (Some(Arrival::Linked(1_000)), 1));
-        assert_eq!(walk(&mut linkage, tip(0)), (Some(Arrival::Linked(5_000)), 1));
-        assert_eq!(walk(&mut linkage, tip(0)), (None, 0));
+        assert_eq!(walk(&mut linkage, Some(at(0))), (Some(Arrival::Linked(1_000)), 1));
+        assert_eq!(walk(&mut linkage, Some(at(0))), (Some(Arrival::Linked(5_000)), 1));
+        assert_eq!(walk(&mut linkage, Some(at(0))), (None, 0));
         assert_eq!(linkage.judge(&chain(4_000, 4_499)), Verdict::Ancestor(4_496));
     }
 
@@ -309,19 +309,19 @@ mod tests {
     fn anchors_are_bounded_however_far_the_checkpoint_is() {
         let far = 3_000_000;
         let mut linkage = Linkage::new(&[1, 2, 3, 4].map(|times| point(times * far)));
-        while walk(&mut linkage, tip(0)).0.is_some() {}
+        while walk(&mut linkage, Some(at(0))).0.is_some() {}
         assert!(linkage.anchors.len() <= MOST_ANCHORS + 4, "{}", linkage.anchors.len());
         assert!(linkage.anchors.len() > 20_000, "{}", linkage.anchors.len());
-        assert_eq!(linkage.follow(tip(far)), None);
-        assert!(walk(&mut linkage, tip(far)).0.is_some(), "there is room again");
+        assert_eq!(linkage.follow(Some(at(far))), None);
+        assert!(walk(&mut linkage, Some(at(far))).0.is_some(), "there is room again");
     }
 
     #[test]
     fn a_walk_that_the_tip_overtakes_is_over() {
         let mut linkage = Linkage::new(&[point(10_000), point(20_000)]);
-        linkage.follow(tip(0));
+        linkage.follow(Some(at(0)));
         assert_eq!(linkage.judge(&links(9_900, 10_100, 9_950)), Verdict::Contradiction(10_000));
-        assert_eq!(linkage.follow(tip(10_500)), Some(Arrival::Linked(10_000)));
-        assert_eq!(linkage.wanted(tip(10_500)), Some((15_905, 20_000)));
+        assert_eq!(linkage.follow(Some(at(10_500))), Some(Arrival::Linked(10_000)));
+        assert_eq!(linkage.wanted(Some(at(10_500))), Some((15_905, 20_000)));
     }
 }

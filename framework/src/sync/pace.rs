@@ -14,7 +14,8 @@ const MOST_DOUBLINGS: u32 = 16;
 const SLOW: u32 = 3;
 /// An answer that came so many times sooner after the one before than it was waited for came together with it. More than the
 /// requests on their way: those that are answered one after the other are spread evenly.
-const TOGETHER: u32 = 2 * IN_FLIGHT as u32;
+const TOGETHER: u32 = 8;
+const _: () = assert!(TOGETHER as usize > IN_FLIGHT);
 
 /// How long the last answers took, whoever gave them.
 #[derive(Debug, Default)]

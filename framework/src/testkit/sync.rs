@@ -12,6 +12,7 @@
 mod cases;
 mod model;
 mod record;
+mod serving;
 mod world;
 
 pub use cases::*;
