@@ -1,6 +1,7 @@
 //! Newline-delimited JSON, as on the wire of the reference nodes (protocol.md sections 1 to 3).
 
 mod decode;
+mod depth;
 mod encode;
 mod handshake;
 
@@ -13,7 +14,9 @@ use crate::POSTCARD_MAGIC;
 /// One line of JSON for each message: `{"type": "...", "payload": {...}}` and a line feed.
 ///
 /// Reading is as lenient as the reference where that costs nothing: fields may come in any order, unknown ones are
-/// skipped, blank lines mean nothing, and a line may end in `\r\n`. Nothing is read by recursion over what a peer nests.
+/// skipped, blank lines mean nothing, and a line may end in `\r\n`. Nothing is read by recursion over what a peer nests:
+/// a transaction's payload stays text of any depth, and a line is malformed where anything else is nested deeper than 32
+/// levels, the message itself included (`attacks.md` row 3).
 /// A frame is a line with its line feed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct JsonCodec;

@@ -32,8 +32,9 @@ impl Codec for PostcardCodec {
 
     fn encode(&self, message: &Message, cap: usize, out: &mut BytesMut) -> Result<(), EncodeError> {
         let start = out.len();
-        out.extend_from_slice(&POSTCARD_MAGIC);
-        out.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
+        let [a, b, c, d] = POSTCARD_MAGIC;
+        // The length is filled in once the body is there.
+        out.extend_from_slice(&[a, b, c, d, VERSION, 0, 0, 0, 0]);
         let cap = cap.min(HEADER + u32::MAX as usize);
         body::write(message, start + cap, out);
         match u32::try_from(out.len() - start - HEADER) {

@@ -115,6 +115,8 @@ impl SyncStrategy for OneByOne {
             | SyncEvent::Headers { .. }
             | SyncEvent::PeerAbilities { .. }
             | SyncEvent::Checkpoints(_)
+            | SyncEvent::OwnStakes { .. }
+            | SyncEvent::Stakes { .. }
             | SyncEvent::Tick => {}
         }
         self.close_claims();

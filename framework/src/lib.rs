@@ -92,6 +92,7 @@
 //! | `testkit` (feature) | a conformance suite for each plug point, made-up messages, a simulated network | prove that it works |
 //! | [`types`], [`rules`] | blocks and transactions; hashes, keys and checks as pure functions | make, read and check them |
 //! | [`chain`] | the one writer of a store | import and roll back blocks without a network |
+//! | [`tx_index`] | every transaction of the chain by its hash | look transactions up |
 //! | [`mempool`], [`peers`], [`limits`], [`env`](mod@env) | the pool; addresses and scores; every bound; time and threads | tune or simulate a node |
 //!
 //! # A part of your own
@@ -126,4 +127,5 @@ pub mod sync;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod transport;
+pub mod tx_index;
 pub mod types;

@@ -58,6 +58,7 @@
 //! | `legacy_timeout` | 60 s | legacy |
 //! | `legacy_handshake_repeat` | 20 s | legacy |
 //! | `legacy_frames_skipped` | 8 | legacy |
+//! | `legacy_reconnect` | 60 s to 1 h | legacy |
 //! | `network_memory` | 64 MiB | all |
 //!
 //! `inbound_per_address` is 8 on devnet ([`Limits::for_network`]).
@@ -90,7 +91,7 @@ pub struct Limits {
     pub get_blocks_count: u64,
     /// Bytes of blocks in an answer to `get_blocks` (but always one block): a small request must not cost a large answer.
     pub get_blocks_bytes: usize,
-    /// `get_blocks` that wait for their answer, of one peer; reading from it stops at this many.
+    /// `get_blocks` of one peer that wait, besides the one that is being answered; further ones are dropped, and the log says so.
     pub get_blocks_queue: usize,
     /// How long a range served to a peer is remembered: asked again within this time, it waits.
     pub served_range_memory: Duration,
@@ -183,6 +184,9 @@ pub struct Limits {
     pub legacy_handshake_repeat: Duration,
     /// Frames up to [`frame_max`](Self::frame_max) that a dialler skips before an acceptor's handshake: v1 broadcasts to every socket.
     pub legacy_frames_skipped: usize,
+    /// How long a legacy peer may be behind us without moving before we see to it that it is not stuck, and how long at most between two new
+    /// connections for that: v1 begins a sync only with the first handshake of one (protocol.md section 2).
+    pub legacy_reconnect: Backoff,
 
     /// Bytes that all queues of all connections may hold together.
     pub network_memory: usize,
@@ -270,6 +274,7 @@ impl Default for Limits {
             legacy_timeout: MINUTE,
             legacy_handshake_repeat: Duration::from_secs(20),
             legacy_frames_skipped: 8,
+            legacy_reconnect: Backoff { first: MINUTE, longest: HOUR },
             network_memory: 64 * MIB,
         }
     }

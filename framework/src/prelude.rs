@@ -8,4 +8,5 @@ pub use crate::store::memory::MemoryStore;
 pub use crate::sync::{BatchSync, Mode, RollbackOne, SyncLimits};
 pub use crate::transport::Endpoint;
 pub use crate::transport::memory::MemoryNetwork;
+pub use crate::tx_index::TxIndex;
 pub use crate::types::{Genesis, Network, Tip, Transaction};

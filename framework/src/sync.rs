@@ -40,6 +40,8 @@
 //!    ([`LookUp`](SyncAction::LookUp) gives your own links), have what it shows [checked](SyncAction::Check), then
 //!    [`Rollback`](SyncAction::Rollback), import, and always [`FinishReorg`](SyncAction::FinishReorg). [`BatchSync`] does, by a [`ForkRule`]
 //!    that may be yours: often that is all one wants to change.
+//!    It also looks after a refused proposer ([`RejectKind::WrongProposer`]): [`FindStakes`](SyncAction::FindStakes) and
+//!    [`ReadStakes`](SyncAction::ReadStakes) are for that, and may be left alone.
 //! 6. Run `sync_suite!` over it. It puts the strategy into simulated networks full of liars, in virtual time.
 //!
 //! Watch for: no clock but `now`, and no random choice without a seed; peers come back under another [`ConnId`]; heights up to `u64::MAX` are
@@ -76,7 +78,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use crate::types::{BlockLink, Checkpoint, HEADER_CHAIN, Handshake, Height, REQUEST_ID, Tip};
+use crate::types::{BlockLink, Checkpoint, HEADER_CHAIN, Handshake, Hash32, Height, REQUEST_ID, Tip};
 
 pub mod batch;
 mod branches;
@@ -88,8 +90,11 @@ pub mod limits;
 mod linkage;
 mod pace;
 mod ranges;
+mod recover;
 mod reorg;
 mod schedule;
+mod search;
+mod session;
 mod sizing;
 
 pub use batch::BatchSync;
@@ -269,6 +274,20 @@ pub enum SyncEvent {
         /// Their places.
         links: Vec<BlockLink>,
     },
+    /// The answer to [`SyncAction::FindStakes`].
+    OwnStakes {
+        /// The height that was named.
+        below: Height,
+        /// Our own blocks with STAKEs, ascending. None under rules whose hashes cover a STAKE's key, or where they cannot be read.
+        stakes: Vec<StakeBlock>,
+    },
+    /// The answer to [`SyncAction::ReadStakes`].
+    Stakes {
+        /// Which batch.
+        batch: BatchId,
+        /// Its blocks with STAKEs, ascending.
+        stakes: Vec<StakeBlock>,
+    },
     /// The reorganisation under way has ended.
     ReorgFinished {
         /// Our tip now.
@@ -276,6 +295,15 @@ pub enum SyncEvent {
     },
     /// Time passed.
     Tick,
+}
+
+/// A block with STAKEs whose keys no hash covers (protocol.md section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StakeBlock {
+    /// Its place. Two blocks of the same hash may still differ in the keys.
+    pub link: BlockLink,
+    /// A digest of the keys that its STAKEs name, in order.
+    pub keys: Hash32,
 }
 
 /// How a node stands to the network.
@@ -389,6 +417,17 @@ pub enum SyncAction {
         /// The last height: our tip's.
         to: Height,
     },
+    /// Say which of our own blocks below this height have STAKEs whose keys no hash covers, with [`SyncEvent::OwnStakes`]: those of the height's
+    /// epoch and the one before it. Asked after a proposer was refused.
+    FindStakes {
+        /// The height of the refused block.
+        below: Height,
+    },
+    /// Say which blocks of a batch have STAKEs, with [`SyncEvent::Stakes`].
+    ReadStakes {
+        /// Which.
+        batch: BatchId,
+    },
     /// Remove the blocks above `keep` (all for `None`), and keep them aside. Only where blocks that a peer has delivered link at `keep` and are signed.
     Rollback {
         /// The height of the new tip.
@@ -434,6 +473,13 @@ pub enum SyncReport {
     },
     /// A reorganisation ended with the other branch.
     Reorganised {
+        /// Blocks removed.
+        removed: u64,
+    },
+    /// A block was replaced by one of the same hash with another STAKE, and a block whose proposer had been refused is accepted.
+    Recovered {
+        /// The height of the replaced block.
+        height: Height,
         /// Blocks removed.
         removed: u64,
     },

@@ -58,6 +58,13 @@ impl Write for StderrAroundBar {
     }
 }
 
+/// Has log lines keep clear of what this bar draws on, with all that is drawn together with it.
+pub(crate) fn draw_around(bar: Option<ProgressBar>) {
+    if let Ok(mut shown) = BAR.lock() {
+        *shown = bar;
+    }
+}
+
 /// Shows how far a long piece of work is: a bar on a terminal, a log line now and then elsewhere.
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -77,9 +84,7 @@ impl Progress {
         if let Some(bar) = &bar {
             bar.set_draw_target(ProgressDrawTarget::stderr());
         }
-        if let Ok(mut shown) = BAR.lock() {
-            shown.clone_from(&bar);
-        }
+        draw_around(bar.clone());
         let now = Instant::now();
         Self { doing, bar, from, started: now, said: now }
     }
@@ -114,9 +119,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Ok(mut shown) = BAR.lock() {
-            *shown = None;
-        }
+        draw_around(None);
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

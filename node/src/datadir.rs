@@ -11,6 +11,7 @@
 //! | `peers.json` | addresses of peers, as a JSON array of `"host:port"` |
 //! | `mempool.bin` | transactions that waited for a block when the node was stopped |
 //! | `chain/` | blocks and state |
+//! | `tx_index/` | where each transaction stands, for the RPC; made again from the blocks when it is missing |
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -94,6 +95,11 @@ impl Datadir {
     /// `chain`
     pub fn chain_dir(&self) -> PathBuf {
         self.root.join("chain")
+    }
+
+    /// `tx_index`
+    pub fn tx_index_dir(&self) -> PathBuf {
+        self.root.join("tx_index")
     }
 
     /// Whether there is a genesis file, or something in its place.

@@ -13,7 +13,8 @@ use cpc_framework::store::file::{FileStore, StoreSummary};
 use cpc_framework::store::memory::MemoryStore;
 use cpc_framework::store::{ChainStore, StoreErrorKind};
 use cpc_framework::transport::TransportErrorKind;
-use cpc_framework::types::{Checkpoint, Genesis, Hash32};
+use cpc_framework::tx_index::TxIndex;
+use cpc_framework::types::{Checkpoint, Genesis, Hash32, Height};
 
 use crate::args::{NodeArgs, StoreName};
 use crate::console::Progress;
@@ -42,16 +43,28 @@ pub(crate) fn open_existing(datadir: &Datadir, genesis: &Genesis) -> Result<Opti
 /// What a datadir's chain is, read without opening it; `None` where there is none. Checks that it belongs to the datadir's genesis.
 pub(crate) fn summary(datadir: &Datadir, genesis: &Genesis) -> Result<Option<StoreSummary>, CliError> {
     let summary = FileStore::summary(datadir.root()).map_err(|error| match error.kind {
-        StoreErrorKind::Locked => CliError::failed(format!(
-            "{} is in use by another process: ask a running node with 'cpc-node status --node URL', or stop it first",
-            datadir.root().display()
-        )),
+        StoreErrorKind::Locked => in_use(datadir),
         _ => failed(datadir, &error),
     })?;
     if let Some(summary) = &summary {
         check_genesis(datadir, genesis, summary.genesis)?;
     }
     Ok(summary)
+}
+
+/// Fails if another process has the chain open; damage is none of its business.
+pub(crate) fn refuse_if_in_use(datadir: &Datadir) -> Result<(), CliError> {
+    match FileStore::summary(datadir.root()) {
+        Err(error) if error.kind == StoreErrorKind::Locked => Err(in_use(datadir)),
+        _ => Ok(()),
+    }
+}
+
+fn in_use(datadir: &Datadir) -> CliError {
+    CliError::failed(format!(
+        "{} is in use by another process: ask a running node with 'cpc-node status --node URL', or stop it first",
+        datadir.root().display()
+    ))
 }
 
 fn check_genesis(datadir: &Datadir, genesis: &Genesis, id: Option<Hash32>) -> Result<(), CliError> {
@@ -68,6 +81,16 @@ fn check_genesis(datadir: &Datadir, genesis: &Genesis, id: Option<Hash32>) -> Re
 
 fn open_files(datadir: &Datadir) -> Result<FileStore, CliError> {
     FileStore::open(datadir.root()).map_err(|error| failed(datadir, &error))
+}
+
+/// Opens the index of a node's transactions: beside its store, in the datadir or in memory.
+pub(crate) fn open_index(datadir: &Datadir, store: StoreName, node: &NodeHandle) -> Result<TxIndex, CliError> {
+    let (chain, genesis) = (Arc::clone(node.store()), node.genesis());
+    match store {
+        StoreName::Memory => Ok(TxIndex::in_memory(chain, genesis)),
+        StoreName::File => TxIndex::open(&datadir.tx_index_dir(), chain, genesis)
+            .map_err(|error| CliError::caused(format_args!("cannot use {}", datadir.tx_index_dir().display()), &error)),
+    }
 }
 
 /// Opens the chain of a store.
@@ -114,9 +137,7 @@ pub(crate) async fn start_node(
     }
     let mut builder = LinkSpec::add_to(links, NodeBuilder::new(genesis), &identity)?;
     if let (Some(key), true) = (validator, produces) {
-        let journal = FileJournal::open(datadir.signed_file())
-            .map_err(|error| CliError::caused("cannot start the validator", &error))?;
-        builder = builder.validator(key).signing_journal(journal);
+        builder = builder.validator(key).signing_journal(signing_journal(datadir)?);
     }
     let node = builder
         .store(store)
@@ -153,6 +174,16 @@ pub(crate) fn with_checkpoints(mut genesis: Genesis, given: &[Checkpoint]) -> Re
     Ok(genesis)
 }
 
+/// What the validator signed last.
+pub(crate) fn signing_journal(datadir: &Datadir) -> Result<FileJournal, CliError> {
+    FileJournal::open(datadir.signed_file()).map_err(|error| CliError::caused("cannot start the validator", &error))
+}
+
+/// How high a stored chain is.
+pub(crate) async fn height_of_tip(datadir: &Datadir, store: &dyn ChainStore) -> Result<Option<Height>, CliError> {
+    store.tip().await.map(|tip| tip.map(|tip| tip.height)).map_err(|error| failed(datadir, &error))
+}
+
 fn not_started(error: &StartError) -> CliError {
     match error {
         StartError::Listen(cause) if cause.kind == TransportErrorKind::AddressInUse => CliError::failed(format!(
@@ -167,14 +198,14 @@ fn not_started(error: &StartError) -> CliError {
     }
 }
 
-fn executor() -> Arc<dyn Executor> {
+pub(crate) fn executor() -> Arc<dyn Executor> {
     Arc::new(AccountExecutor)
 }
 
-fn environment() -> Result<Env, CliError> {
+pub(crate) fn environment() -> Result<Env, CliError> {
     Env::system().map_err(|error| CliError::caused("cannot start threads", &error))
 }
 
-fn failed(datadir: &Datadir, error: &(dyn std::error::Error + 'static)) -> CliError {
+pub(crate) fn failed(datadir: &Datadir, error: &(dyn std::error::Error + 'static)) -> CliError {
     CliError::caused(format_args!("cannot use the chain in {}", datadir.root().display()), error)
 }

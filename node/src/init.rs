@@ -16,7 +16,7 @@ use crate::files::{Access, NewFile, create_all};
 const CPC: u128 = 10u128.pow(18);
 
 /// What the faucet of a network of one's own starts with: as much as devnet's.
-const LOCAL_PREMINE: u128 = 10u128.pow(27);
+pub(crate) const LOCAL_PREMINE: u128 = 10u128.pow(27);
 
 /// What the first validator has at stake, unless its network asks for more.
 const VALIDATOR_POWER: u128 = 2000 * CPC;
@@ -26,7 +26,7 @@ const LOCAL_NETWORK: &str = "local";
 
 /// Parameters of a network of one's own: those of devnet, but for faster blocks, room for busier ones, and a minimum stake
 /// that keeps the validators' list from being flooded.
-const LOCAL_PARAMS: NetworkParams = NetworkParams {
+pub(crate) const LOCAL_PARAMS: NetworkParams = NetworkParams {
     block_time: 2,
     min_gas_price: 1000,
     block_gas_limit: 30_000_000,
@@ -57,7 +57,12 @@ pub fn new_network(datadir: &Datadir, like: Option<Network>) -> Result<Made, Cli
     let validator = SecretKey::generate(Scheme::of(rules));
     let faucet = SecretKey::generate(Scheme::of(rules));
     let (genesis, text) = match like {
-        None => local_genesis(&validator, &faucet)?,
+        None => {
+            let alloc = BTreeMap::from([(faucet.address(ACCOUNT_PREFIX), LOCAL_PREMINE)]);
+            let genesis = local_genesis(&[&validator], alloc, LOCAL_PARAMS)?;
+            let text = genesis.to_json();
+            (genesis, text)
+        }
         Some(network) => v1_genesis(network, &validator, &faucet)?,
     };
     let made = Made {
@@ -86,7 +91,7 @@ pub fn join_network(datadir: &Datadir, genesis: &Path, network: Option<Network>)
 }
 
 /// Creates the files that a datadir begins with, all or none.
-fn place(datadir: &Datadir, mut files: Vec<NewFile>, genesis: String) -> Result<(), CliError> {
+pub(crate) fn place(datadir: &Datadir, mut files: Vec<NewFile>, genesis: String) -> Result<(), CliError> {
     files.push(key_file(datadir.node_key_file(), &SecretKey::generate(Scheme::Ed25519)));
     // Last, since a datadir with a genesis counts as made.
     files.push(NewFile { path: datadir.genesis_file(), text: genesis, access: Access::Open });
@@ -118,7 +123,7 @@ fn exists(path: &Path) -> CliError {
     ))
 }
 
-fn key_file(path: PathBuf, key: &SecretKey) -> NewFile {
+pub(crate) fn key_file(path: PathBuf, key: &SecretKey) -> NewFile {
     NewFile { path, text: format!("{}\n", key.to_hex()), access: Access::Secret }
 }
 
@@ -126,20 +131,23 @@ fn network_file(datadir: &Datadir, name: &str) -> NewFile {
     NewFile { path: datadir.network_file(), text: format!("{name}\n"), access: Access::Open }
 }
 
-fn local_genesis(validator: &SecretKey, faucet: &SecretKey) -> Result<(Genesis, String), CliError> {
+/// The genesis of a network of one's own, with a chain id of its own.
+pub(crate) fn local_genesis(
+    validators: &[&SecretKey],
+    alloc: BTreeMap<Address, u128>,
+    params: NetworkParams,
+) -> Result<Genesis, CliError> {
     let mut tail = [0; 4];
     getrandom::fill(&mut tail).map_err(|error| CliError::caused("the system gives no random numbers", &error))?;
-    let genesis = Genesis {
+    Ok(Genesis {
         network: LOCAL_NETWORK.to_owned(),
         chain_id: format!("cpc-{LOCAL_NETWORK}-{}", hex::encode(tail)),
         hash_rules: HashRules::Canonical,
-        params: LOCAL_PARAMS,
+        params,
         checkpoints: Vec::new(),
-        alloc: BTreeMap::from([(faucet.address(ACCOUNT_PREFIX), LOCAL_PREMINE)]),
-        validators: vec![genesis_validator(validator, VALIDATOR_POWER)],
-    };
-    let text = genesis.to_json();
-    Ok((genesis, text))
+        alloc,
+        validators: validators.iter().map(|key| genesis_validator(key, VALIDATOR_POWER)).collect(),
+    })
 }
 
 /// A genesis file that the reference reads too: it names neither network nor parameters (protocol.md section 3).

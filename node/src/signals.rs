@@ -1,5 +1,6 @@
 //! Ctrl-C and SIGTERM.
 
+use std::future::Future;
 use std::io;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::sync::watch;
 use crate::CliError;
 
 /// How long an orderly shutdown may take. What is committed is durable before, so that giving up loses nothing.
-const SHUTDOWN_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const SHUTDOWN_WITHIN: Duration = Duration::from_secs(5);
 
 /// The exit code of a process that a second Ctrl-C ended, as shells count: 128 + SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -20,16 +21,26 @@ pub(crate) struct Stop(watch::Receiver<bool>);
 impl Stop {
     /// Begins to listen for signals. The first asks for an orderly end; a second one, or five seconds, end the process.
     pub(crate) fn listen() -> Result<Self, CliError> {
+        Self::listen_or(std::future::pending(), SHUTDOWN_WITHIN)
+    }
+
+    /// The same, where `reason` is one to stop too, and an orderly end may take `within`.
+    pub(crate) fn listen_or(
+        reason: impl Future<Output = ()> + Send + 'static,
+        within: Duration,
+    ) -> Result<Self, CliError> {
         let mut signals = Signals::new().map_err(|error| CliError::caused("cannot listen for signals", &error))?;
         let (wanted, stop) = watch::channel(false);
         tokio::spawn(async move {
-            signals.next().await;
-            tracing::info!("stopping (once more stops at once)");
+            tokio::select! {
+                () = signals.next() => tracing::info!("stopping (once more stops at once)"),
+                () = reason => {}
+            }
             wanted.send_replace(true);
             tokio::select! {
                 () = signals.next() => std::process::exit(INTERRUPTED),
-                () = tokio::time::sleep(SHUTDOWN_WITHIN) => {
-                    tracing::error!("did not stop within {} s: ending at once", SHUTDOWN_WITHIN.as_secs());
+                () = tokio::time::sleep(within) => {
+                    tracing::error!("did not stop within {} s: ending at once", within.as_secs());
                     std::process::exit(1);
                 }
             }

@@ -67,7 +67,7 @@ impl Replay {
         let secret = |text: &String| SecretKey::from_hex(Scheme::Secp256k1, text).unwrap();
         let validators = keys.validators.iter().map(secret);
         let accounts = keys.accounts.iter().map(secret);
-        let view = State(AccountExecutor.genesis_state(&genesis).unwrap().into_iter().collect());
+        let view = State::new(AccountExecutor.genesis_state(&genesis).unwrap());
         let mut replay = Self {
             hasher: Hasher::new(&genesis),
             machine: AccountExecutor.open(Arc::clone(&genesis), &view).unwrap(),
@@ -146,11 +146,16 @@ fn read_keys(path: &Path) -> Keys {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
+/// A state in memory.
 #[derive(Debug)]
-struct State(BTreeMap<bytes::Bytes, bytes::Bytes>);
+pub(crate) struct State(BTreeMap<bytes::Bytes, bytes::Bytes>);
 
 impl State {
-    fn apply(&mut self, changes: Vec<StateChange>) {
+    pub(crate) fn new(entries: impl IntoIterator<Item = (bytes::Bytes, bytes::Bytes)>) -> Self {
+        Self(entries.into_iter().collect())
+    }
+
+    pub(crate) fn apply(&mut self, changes: Vec<StateChange>) {
         for StateChange { key, new, .. } in changes {
             match new {
                 Some(new) => self.0.insert(key, new),

@@ -96,6 +96,11 @@ impl Wallet {
         Self { address: key.address(ACCOUNT_PREFIX), key, nonce: 0 }
     }
 
+    /// Its key.
+    pub fn into_key(self) -> SecretKey {
+        self.key
+    }
+
     /// A transfer, with the next nonce.
     pub fn transfer(&mut self, hasher: &Hasher, to: &Address, amount: u128) -> Transaction {
         self.sign(hasher, TxType::Transfer, Some(to.clone()), amount, "{}")

@@ -228,7 +228,8 @@ impl Process {
 
     /// Starts `run` on `datadir`, listening on these links and ports of 127.0.0.1, and waits until it does.
     pub async fn run_at(binary: &str, datadir: &Path, links: Vec<(String, u16)>, more: &[&str]) -> Self {
-        let mut call = Call::at(binary, datadir).args(["run", "--port", &free_port().to_string()]).args(more);
+        let rpc_port = free_port();
+        let mut call = Call::at(binary, datadir).args(["run", "--port", &rpc_port.to_string()]).args(more);
         for (link, port) in &links {
             call = call.args(["--listen", &format!("{link}://127.0.0.1:{port}")]);
         }
@@ -236,6 +237,8 @@ impl Process {
         for (_, port) in &links {
             node.listening(*port).await;
         }
+        node.listening(rpc_port).await;
+        node.rpc_port = Some(rpc_port);
         node.p2p_port = links.first().map(|(_, port)| *port);
         node.links = links;
         node
@@ -262,9 +265,9 @@ impl Process {
         self.p2p_port.expect("started by `Process::run`")
     }
 
-    /// The port of its RPC, as [`Process::run`] chose it.
+    /// The port of its RPC, as [`Process::run`] or [`Process::run_at`] chose it.
     pub fn rpc_port(&self) -> u16 {
-        self.rpc_port.expect("started by `Process::run`")
+        self.rpc_port.expect("started by `Process::run` or `Process::run_at`")
     }
 
     /// `127.0.0.1:PORT`.

@@ -215,7 +215,7 @@ async fn row_3_json_nested_deep_neither_crashes_nor_delays() {
             let (mut socket, _) = Socket::greeted(node.port(), &Hello::modern(&chain.up_to(60))).await;
             let start = Instant::now();
             socket.send(&line).await;
-            // It may close or stay, but it answers others at once, and is not busy with it.
+            // It answers others at once, and is not busy with it.
             serves(&node).await;
             assert!(start.elapsed() < Duration::from_secs(3), "{depth} deep took {:?}", start.elapsed());
             assert!(node.is_running());
@@ -226,6 +226,47 @@ async fn row_3_json_nested_deep_neither_crashes_nor_delays() {
 }
 
 // ---- Row 5 ----
+
+/// A value that opens so many levels.
+fn nested(levels: usize) -> String {
+    format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_3_what_is_nested_deeper_than_32_is_refused_as_malformed_and_payloads_stay_text() {
+    let chain = Chain::fork();
+    let here = chain.up_to(60);
+    let (_dir, node) = running(&here).await;
+    let (mut socket, _) = Socket::greeted(node.port(), &Hello::modern(&here)).await;
+    // Another height each time: the same range again within 10 s would wait.
+    let question = |levels, height: u64| {
+        let range = format!(r#""from_height": {height}, "to_height": {height}"#);
+        wire::message("get_blocks", &format!(r#"{{"z": {}, {range}}}"#, nested(levels)))
+    };
+    // The message and its payload are two levels of the 32.
+    for (height, (levels, answered)) in (7..).zip([(1, true), (30, true), (31, false), (1000, false), (500_000, false)])
+    {
+        socket.send(&question(levels, height)).await;
+        if !answered {
+            node.line("nested deeper than 32", PROMPT).await;
+            // The link stays: the next question has the next answer.
+            socket.send(&wire::get_blocks(height + 10, height + 10)).await;
+        }
+        let blocks = socket.next(PROMPT, "an answer", Received::blocks).await;
+        assert_eq!(blocks[0].height, if answered { height } else { height + 10 }, "{levels} levels");
+    }
+    // A block with an unknown field is taken up to the same depth; the payload of one is text of any depth.
+    let with_field = |levels| chain.lines[61].replacen('{', &format!(r#"{{"z":{},"#, nested(levels)), 1);
+    socket.send(&wire::new_block(&with_field(30))).await;
+    assert_eq!(socket.ask(30, 30).await.len(), 1, "refused, and the link stays");
+    assert_eq!(raw::tip_of(node.port()).await.0, 60);
+    socket.send(&wire::new_block(&with_field(29))).await;
+    assert_eq!(raw::reaches(&node, 61, PROMPT).await, chain.hashes[61]);
+    let deep = chain.lines[62].replacen(r#""payload":{}"#, &format!(r#""payload":{}"#, nested(200_000)), 1);
+    assert!(deep.len() > 1_000_000 && deep.len() < LINE);
+    socket.send(&wire::new_block(&deep)).await;
+    assert_eq!(raw::reaches(&node, 62, PROMPT).await, chain.hashes[62]);
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_5_nothing_but_a_handshake_is_taken_before_the_handshake() {

@@ -1,4 +1,5 @@
 //! Checkpoints between real nodes: what needs no signature below them, and what is refused.
+#![allow(clippy::unwrap_used, reason = "a broken assumption of a test is a failed test")]
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;

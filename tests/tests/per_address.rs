@@ -9,7 +9,7 @@ use cpc_framework::limits::Limits;
 use cpc_framework::node::{NodeBuilder, NodeHandle};
 use cpc_framework::sync::{BatchSync, RollbackOne, SyncLimits};
 use cpc_framework::types::{Genesis, Network};
-use cpc_tests::deadline::within;
+use cpc_tests::deadline::{until, within};
 use cpc_tests::peer::{Answer, Peer, Script, honest};
 use cpc_tests::raw::Socket;
 use cpc_tests::vectors::Chain;
@@ -55,6 +55,29 @@ async fn row_2_at_most_5_handshakes_of_one_address_are_pending_and_another_addre
     other.send(&Hello::modern(chain).line()).await;
     other.next(PROMPT, "a handshake", Received::greeting).await;
     node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_16_of_one_source_32_addresses_are_kept_however_many_it_shows() {
+    let chain = Chain::fork();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("peers.json");
+    let limits = Limits::for_network("devnet");
+    assert_eq!(limits.addresses_per_source, 32);
+    let node = builder(chain).limits(limits).peers_file(&file).start().await.unwrap();
+    let mut shown = Vec::new();
+    for _ in 0..40 {
+        // Each address is a good one: whoever is dialled back there answers.
+        let peer = Peer::listen(Script::modern(chain)).await;
+        peer.dial_again(port(&node)).await;
+        peer.message(PROMPT, "a handshake", Received::greeting).await;
+        shown.push(peer);
+    }
+    let saved = || std::fs::read(&file).map_or(0, |text| serde_json::from_slice::<Vec<String>>(&text).unwrap().len());
+    until(Duration::from_secs(60), "32 addresses in peers.json", async || (saved() == 32).then_some(())).await;
+    node.shutdown().await;
+    assert_eq!(saved(), 32);
+    assert_eq!(shown.iter().filter(|peer| peer.openings().len() > 1).count(), 32, "the others were never dialled");
 }
 
 #[tokio::test(flavor = "multi_thread")]

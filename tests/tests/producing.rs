@@ -129,7 +129,7 @@ async fn a_stopped_validator_is_skipped_by_rounds_and_catches_up_when_it_is_back
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_partition_heals_to_one_chain_and_loses_no_transaction() {
+async fn a_partition_heals_to_the_higher_chain_and_loses_no_transaction() {
     let genesis = genesis(3, 4, params());
     let hasher = Hasher::new(&Arc::new(genesis.clone()));
     let links = Links::default();
@@ -140,28 +140,51 @@ async fn a_partition_heals_to_one_chain_and_loses_no_transaction() {
     links.cut(&["v0"], &["v1", "v2"]);
     let mut wallets: Vec<Wallet> = (0..4).map(Wallet::new).collect();
     let to = wallets[3].address.clone();
-    let alone = v0.submit(wallets[0].transfer(&hasher, &to, 11)).await.unwrap();
-    let together = v1.submit(wallets[1].transfer(&hasher, &to, 22)).await.unwrap();
+    // Some on either side, one on both, and one sender who says one thing here and another there.
+    let (mut alone, mut together) = (Vec::new(), Vec::new());
+    for amount in 11..14 {
+        alone.push(v0.submit(wallets[0].transfer(&hasher, &to, amount)).await.unwrap());
+        together.push(v1.submit(wallets[1].transfer(&hasher, &to, amount)).await.unwrap());
+    }
+    let both = wallets[1].transfer(&hasher, &to, 44);
+    let spent_alone = v0.submit(wallets[2].transfer(&hasher, &to, 55)).await.unwrap();
+    let spent_together = v1.submit(Wallet::new(2).transfer(&hasher, &to, 66)).await.unwrap();
+    together.extend([v1.submit(both.clone()).await.unwrap(), spent_together]);
+    // Here it waits for nonces that only the other side has.
+    v0.submit(both).await.unwrap();
     let grown = |by: u64| {
         move |status: &cpc_framework::node::NodeStatus| status.tip.is_some_and(|tip| tip.height >= before.height + by)
     };
     reaches(&v1, PATIENCE, "the majority's blocks", grown(6)).await;
     reaches(&v0, PATIENCE, "the minority's blocks", grown(2)).await;
-    assert_ne!(v0.status().tip, v1.status().tip);
-    assert!(included(&hasher, &blocks(&v0, v0.status().tip.unwrap().height).await).contains_key(&alone));
+    let (lost, surviving) = (v0.status().tip.unwrap(), v1.status().tip.unwrap());
+    assert!(surviving.height > lost.height, "two of three validators are slower than one");
+    let lost = included(&hasher, &blocks(&v0, lost.height).await);
+    assert!(alone.iter().chain([&spent_alone]).all(|hash| lost.contains_key(hash)), "{lost:?}");
+    assert!(together.iter().all(|hash| !lost.contains_key(hash)), "the halves were not apart");
+    let surviving = blocks(&v1, surviving.height).await;
+    let survived = included(&hasher, &surviving);
+    assert!(together.iter().all(|hash| survived.contains_key(hash)), "{survived:?}");
     links.mend();
     let healed = agree(&[&v0, &v1, &v2], before.height + 8, PATIENCE).await;
     assert!(v0.status().rolled_back > 0);
-    let healed = reaches(&v0, PATIENCE, "the transaction of the lost branch", |status| {
+    let healed = reaches(&v0, PATIENCE, "the transactions of the lost branch", |status| {
         status.tip.is_some_and(|tip| tip.height >= healed.height + 3)
     })
     .await;
     let tip = agree(&[&v0, &v1, &v2], healed.tip.unwrap().height, PATIENCE).await;
     let chain = blocks(&v0, tip.height).await;
     assert_scheduled(&chain, 3);
+    assert_eq!(chain[..surviving.len()], surviving, "the higher branch is the one that stays");
     let found = included(&hasher, &chain);
-    assert!(found.contains_key(&together), "lost what the surviving branch had");
-    assert!(found.contains_key(&alone), "lost what the other branch had");
+    for hash in &alone {
+        // Nobody handed it in again, and the others never had it: it came back from the removed block by the pool.
+        let height = found.get(hash).expect("lost what the other branch had");
+        assert!(*height as usize >= surviving.len(), "{hash} is in block {height} already");
+    }
+    assert!(!found.contains_key(&spent_alone), "one nonce was used twice");
+    let count: usize = chain.iter().map(|block| block.txs.len()).sum();
+    assert_eq!(count, found.len(), "a transaction was included twice");
     for node in [v0, v1, v2] {
         node.shutdown().await;
     }

@@ -6,6 +6,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
+use cpc_framework::rules::Hasher;
+use cpc_framework::types::{Genesis, Network, Transaction};
 use cpc_tests::datadir::Datadir;
 use cpc_tests::deadline::{until, within};
 use cpc_tests::http::{get, normal, post, raw, request};
@@ -195,6 +197,48 @@ async fn a_transaction_is_followed_from_the_pool_into_a_block() {
         );
         assert_eq!(found.normal(), normal(&expected));
     }
+}
+
+/// Each of `places` is found, as soon as the node has read its blocks for that.
+async fn assert_found(node: &Process, places: &[(String, usize, usize)]) {
+    for (hash, height, index) in places {
+        let found = until(PATIENCE, "a transaction of the chain", async || {
+            let answer = get(node.rpc_port(), &format!("/tx/{hash}")).await;
+            assert!(answer.status == 200 || answer.detail().contains("ask again"), "{answer:?}");
+            (answer.status == 200).then(|| answer.json())
+        })
+        .await;
+        assert_eq!(
+            (&found["status"], &found["height"], &found["index"], found.get("others")),
+            (&json!("included"), &json!(height), &json!(index), None),
+            "{found}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_transaction_is_found_however_old_after_a_kill_and_without_its_index() {
+    let chain = Chain::mainline();
+    let genesis = Genesis::from_json(&fs::read(&chain.genesis).unwrap(), Network::Devnet).unwrap();
+    let hasher = Hasher::new(&genesis);
+    let mut places = Vec::new();
+    for height in (0..chain.lines.len()).step_by(60) {
+        for (index, tx) in chain.transactions(height).iter().enumerate() {
+            let tx: Transaction = serde_json::from_str(tx).unwrap();
+            places.push((hasher.transaction_hash(&tx).to_string(), height, index));
+        }
+    }
+    assert!(places.len() > 20 && places[0].1 < 100, "{places:?}");
+    let (dir, node) = node_with(chain).await;
+    assert_found(&node, &places).await;
+    node.kill().await;
+    let node = Process::run(NODE, dir.path(), &[]).await;
+    assert_found(&node, &places).await;
+    node.stop().await;
+    fs::remove_dir_all(dir.path().join("tx_index")).unwrap();
+    let node = Process::run(NODE, dir.path(), &[]).await;
+    assert_found(&node, &places).await;
+    get(node.rpc_port(), &format!("/tx/{NO_HASH}")).await.expect(404).detail();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! A validator's process that is killed at any moment.
 #![allow(clippy::unwrap_used, reason = "a broken assumption of a test is a failed test")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +10,10 @@ use cpc_framework::node::NodeBuilder;
 use cpc_framework::testkit::messages::Messages;
 use cpc_framework::types::Hash32;
 use cpc_tests::network::{genesis, params, reaches, validator_key};
+use cpc_tests::peer::{Answer, Peer, Script};
 use cpc_tests::process::Process;
+use cpc_tests::vectors::Chain;
+use cpc_tests::wire::{Hello, Received};
 use cpc_transports::TcpTransport;
 
 const NODE: &str = cpc_tests::node_binary!();
@@ -40,7 +44,9 @@ async fn a_validator_killed_at_any_moment_goes_on_and_never_signs_twice() {
     std::fs::write(datadir.join("validator_key.hex"), validator_key(0).to_hex()).unwrap();
     let link = NodeBuilder::new(genesis).link(TcpTransport::default(), JsonCodec, "127.0.0.1:0");
     let follower = link.start().await.unwrap();
-    let peers = [follower.listening()[0].address.clone()];
+    // A follower keeps one block of each height; this one writes down whatever is sent.
+    let witness = Peer::listen(witness()).await;
+    let peers = [follower.listening()[0].address.clone(), witness.address()];
 
     let mut random = Messages::from_printed_seed();
     let mut last: Option<Signed> = None;
@@ -67,6 +73,21 @@ async fn a_validator_killed_at_any_moment_goes_on_and_never_signs_twice() {
     assert_eq!(status.rolled_back, 0, "no block that was sent was ever replaced by another one");
     node.stop().await.expect_code(0);
     follower.shutdown().await;
+    let sent = witness.received("new_block");
+    let mut by_height = BTreeMap::<u64, String>::new();
+    for block in sent.iter().filter_map(Received::block) {
+        let first = by_height.entry(block.height).or_insert_with(|| block.text.clone());
+        assert_eq!(*first, block.text, "two blocks of height {} were sent", block.height);
+    }
+    assert!(by_height.len() > KILLS, "the witness heard of {} blocks only", by_height.len());
+}
+
+/// A node of the same network, without a block, that wants news in full.
+fn witness() -> Script {
+    let chain = Chain::fork();
+    let mut script = Script::modern(chain).answering(|_| Answer::Blocks(Vec::new()));
+    script.hello = Hello { network: "local".to_owned(), ..script.hello.without_blocks() };
+    script
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

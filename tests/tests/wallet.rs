@@ -229,7 +229,12 @@ async fn an_included_transaction_is_reported_with_its_block() {
     let key = faucet(&dir);
     let server = Canned::start(|line| {
         if line.starts_with("GET /tx/") {
-            let found = json!({ "height": 8, "block_hash": "ab".repeat(32), "status": "included" });
+            // Under the rules of v1 another transaction of this sender may have the same hash.
+            let ours = json!({ "height": 8, "block_hash": "ab".repeat(32), "index": 0, "tx": { "nonce": 5 } });
+            let found = json!({
+                "height": 9, "block_hash": "cd".repeat(32), "index": 1, "status": "included", "tx": { "nonce": 51 },
+                "others": [ours]
+            });
             return (200, found.to_string());
         }
         reference(|| 5)(line)

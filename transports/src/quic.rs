@@ -31,7 +31,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::timeout;
 
 pub use self::identity::{IdentityError, NodeIdentity};
-use crate::socket::{Failed, canonical, no_address};
+use crate::socket::{Failed, OtherTransport, canonical, no_address};
 
 /// Connects nodes by QUIC. An endpoint is `host:port` or `PEERID@host:port`; the latter reaches only who has that key.
 #[derive(Debug, Clone)]
@@ -212,7 +212,7 @@ impl Transport for QuicTransport {
             Err(last)
         };
         // The share of a single address is the whole time: the outer limit only counts the look-up in.
-        in_time(config::HANDSHAKE_TIMEOUT, failed, attempts).await
+        in_time(config::HANDSHAKE_TIMEOUT, failed, attempts).await.map_err(|error| silent(failed, error))
     }
 }
 
@@ -345,6 +345,21 @@ async fn in_time<T>(
         }
     }
 }
+
+/// Says of a node that was silent where else it may be.
+fn silent(failed: Failed<'_>, error: TransportError) -> TransportError {
+    if error.kind != TransportErrorKind::TimedOut {
+        return error;
+    }
+    let write = format!("tcp+json://{}", failed.endpoint.address);
+    let source = OtherTransport { error: Silence(error.source), listens: "TCP", write };
+    failed.because(error.kind, source)
+}
+
+/// What was heard instead of an answer, without the words around it.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Silence(Box<dyn std::error::Error + Send + Sync>);
 
 impl Failed<'_> {
     fn quic(self, error: ConnectionError) -> TransportError {

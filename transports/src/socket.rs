@@ -17,6 +17,18 @@ pub(crate) fn no_address() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "the name stands for no address")
 }
 
+/// Nobody answers over this transport; perhaps somebody does over the other one.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}; if that node listens on {listens}, write {write}")]
+pub(crate) struct OtherTransport<E: std::error::Error + 'static> {
+    #[source]
+    pub(crate) error: E,
+    /// What it may listen on.
+    pub(crate) listens: &'static str,
+    /// How its address is written then.
+    pub(crate) write: String,
+}
+
 /// What was being done, to whom: the frame of every error.
 #[derive(Clone, Copy)]
 pub(crate) struct Failed<'a> {

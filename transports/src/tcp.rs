@@ -12,7 +12,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::socket::{Failed, canonical, no_address};
+use crate::socket::{Failed, OtherTransport, canonical, no_address};
 
 /// Connects nodes by plain TCP. An endpoint is `host:port`; a name may stand for several addresses, all are tried.
 ///
@@ -79,7 +79,13 @@ impl Transport for TcpTransport {
                     Err(error) => last = Some(error),
                 }
             }
-            Err(failed.io(last.unwrap_or_else(no_address)))
+            let error = last.unwrap_or_else(no_address);
+            if error.kind() == io::ErrorKind::ConnectionRefused {
+                // The host answers, and nobody listens on TCP there.
+                let error = OtherTransport { error, listens: "QUIC", write: format!("quic+postcard://{}", to.address) };
+                return Err(failed.because(TransportErrorKind::Unreachable, error));
+            }
+            Err(failed.io(error))
         };
         match timeout(self.dial_timeout, attempt).await {
             Ok(result) => result,

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::depth::{self, MAX_DEPTH, Shallow};
 use super::handshake::WireHandshake;
 use crate::check_counts;
 
@@ -18,7 +19,8 @@ pub(super) fn read_line(line: &[u8]) -> Result<Message, DecodeError> {
     let text = std::str::from_utf8(line).map_err(|error| DecodeError::Malformed(error.to_string()))?;
     let mut blocks = Blocks::default();
     let mut json = serde_json::Deserializer::from_str(text);
-    let envelope = Envelope { blocks: &mut blocks }.deserialize(&mut json).and_then(|read| json.end().map(|()| read));
+    let envelope = Envelope { blocks: &mut blocks }.deserialize(Shallow::new(&mut json, MAX_DEPTH));
+    let envelope = envelope.and_then(|read| json.end().map(|()| read));
     match envelope {
         Ok(Read::Message(message)) => Ok(message),
         Ok(Read::Unknown(name)) => Err(DecodeError::UnknownType(name)),
@@ -63,6 +65,9 @@ struct Blocks {
     broken: Option<String>,
     id: Option<u64>,
 }
+
+/// The levels that may open within a message's payload and other fields.
+const WITHIN_ENVELOPE: u8 = MAX_DEPTH - 1;
 
 /// `{"type": ..., "payload": ...}`, in either order.
 struct Envelope<'a> {
@@ -115,10 +120,13 @@ impl<'de> Visitor<'de> for Envelope<'_> {
         }
         match (kind, message, unread) {
             (None, ..) => Err(de::Error::missing_field("type")),
-            (Some(TypeName::Unknown(name)), ..) => Ok(Read::Unknown(name)),
+            (Some(TypeName::Unknown(name)), _, unread) => {
+                unread.map_or(Ok(()), |payload| depth::check(payload, WITHIN_ENVELOPE))?;
+                Ok(Read::Unknown(name))
+            }
             (Some(_), Some(message), _) => Ok(Read::Message(message)),
             (Some(TypeName::Known(kind)), None, Some(payload)) => Payload { kind, blocks: self.blocks }
-                .deserialize(&mut serde_json::Deserializer::from_str(payload.get()))
+                .deserialize(Shallow::new(&mut serde_json::Deserializer::from_str(payload.get()), WITHIN_ENVELOPE))
                 .map(Read::Message)
                 .map_err(A::Error::custom),
             (Some(_), None, None) => Err(de::Error::missing_field("payload")),

@@ -117,7 +117,7 @@ impl Line<'_> {
 
     fn wire_block(&mut self, block: &WireBlock) -> Result<(), cpc_framework::types::encoding::BlockDecodeError> {
         match block {
-            WireBlock::Decoded(block) => self.block(block),
+            WireBlock::Decoded(block) | WireBlock::Both(block, _) => self.block(block),
             WireBlock::Encoded(_) => self.block(&*block.decode()?),
         }
         Ok(())

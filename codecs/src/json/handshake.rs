@@ -9,6 +9,7 @@ use serde::de::{self, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::decode::Integer;
+use super::depth::{self, MAX_DEPTH};
 
 /// The longest `node_id` or `network`, in bytes: a domain name has at most 253 (RFC 1035), a port five and a colon.
 const MAX_TEXT: usize = 259;
@@ -16,6 +17,8 @@ const MAX_TEXT: usize = 259;
 const MAX_FEATURES: usize = 32;
 /// The longest name of a feature, in bytes; longer ones are ignored.
 const MAX_FEATURE: usize = 64;
+/// The levels that may open within a field: it stands in a payload, which stands in a message.
+const WITHIN_FIELD: u8 = MAX_DEPTH - 2;
 /// What the documented protocol sends.
 const PROTOCOL_VERSION: u32 = 1;
 
@@ -48,6 +51,16 @@ impl WireHandshake<'_> {
                 return Err(E::custom(format_args!("{name}: {} bytes, at most {MAX_TEXT} are taken", text.len())));
             }
         }
+        let lenient = [
+            self.p2p_port,
+            self.protocol_version,
+            self.best_height,
+            self.best_hash,
+            self.genesis_hash,
+            self.features,
+            self.nonce,
+        ];
+        lenient.into_iter().flatten().try_for_each(|raw| depth::check(raw, WITHIN_FIELD))?;
         Ok(Handshake {
             node_id: self.node_id,
             network: self.network,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use cpc_framework::codec::DecodeError;
 use cpc_framework::types::{BlockLink, Handshake, Hash32, Message, MessageKind, WireBlock, encoding};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,11 @@ const MAX_FEATURE: usize = 64;
 /// Stands before a number and the body of the message that has it.
 const NUMBERED: u8 = 16;
 
+/// How many bytes the length of a block takes, most often: as many as all lengths from 128 bytes to 16 KiB.
+const USUAL_WIDTH: usize = 2;
+/// The most bytes that a length takes: 64 bits in groups of seven.
+const LONGEST_LENGTH: usize = 10;
+
 /// Appends the body of `message`. Stops early once `out` is longer than `bound`, since the frame will not be sent then.
 pub(super) fn write(message: &Message, bound: usize, out: &mut BytesMut) {
     if let Message::Numbered { id, message } = message {
@@ -30,19 +35,17 @@ pub(super) fn write(message: &Message, bound: usize, out: &mut BytesMut) {
     out.extend_from_slice(&[tag(message.kind())]);
     match message {
         Message::Handshake(handshake) => put(handshake, out),
-        Message::NewBlock(block) => with_bytes(block, &mut Vec::new(), |bytes| out.extend_from_slice(bytes)),
-        Message::NewTx(tx) => out.extend_from_slice(&encoding::encode_transaction(tx)),
+        Message::NewBlock(block) => append(block, out),
+        Message::NewTx(tx) => encoding::append_transaction(tx, out),
         Message::GetBlocks { from_height, to_height } | Message::GetHeaderChain { from_height, to_height } => {
             put(&(from_height, to_height), out);
         }
         Message::BlocksResponse { blocks, .. } => {
             put(&blocks.len(), out);
-            let mut scratch = Vec::new();
+            // Neighbours are about as long.
+            let mut width = USUAL_WIDTH;
             for block in blocks {
-                with_bytes(block, &mut scratch, |bytes| {
-                    put(&bytes.len(), out);
-                    out.extend_from_slice(bytes);
-                });
+                width = counted(width, out, |out| append(block, out));
                 if out.len() > bound {
                     return;
                 }
@@ -56,16 +59,42 @@ pub(super) fn write(message: &Message, bound: usize, out: &mut BytesMut) {
     }
 }
 
-/// Gives the encoded block, from `scratch` where it has to be encoded first.
-fn with_bytes(block: &WireBlock, scratch: &mut Vec<u8>, give: impl FnOnce(&[u8])) {
+/// Appends the encoded block.
+fn append(block: &WireBlock, out: &mut BytesMut) {
     match block {
-        WireBlock::Encoded(bytes) => give(bytes),
-        WireBlock::Decoded(block) => {
-            scratch.clear();
-            encoding::append_block(block, scratch);
-            give(scratch);
+        WireBlock::Encoded(bytes) | WireBlock::Both(_, bytes) => out.extend_from_slice(bytes),
+        WireBlock::Decoded(block) => encoding::append_block(block, out),
+    }
+}
+
+/// Appends what `write` writes with its length before it, for which it leaves `width` bytes; what does not fit is moved.
+/// Returns how many the length took.
+fn counted(width: usize, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) -> usize {
+    let start = out.len();
+    out.put_bytes(0, width);
+    write(out);
+    let end = out.len();
+    let mut room = [0; LONGEST_LENGTH];
+    let mut left = end - start - width;
+    let mut taken = 0;
+    loop {
+        let more = left > 0x7f;
+        room[taken] = left.to_le_bytes()[0] & 0x7f | u8::from(more) << 7;
+        left >>= 7;
+        taken += 1;
+        if !more {
+            break;
         }
     }
+    if taken != width {
+        if taken > width {
+            out.put_bytes(0, taken - width);
+        }
+        out.copy_within(start + width..end, start + taken);
+        out.truncate(end + taken - width);
+    }
+    out[start..start + taken].copy_from_slice(&room[..taken]);
+    taken
 }
 
 /// The message that `body` holds, all of it.

@@ -150,6 +150,21 @@ fn blocks_are_spliced_unchanged_and_come_out_as_slices() {
 }
 
 #[test]
+fn a_block_of_any_length_is_the_same_from_memory_as_from_a_store() {
+    let mut block = (*WireBlock::decode(&Messages::from_printed_seed().block().into()).unwrap()).clone();
+    // Lengths in two bytes, as most are, and in three; the lengths of neighbours as different as can be.
+    let mut blocks = Vec::new();
+    for texts in [0, 50, 20_000, 10, 16_000, 70_000, 0] {
+        block.header.chain_id = "x".repeat(texts);
+        blocks.push(WireBlock::from(block.clone()));
+    }
+    let stored = blocks.iter().map(|block| WireBlock::Encoded(block.encode())).collect();
+    let from_memory = encode(&Message::BlocksResponse { blocks, malformed: None });
+    assert_eq!(from_memory, encode(&Message::BlocksResponse { blocks: stored, malformed: None }));
+    assert!(matches!(decode(&from_memory), Ok(Some(Message::BlocksResponse { malformed: None, .. }))));
+}
+
+#[test]
 fn a_count_reserves_no_more_than_has_arrived() {
     let claims = frame(&[&[4, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f][..], &[0; 300]].concat());
     let Ok(Some(Message::BlocksResponse { blocks, malformed: Some(_) })) = decode(&claims) else {

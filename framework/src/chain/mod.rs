@@ -61,20 +61,31 @@
 //! # }
 //! ```
 
+mod audit;
+#[cfg(test)]
+mod audit_tests;
 mod core;
+#[cfg(test)]
+mod failing_store_tests;
 mod overlay;
 mod pipeline;
 mod produce;
 #[cfg(test)]
 mod produce_tests;
 mod rebuild;
+#[cfg(test)]
+mod repeat_tests;
+mod replay;
 mod verified_txs;
 mod verify;
 
 use std::sync::{Arc, Mutex};
 
-pub(crate) use pipeline::genesis_hash_in;
+use bytes::Bytes;
+
+pub use audit::{AuditReport, audit};
 pub use pipeline::{ChainCommand, ChainEvent, ChainHandle, ChainOutcome};
+pub(crate) use pipeline::{TOLD_EARLY, genesis_hash_in};
 pub use produce::ProduceError;
 pub(crate) use verified_txs::VerifiedTxs;
 pub(crate) use verify::{KeyBook, learn_staked, proposer_signed};
@@ -113,6 +124,8 @@ pub struct Applied {
     pub tx_hashes: Vec<Hash32>,
     /// The block.
     pub block: Arc<Block>,
+    /// The block in the framework's encoding, as it was committed.
+    pub bytes: Bytes,
 }
 
 /// Why an import went no further.
@@ -170,6 +183,18 @@ pub enum ChainError {
         expected: Hash32,
         /// The hash of the stored block.
         found: Hash32,
+    },
+    /// The stored state is not what the stored blocks give.
+    #[error(
+        "the stored state at height {} is not what the blocks give: {detail}; \
+         'run --rebuild-state' computes it again from the blocks",
+        height.map_or(-1, i128::from)
+    )]
+    StoredState {
+        /// The height of the last block; `None` for an empty chain.
+        height: Option<Height>,
+        /// The first difference.
+        detail: String,
     },
     /// A rollback would go below a checkpoint.
     #[error("a rollback to height {keep:?} is forbidden by the checkpoint at height {checkpoint}")]

@@ -24,6 +24,9 @@ const EVENTS: usize = 64;
 /// Batches that are ready together are committed together, up to this many blocks.
 const BLOCKS_PER_COMMIT: usize = 500;
 
+/// Who imports more blocks than this at a time is catching up, and passes none of them on.
+pub(crate) const TOLD_EARLY: usize = 16;
+
 /// What the writer of a chain can be asked for.
 #[derive(Debug)]
 pub enum ChainCommand {
@@ -70,6 +73,14 @@ pub enum ChainCommand {
 /// What became of a command. Events come in the order of the commands.
 #[derive(Debug)]
 pub enum ChainEvent {
+    /// Blocks of an import are valid and executed; they are not durable yet, and may never be: the disk may fail. Told of
+    /// imports of at most 16 blocks; [`Imported`](Self::Imported) follows.
+    Executed {
+        /// The asker's name for the import.
+        batch: BatchId,
+        /// The blocks.
+        blocks: Vec<Applied>,
+    },
     /// An import ended.
     Imported {
         /// The asker's name for it.
@@ -278,6 +289,10 @@ impl ExecuteStage {
         let now = self.chain.env.clock.unix_seconds();
         let executed = self.chain.with_core(move |core| core.execute_batch(number, verified, now)).await;
         self.chain.note_applied(&executed.applied);
+        if (1..=TOLD_EARLY).contains(&executed.applied.len()) {
+            let blocks = executed.applied.clone();
+            self.events.send(ChainEvent::Executed { batch, blocks }).await.map_err(|_| Ended)?;
+        }
         let import = ExecutedImport {
             number,
             generation: self.generation,

@@ -14,7 +14,7 @@ use crate::types::{Genesis, Network};
 
 /// A clock that stands where it was set.
 #[derive(Debug, Default)]
-struct SetClock(AtomicU64);
+pub(super) struct SetClock(pub(super) AtomicU64);
 
 impl Clock for SetClock {
     fn unix_seconds(&self) -> u64 {
@@ -31,7 +31,7 @@ fn vector(file: &str) -> Vec<u8> {
     std::fs::read(root.join(file)).unwrap()
 }
 
-fn mainline() -> (Arc<Genesis>, Vec<Block>) {
+pub(super) fn mainline() -> (Arc<Genesis>, Vec<Block>) {
     let genesis = Genesis::from_json(&vector("genesis.json"), Network::Devnet).unwrap();
     let mut text = String::new();
     flate2::read::GzDecoder::new(&vector("blocks.jsonl.gz")[..]).read_to_string(&mut text).unwrap();
@@ -48,7 +48,7 @@ fn validators() -> Vec<SecretKey> {
     keys.validators.iter().map(|key| SecretKey::from_hex(Scheme::Secp256k1, key).unwrap()).collect()
 }
 
-async fn open(genesis: &Arc<Genesis>, clock: &Arc<SetClock>) -> Chain {
+pub(super) async fn open(genesis: &Arc<Genesis>, clock: &Arc<SetClock>) -> Chain {
     let env = Env { clock: Arc::clone(clock) as Arc<dyn Clock>, pool: ComputePool::Inline, seed: 0 };
     let store = Arc::new(MemoryStore::default());
     Chain::open(Arc::clone(genesis), store, Arc::new(AccountExecutor), env).await.unwrap()

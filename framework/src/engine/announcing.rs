@@ -14,9 +14,7 @@ use super::outbox::Class;
 use super::outgoing::Outgoing;
 use crate::chain::Applied;
 use crate::sync::{ConnId, SyncEvent};
-use crate::types::{
-    BlockLink, Hash32, MAX_ANNOUNCED_BLOCKS, MAX_ANNOUNCED_TXS, Message, Transaction, WireBlock, encoding,
-};
+use crate::types::{BlockLink, Hash32, MAX_ANNOUNCED_BLOCKS, MAX_ANNOUNCED_TXS, Message, Transaction, WireBlock};
 
 /// A block of up to so many bytes is pushed: an announcement and its question take some 400 in JSON.
 const SMALL_BLOCK: usize = 1024;
@@ -36,8 +34,9 @@ impl Core {
         if receivers.is_empty() {
             return;
         }
-        let push = is_ours || encoding::encode_block(&applied.block).len() <= SMALL_BLOCK;
-        let body = Arc::new(Outgoing::new(Message::NewBlock(WireBlock::Decoded(Arc::clone(&applied.block)))));
+        let push = is_ours || applied.bytes.len() <= SMALL_BLOCK;
+        let block = WireBlock::Both(Arc::clone(&applied.block), applied.bytes.clone());
+        let body = Arc::new(Outgoing::new(Message::NewBlock(block)));
         let name = Arc::new(Outgoing::new(Message::NewHashes { blocks: vec![link], txs: Vec::new() }));
         for (conn, fetches) in receivers {
             if push || !fetches {

@@ -2,41 +2,41 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connection::{CloseReason, Inbound};
-use super::core::{Action, Core, CoreConfig, OwnName};
+use super::connection::{CloseReason, Inbound, NewTx};
+use super::core::{Action, Core, CoreConfig, ImportOrigin, OwnName};
 use super::verifying;
-use crate::chain::{Applied, KeyBook, VerifiedTxs};
+use crate::chain::{Applied, ChainEvent, ChainOutcome, KeyBook, VerifiedTxs};
 use crate::env::ComputePool;
 use crate::executor::Executor;
 use crate::executor::accounts::AccountExecutor;
 use crate::limits::Limits;
-use crate::rules::Verifier;
 use crate::rules::keys::{ACCOUNT_PREFIX, Scheme, SecretKey, VALIDATOR_PREFIX};
+use crate::rules::{HashedBlock, Verifier};
 use crate::store::ChainStore;
 use crate::store::memory::MemoryStore;
-use crate::sync::ConnId;
 use crate::sync::batch::BatchSync;
+use crate::sync::{BatchId, ConnId};
 use crate::testkit::messages::Messages;
 use crate::transport::Endpoint;
 use crate::types::{
     ANNOUNCE, BlockLink, Genesis, GenesisValidator, Handshake, Hash32, HashRules, HexText, Message, Network, Payload,
-    Transaction, TxType,
+    Transaction, TxType, encoding,
 };
 
-const A: ConnId = ConnId(1);
+pub(super) const A: ConnId = ConnId(1);
 const B: ConnId = ConnId(2);
 const PLAIN: ConnId = ConnId(3);
 
 /// An engine at the start of a chain with one rich account, and peers: A and B fetch, the third takes bodies only.
-struct Bench {
-    core: Core,
+pub(super) struct Bench {
+    pub(super) core: Core,
     key: SecretKey,
-    now: Duration,
+    pub(super) now: Duration,
     verified: VerifiedTxs,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let key = SecretKey::from_hex(Scheme::Ed25519, &"07".repeat(32)).unwrap();
         let genesis = Arc::new(genesis(&key));
         let store = Arc::new(MemoryStore::default());
@@ -107,7 +107,8 @@ impl Bench {
         // What names all the bytes of a transaction: its signature will do here.
         let mut id = [0; 32];
         id.copy_from_slice(&tx.signature.canonical_bytes().unwrap()[..32]);
-        let inbound = Inbound::NewTx { tx: Arc::clone(tx), hash: self.hash(tx), id: Hash32(id), place: None };
+        let tx = NewTx { tx: Arc::clone(tx), hash: self.hash(tx), id: Hash32(id), place: None };
+        let inbound = Inbound::NewTxs(vec![tx]);
         self.core.received(self.now, conn, inbound);
         self.sent()
     }
@@ -165,6 +166,11 @@ fn genesis(key: &SecretKey) -> Genesis {
             reward_address: None,
         }],
     }
+}
+
+fn applied(block: HashedBlock) -> Applied {
+    let bytes = encoding::encode_block(&block.block).into();
+    Applied { link: block.link, tx_hashes: block.tx_hashes, bytes, block: block.block }
 }
 
 fn names(txs: &[Hash32]) -> Message {
@@ -257,7 +263,7 @@ async fn our_own_block_is_pushed_and_another_one_named_unless_it_is_small() {
         let mut block = messages.block();
         (block.txs, block.header.chain_id) = (txs, "cpc-local-test".into());
         let hashed = bench.core.config.verifier.hasher().hash_block(Arc::new(block));
-        let applied = Applied { link: hashed.link, tx_hashes: hashed.tx_hashes, block: hashed.block };
+        let applied = applied(hashed);
         bench.core.relay_block(bench.now, &applied, ours);
         let sent: Vec<(ConnId, bool)> =
             bench.sent().into_iter().map(|(conn, sent)| (conn, matches!(sent, Message::NewBlock(_)))).collect();
@@ -279,4 +285,24 @@ async fn the_next_block_is_fetched_when_it_is_named() {
     bench.core.received(bench.now, A, Inbound::NewHashes { blocks: vec![next], txs: Vec::new() });
     let question = Message::GetData { blocks: vec![next.hash], txs: Vec::new() };
     assert_eq!(bench.sent(), [(A, question)]);
+}
+
+#[tokio::test]
+async fn a_peers_block_is_passed_on_once_it_is_executed_and_our_own_once_it_is_durable() {
+    let mut messages = Messages::from_printed_seed();
+    for ours in [false, true] {
+        let mut bench = Bench::new().await;
+        let block = bench.core.config.verifier.hasher().hash_block(Arc::new(messages.block()));
+        let batch = BatchId(1);
+        let origin = if ours { ImportOrigin::Own } else { ImportOrigin::Gossip { conn: A, link: block.link } };
+        bench.core.imports.insert(batch, origin);
+        let (tip, applied) = (Some(block.link.tip()), vec![applied(block)]);
+        let executed = ChainEvent::Executed { batch, blocks: applied.clone() };
+        bench.core.chain_event(bench.now, executed);
+        let early = bench.sent().len();
+        let outcome = ChainOutcome { applied, stop: None, tip };
+        bench.core.chain_event(bench.now, ChainEvent::Imported { batch, outcome });
+        let late = bench.sent().len();
+        assert_eq!((early, late), if ours { (0, 3) } else { (3, 0) }, "ours: {ours}");
+    }
 }

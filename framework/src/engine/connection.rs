@@ -25,6 +25,8 @@ const READ_CHUNK: usize = 64 * 1024;
 const BUFFER_KEPT: usize = 256 * 1024;
 /// How long a connection that we end may take to send what waits.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// Transactions that go to the engine together, as far as they came together.
+const TXS_TOGETHER: usize = 128;
 /// Queued bytes are counted in units of this size.
 const BUDGET_UNIT: usize = 1024;
 
@@ -114,14 +116,9 @@ impl Link {
 pub(crate) enum Inbound {
     Handshake(Handshake),
     NewBlock(HashedBlock),
-    /// A transaction, with its hash, and the hash of all its bytes: the chain's hash may leave parts of it uncovered.
-    NewTx {
-        tx: Arc<Transaction>,
-        hash: Hash32,
-        id: Hash32,
-        /// Its place among those that are on their way to the pool.
-        place: Option<OwnedSemaphorePermit>,
-    },
+    /// Transactions that came one after the other: what each of them would cost on its own way to the engine is more
+    /// than the engine does with it.
+    NewTxs(Vec<NewTx>),
     /// A request for blocks or headers.
     Asked(Wanted),
     NewHashes {
@@ -152,6 +149,16 @@ pub(crate) enum Inbound {
     Unreadable {
         error: DecodeError,
     },
+}
+
+/// A transaction, with its hash, and the hash of all its bytes: the chain's hash may leave parts of it uncovered.
+#[derive(Debug)]
+pub(crate) struct NewTx {
+    pub(crate) tx: Arc<Transaction>,
+    pub(crate) hash: Hash32,
+    pub(crate) id: Hash32,
+    /// Its place among those that are on their way to the pool.
+    pub(crate) place: Option<OwnedSemaphorePermit>,
 }
 
 /// Something that happened on a connection. Holds its share of the inbound budget until it is dropped.
@@ -332,10 +339,26 @@ impl Reader {
         let mut buffer = BytesMut::new();
         // How long the frame at the front of the buffer has been waited for.
         let mut waited = Duration::ZERO;
+        let mut txs = Txs::default();
         loop {
             let before = buffer.len();
             let decoded = decoder.decode(&mut buffer, self.link.frame_cap.load(Ordering::Acquire));
-            let mut inbound = match decoded {
+            // Nothing overtakes a transaction, and none waits for what has not come yet.
+            if (txs.are_enough() || !matches!(decoded, Ok(Some(Message::NewTx(_)))))
+                && let Err(why) = self.hand_over(&mut txs).await
+            {
+                return why;
+            }
+            let inbound = match decoded {
+                Ok(Some(Message::NewTx(tx))) => {
+                    waited = Duration::ZERO;
+                    self.fresh = false;
+                    match self.take_place(&mut txs).await {
+                        Ok(place) => txs.add(self.prepare_tx(tx, place), before - buffer.len()),
+                        Err(why) => return why,
+                    }
+                    continue;
+                }
                 Ok(Some(message)) => self.prepare(message, before - buffer.len()),
                 Ok(None) => {
                     if buffer.is_empty() && buffer.capacity() > BUFFER_KEPT {
@@ -352,20 +375,39 @@ impl Reader {
             waited = Duration::ZERO;
             self.fresh = false;
             let greeting = matches!(inbound, Inbound::Handshake(_));
-            if let Inbound::NewTx { place, .. } = &mut inbound {
-                // Whoever sends transactions faster than they are verified waits, and nobody else does.
-                *place = Arc::clone(&self.link.tx_places).acquire_owned().await.ok();
-            }
-            let share = self.inbox.share(before - buffer.len()).await;
-            self.large = None;
-            let received = Received { conn: self.link.id, inbound, _share: share };
-            if self.inbox.events.send(ConnEvent::Received(received)).await.is_err() {
-                return CloseReason::Ended("this node is shutting down".into());
+            if let Err(why) = self.deliver(inbound, before - buffer.len()).await {
+                return why;
             }
             if greeting {
                 self.link.welcomed(&self.inbox.limits).await;
             }
         }
+    }
+
+    /// Gives the engine a message that took so many bytes.
+    async fn deliver(&mut self, inbound: Inbound, bytes: usize) -> Result<(), CloseReason> {
+        let share = self.inbox.share(bytes).await;
+        self.large = None;
+        let received = Received { conn: self.link.id, inbound, _share: share };
+        let sent = self.inbox.events.send(ConnEvent::Received(received)).await;
+        sent.map_err(|_| CloseReason::Ended("this node is shutting down".into()))
+    }
+
+    /// Gives the engine the transactions that came so far.
+    async fn hand_over(&mut self, txs: &mut Txs) -> Result<(), CloseReason> {
+        let Txs { txs, bytes } = std::mem::take(txs);
+        if txs.is_empty() { Ok(()) } else { self.deliver(Inbound::NewTxs(txs), bytes).await }
+    }
+
+    /// A place on the way to the pool. Whoever sends transactions faster than they are verified waits, and nobody else
+    /// does; those that hold the places must be on their way meanwhile.
+    async fn take_place(&mut self, txs: &mut Txs) -> Result<Option<OwnedSemaphorePermit>, CloseReason> {
+        let places = Arc::clone(&self.link.tx_places);
+        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+            return Ok(Some(place));
+        }
+        self.hand_over(txs).await?;
+        Ok(places.acquire_owned().await.ok())
     }
 
     /// The stream cannot be read any further.
@@ -430,6 +472,12 @@ impl Reader {
         }
     }
 
+    fn prepare_tx(&self, tx: Arc<Transaction>, place: Option<OwnedSemaphorePermit>) -> NewTx {
+        let hash = self.inbox.hasher.transaction_hash(&tx);
+        let id = Hash32(Sha256::digest(encoding::encode_transaction(&tx)).into());
+        NewTx { tx, hash, id, place }
+    }
+
     /// Decodes and hashes what is still to be: here, where it holds up nobody but its sender.
     fn prepare(&self, message: Message, bytes: usize) -> Inbound {
         match message {
@@ -446,11 +494,7 @@ impl Reader {
                 Ok(block) => Inbound::NewBlock(block),
                 Err(why) => unreadable(MessageKind::NewBlock, &why),
             },
-            Message::NewTx(tx) => {
-                let hash = hasher.transaction_hash(&tx);
-                let id = Hash32(Sha256::digest(encoding::encode_transaction(&tx)).into());
-                Inbound::NewTx { tx, hash, id, place: None }
-            }
+            Message::NewTx(tx) => Inbound::NewTxs(vec![self.prepare_tx(tx, None)]),
             Message::NewHashes { blocks, txs } => Inbound::NewHashes { blocks, txs },
             Message::GetData { blocks, txs } => Inbound::GetData { blocks, txs },
             Message::GetBlocks { from_height: from, to_height: to } => {
@@ -482,6 +526,24 @@ impl Reader {
                 Inbound::Blocks { id, blocks: hashed, malformed, bytes }
             }
         }
+    }
+}
+
+/// Transactions that came together.
+#[derive(Default)]
+struct Txs {
+    txs: Vec<NewTx>,
+    bytes: usize,
+}
+
+impl Txs {
+    fn add(&mut self, tx: NewTx, bytes: usize) {
+        self.txs.push(tx);
+        self.bytes += bytes;
+    }
+
+    fn are_enough(&self) -> bool {
+        self.txs.len() >= TXS_TOGETHER || self.bytes >= READ_CHUNK
     }
 }
 

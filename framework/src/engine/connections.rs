@@ -95,6 +95,7 @@ impl Core {
         }
         let mut rng = self.fork_rng();
         match (&peer.direction, peer.handshake.is_some()) {
+            (Way::Out(_), true) if peer.progress.renewing => {}
             (Way::Out(endpoint), true) => self.dialer.disconnected(endpoint, now, &mut rng),
             (Way::Out(endpoint), false) if !told => {
                 let endpoint = endpoint.clone();
@@ -110,6 +111,9 @@ impl Core {
         }
         if let Some(endpoint) = &peer.dial_back {
             self.dialer.inbound_gone(endpoint);
+        }
+        if peer.progress.renewing {
+            self.connect_anew(now, &peer);
         }
         if peer.handshake.is_some() {
             if !told {

@@ -8,7 +8,7 @@ use super::outgoing::Outgoing;
 use super::peer::{Peer, Wanted};
 use super::producing::Producing;
 use super::verifying::{Unverified, Verifying};
-use crate::chain::{ChainCommand, KeyBook};
+use crate::chain::{ChainCommand, KeyBook, TOLD_EARLY};
 use crate::limits::Limits;
 use crate::mempool::{Mempool, Refusal};
 use crate::node::NodeEvent;
@@ -63,6 +63,8 @@ pub(crate) enum Action {
     Serve { conn: ConnId, wanted: Wanted, after: Duration },
     /// Read the places of our own blocks, and say them.
     LookUp { from: Height, to: Height },
+    /// Read which of our own blocks have STAKEs, and say it: for a block refused at `below`.
+    FindStakes { below: Height, from: Height, to: Height },
     /// Change the chain.
     Chain(ChainCommand),
     /// Check the senders and signatures of transactions.
@@ -166,7 +168,7 @@ pub(super) const FEELER: &str = "feeler";
 /// How often what has grown too old is dropped.
 const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(60);
 /// Blocks that come with one import while SYNCED are passed on one by one up to this many; of more only the tip is told.
-pub(super) const RELAYED_BLOCKS: usize = 16;
+pub(super) const RELAYED_BLOCKS: usize = TOLD_EARLY;
 
 impl Core {
     pub(crate) fn new(config: CoreConfig, sync: Box<dyn SyncStrategy>) -> Self {
@@ -254,6 +256,7 @@ impl Core {
         if self.sync.next_deadline().is_some_and(|at| at <= now) {
             self.sync_event(now, SyncEvent::Tick);
         }
+        self.tend_stuck(now);
         self.dial(now);
         self.after_peers_changed(now);
     }
@@ -276,6 +279,7 @@ impl Core {
                     self.tip_update_due,
                     self.producing.deadline(),
                     self.fetches.next_deadline(),
+                    self.stuck_deadline(),
                 ]
                 .into_iter()
                 .flatten(),

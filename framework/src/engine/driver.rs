@@ -11,6 +11,7 @@ use super::core::{Action, Core};
 use super::links::{self, NodeLink};
 use super::outbox::Full;
 use super::peer::Wanted;
+use super::recovering;
 use super::serve;
 use super::verifying::{self, Unverified, Verdicts};
 use crate::chain::{ChainCommand, ChainEvent, ChainHandle, VerifiedTxs};
@@ -22,7 +23,7 @@ use crate::node::{NodeEvent, NodeStatus};
 use crate::peers::{PeerInfo, peers_file};
 use crate::rules::Verifier;
 use crate::store::ChainStore;
-use crate::sync::ConnId;
+use crate::sync::{ConnId, StakeBlock};
 use crate::transport::{Connection, Endpoint, Incoming, LinkName, Listener, TransportError, TransportErrorKind};
 use crate::types::{Address, BlockLink, Hash32, Height, Transaction};
 
@@ -44,6 +45,7 @@ pub(crate) enum Command {
     Peers { reply: oneshot::Sender<Vec<PeerInfo>> },
     Pooled { hash: Hash32, reply: oneshot::Sender<Option<Arc<Transaction>>> },
     Pool { sender: Option<Address>, most: usize, reply: oneshot::Sender<PoolSnapshot> },
+    Hold { reply: oneshot::Sender<()> },
     Shutdown { reply: oneshot::Sender<()> },
 }
 
@@ -93,6 +95,10 @@ enum Internal {
     },
     OwnLinks {
         links: Vec<BlockLink>,
+    },
+    OwnStakes {
+        below: Height,
+        stakes: Vec<StakeBlock>,
     },
     ListenerFailed {
         error: TransportError,
@@ -279,6 +285,10 @@ impl Driver {
             Command::Pool { sender, most, reply } => {
                 let _ = reply.send(self.core.pool_snapshot(sender.as_ref(), most));
             }
+            Command::Hold { reply } => {
+                self.core.hold_proposals();
+                let _ = reply.send(());
+            }
             Command::Shutdown { .. } => {}
         }
     }
@@ -336,6 +346,7 @@ impl Driver {
                 }
             },
             Internal::OwnLinks { links } => self.core.own_links(now, links),
+            Internal::OwnStakes { below, stakes } => self.core.own_stakes(now, below, stakes),
             Internal::Verified { verdicts } => self.core.transactions_verified(now, verdicts),
             Internal::Served { conn } => self.core.served(now, conn),
             Internal::ListenerFailed { error } => {
@@ -418,6 +429,7 @@ impl Driver {
                 Action::Dial { endpoint, feeler } => self.dial(endpoint, feeler),
                 Action::Serve { conn, wanted, after } => self.serve(conn, wanted, after),
                 Action::LookUp { from, to } => self.look_up(from, to),
+                Action::FindStakes { below, from, to } => self.find_stakes(below, from, to),
                 Action::Chain(command) => self.chain_command(command),
                 Action::Verify(batch) => self.verify(batch),
                 Action::Submitted { number, result } => {
@@ -516,6 +528,18 @@ impl Driver {
                 Vec::new()
             });
             let _ = events.send(Internal::OwnLinks { links }).await;
+        });
+    }
+
+    fn find_stakes(&mut self, below: Height, from: Height, to: Height) {
+        let (store, events) = (Arc::clone(&self.store), self.to_internal.clone());
+        let rules = self.verifier.genesis().hash_rules;
+        self.tasks.spawn(async move {
+            let stakes = recovering::own_stakes(store.as_ref(), rules, from, to).await.unwrap_or_else(|error| {
+                tracing::error!("our own blocks {from}..={to} cannot be read: {error}");
+                Vec::new()
+            });
+            let _ = events.send(Internal::OwnStakes { below, stakes }).await;
         });
     }
 

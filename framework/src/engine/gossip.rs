@@ -35,7 +35,7 @@ impl Core {
             }
             other if !ready => self.before_handshake(now, conn, &other),
             Inbound::NewBlock(block) => self.block_announced(now, conn, block),
-            Inbound::NewTx { tx, hash, id, place } => self.transaction_received(conn, tx, hash, id, place),
+            Inbound::NewTxs(txs) => self.transactions_received(conn, txs),
             Inbound::NewHashes { blocks, txs } => self.hashes_announced(now, conn, &blocks, &txs),
             Inbound::GetData { blocks, txs } => self.data_asked(now, conn, &blocks, &txs),
             Inbound::Asked(wanted) => self.range_asked(now, conn, wanted),
@@ -58,6 +58,7 @@ impl Core {
         let known = old || self.seen_blocks.contains(&link.hash);
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.known.insert_block(&link.hash);
+        peer.progress.shows(Some(link.height));
         self.fetches.arrived(Item::Block(link.hash));
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         if known {
@@ -176,7 +177,7 @@ impl Inbound {
         Some(match self {
             Self::Handshake(_) => MessageKind::Handshake,
             Self::NewBlock(_) => MessageKind::NewBlock,
-            Self::NewTx { .. } => MessageKind::NewTx,
+            Self::NewTxs(_) => MessageKind::NewTx,
             Self::Asked(Wanted { part: Part::Block, .. }) => MessageKind::GetBlocks,
             Self::Asked(Wanted { part: Part::Header, .. }) => MessageKind::GetHeaderChain,
             Self::Headers { .. } => MessageKind::HeaderChain,

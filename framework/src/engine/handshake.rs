@@ -28,6 +28,7 @@ impl Core {
         if peer.handshake.is_some() {
             let legacy = peer.is_legacy();
             let height = theirs.best_height;
+            peer.progress.says(height);
             if let Some(known) = &mut peer.handshake {
                 known.best_height = theirs.best_height;
                 known.best_hash = theirs.best_hash;
@@ -38,6 +39,7 @@ impl Core {
                 return;
             }
             self.sync_event(now, SyncEvent::PeerTip { peer: conn, height, legacy });
+            self.tend_stuck(now);
             return;
         }
         if theirs.nonce == Some(self.nonce) {
@@ -122,6 +124,7 @@ impl Core {
             "connected"
         );
         peer.fetches = theirs.has_feature(ANNOUNCE);
+        peer.progress.says(height);
         peer.numbers = theirs.has_feature(REQUEST_ID);
         let abilities = Abilities::of(&theirs);
         peer.handshake = Some(theirs);
@@ -140,6 +143,7 @@ impl Core {
         if abilities != Abilities::default() {
             self.sync_event(now, SyncEvent::PeerAbilities { peer: conn, abilities });
         }
+        self.tend_stuck(now);
         self.after_peers_changed(now);
     }
 

@@ -12,6 +12,7 @@ impl Core {
     /// What became of a command to the chain.
     pub(crate) fn chain_event(&mut self, now: Duration, event: ChainEvent) {
         match event {
+            ChainEvent::Executed { batch, blocks } => return self.executed(now, batch, &blocks),
             ChainEvent::Imported { batch, outcome } => self.imported(now, batch, outcome),
             ChainEvent::RolledBack { tip, removed } => {
                 self.moved(now, tip);
@@ -43,6 +44,16 @@ impl Core {
             }
         }
         self.after_peers_changed(now);
+    }
+
+    /// A peer's news is valid: it is passed on before the disk has it. Ours is not, and waits: after a crash we must not
+    /// know less of our own blocks than others do.
+    fn executed(&mut self, now: Duration, batch: BatchId, blocks: &[Applied]) {
+        if matches!(self.imports.get(&batch), Some(ImportOrigin::Gossip { .. })) {
+            for block in blocks {
+                self.relay_block(now, block, false);
+            }
+        }
     }
 
     fn imported(&mut self, now: Duration, batch: BatchId, outcome: ChainOutcome) {
@@ -150,6 +161,11 @@ impl Core {
         }
         match (stop, origin) {
             (Stop::Local(error), _) => tracing::error!("blocks could not be applied: {error}"),
+            // Nothing is wrong with it: our tip has moved since it was asked for, or it is of a fork.
+            (Stop::Rejected(rejection), _) if rejection.kind() == RejectKind::NotLinked => {
+                let (height, why) = (rejection.height, &rejection.detail);
+                tracing::info!(height, "a block does not follow our tip any more: {why}");
+            }
             (Stop::Rejected(rejection), Some(ImportOrigin::Gossip { conn, .. })) => {
                 let Some(peer) = self.peers.get(&conn) else { return };
                 if let Some(more) = self.log.allow(&peer.host, "rejected", now) {

@@ -13,6 +13,8 @@ mod driver;
 mod fetching;
 mod gossip;
 mod handshake;
+#[cfg(test)]
+mod handshake_tests;
 mod importing;
 mod links;
 mod outbox;
@@ -20,10 +22,16 @@ mod outgoing;
 mod peer;
 mod pool_view;
 mod producing;
+#[cfg(test)]
+mod producing_tests;
+mod recovering;
 mod report;
 mod requests;
 mod serve;
 mod serving;
+mod stuck;
+#[cfg(test)]
+mod stuck_tests;
 mod syncing;
 mod verifying;
 

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::fetching::Offered;
+use super::stuck::Progress;
 use crate::limits::Limits;
 use crate::peers::{Host, KnownByPeer};
 use crate::sync::RequestId;
@@ -34,6 +35,8 @@ pub(super) struct Peer {
     /// Ranges whose answers may come late, since we gave up waiting. Oldest first.
     pub(super) forgiven: VecDeque<Forgiven>,
     pub(super) serving: Serving,
+    /// How far a legacy peer is.
+    pub(super) progress: Progress,
     /// Blocks of its gossip that are being imported.
     pub(super) importing: usize,
     /// When we last sent it anything.
@@ -130,6 +133,7 @@ impl Peer {
             outstanding: Vec::new(),
             forgiven: VecDeque::new(),
             serving: Serving::default(),
+            progress: Progress::default(),
             importing: 0,
             last_sent: now,
             dial_back: None,

@@ -13,6 +13,8 @@ pub(super) struct Producing {
     state: State,
     /// When to look again.
     deadline: Option<Duration>,
+    /// Whether nothing more is to be proposed.
+    held: bool,
 }
 
 #[derive(Debug, Default)]
@@ -71,9 +73,15 @@ impl Core {
         }
     }
 
+    /// Proposes no more blocks. One that is being made may still come.
+    pub(crate) fn hold_proposals(&mut self) {
+        self.producing.held = true;
+    }
+
     /// Only at the end of the best chain that we know of, and while nobody else is changing it.
     fn may_propose(&self) -> bool {
         self.mode == Mode::Synced
+            && !self.producing.held
             && !self.reorganising
             && self.imports.is_empty()
             && self.gossip_tip == self.tip
@@ -90,7 +98,10 @@ impl Core {
         // Whatever became of it: one attempt in a slot and on a tip is enough.
         self.producing.state = State::Done { tip: self.tip, slot };
         match result {
-            Ok(block) if block.link.extends(self.gossip_tip.as_ref()) && !self.reorganising => {
+            // What a sync imports does not show in `gossip_tip`; it may have begun since this block was asked for.
+            Ok(block)
+                if block.link.extends(self.gossip_tip.as_ref()) && self.imports.is_empty() && !self.reorganising =>
+            {
                 let (height, round) = (slot.height, slot.round);
                 tracing::info!(height, round, txs = block.tx_hashes.len(), "proposed a block");
                 self.seen_blocks.insert(block.link.hash);

@@ -21,6 +21,8 @@ impl Core {
             let why = RequestFailure::NotSent;
             return Some(SyncEvent::RequestFailed { peer: conn, request: asked.request, why });
         };
+        let owed = peer.progress.give_up_check(now + self.config.limits.legacy_timeout);
+        peer.owe(owed);
         let id = peer.numbers.then_some(asked.request.0);
         peer.outstanding.push(asked);
         self.figures.first_request.get_or_insert(now);
@@ -95,6 +97,7 @@ impl Core {
         for block in &blocks {
             peer.known.insert_block(&block.link.hash);
         }
+        peer.progress.shows(blocks.last().map(|block| block.link.height));
         if let Some(why) = malformed {
             let height = asked.from + blocks.len() as u64;
             let label = peer.label();
@@ -172,7 +175,7 @@ impl Core {
         if let Some(at) = late {
             peer.forgiven.remove(at);
             self.lower_frame_cap(conn);
-        } else {
+        } else if id.is_some() || part != Part::Block || !self.check_answered(now, conn, first) {
             self.penalise(now, conn, &Offence::UnaskedResponse { first });
         }
         None
@@ -217,12 +220,17 @@ impl super::peer::Peer {
     /// Waits no longer for a request, and forgives its answer until then.
     fn give_up(&mut self, at: usize, until: Duration) -> Outstanding {
         let asked = self.outstanding.remove(at);
+        let id = self.numbers.then_some(asked.request.0);
+        self.owe(Some(Forgiven { id, from: asked.from, until }));
+        asked
+    }
+
+    pub(super) fn owe(&mut self, answer: Option<Forgiven>) {
+        let Some(answer) = answer else { return };
         if self.forgiven.len() == FORGIVEN {
             self.forgiven.pop_front();
         }
-        let id = self.numbers.then_some(asked.request.0);
-        self.forgiven.push_back(Forgiven { id, from: asked.from, until });
-        asked
+        self.forgiven.push_back(answer);
     }
 }
 

@@ -94,7 +94,7 @@ async fn header_chain(store: &dyn ChainStore, from: Height, to: Height, budget: 
 }
 
 /// How much of our own chain is read at a time to look up links.
-const LOOK_UP: ByteBudget = ByteBudget(1 << 20);
+pub(super) const LOOK_UP: ByteBudget = ByteBudget(1 << 20);
 
 /// The places of our own blocks of these heights, as far as they exist.
 pub(super) async fn own_links(store: &dyn ChainStore, from: Height, to: Height) -> Result<Vec<BlockLink>, StoreError> {

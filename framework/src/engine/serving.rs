@@ -17,6 +17,9 @@ impl Core {
             Part::Block => wanted.to = wanted.to.min(wanted.from.saturating_add(limits.get_blocks_count - 1)),
             Part::Header => wanted.from = wanted.from.max(wanted.to.saturating_sub(MAX_HEADERS - 1)),
         }
+        if wanted.part == Part::Block {
+            peer.progress.shows(wanted.from.checked_sub(1));
+        }
         if peer.serving.queue.len() >= limits.get_blocks_queue {
             let (label, host) = (peer.label(), peer.host.clone());
             if let Some(more) = self.log.allow(&host, "get_blocks dropped", now) {

@@ -68,6 +68,8 @@ impl Core {
             }
             SyncAction::Check { batch } => return Some(self.check_signatures(batch)),
             SyncAction::LookUp { from, to } => self.push(Action::LookUp { from, to }),
+            SyncAction::FindStakes { below } => return self.find_stakes(below),
+            SyncAction::ReadStakes { batch } => return Some(self.read_stakes(batch)),
             SyncAction::Rollback { keep } => {
                 self.reorganising = true;
                 self.push(Action::Chain(ChainCommand::Rollback { keep }));
@@ -132,6 +134,9 @@ impl Core {
                 );
             }
             SyncReport::Reorganised { removed } => tracing::info!(removed, "took another branch"),
+            SyncReport::Recovered { height, removed } => {
+                tracing::warn!(height, removed, "a STAKE of this block carried a swapped key: the block was replaced");
+            }
             SyncReport::PutBack { restored } => {
                 tracing::info!(restored, "the other branch is not better: our own blocks are back");
             }
@@ -140,7 +145,7 @@ impl Core {
                 if *why == RejectKind::WrongProposer {
                     // No v1 hash covers the key of a STAKE, so whoever passed one on may have put in another.
                     tracing::warn!(
-                        "if other nodes hold this block, a STAKE here may carry a swapped key: sync into a new datadir from another peer"
+                        "a STAKE here may carry a swapped key: the STAKEs of other peers are looked at; if they do not help, sync into a new datadir"
                     );
                 }
             }

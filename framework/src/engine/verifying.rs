@@ -4,25 +4,27 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::connection::NewTx;
 use super::core::{Action, Core};
 use super::fetching::Item;
 use crate::chain::VerifiedTxs;
 use crate::env::ComputePool;
-use crate::mempool::Refusal;
+use crate::mempool::{Accounts, Refusal};
 use crate::peers::Offence;
 use crate::rules::{TxFault, Verifier};
 use crate::sync::ConnId;
 use crate::types::{Hash32, Transaction};
 
-/// Transactions of one peer that may be on their way to the pool; at more we stop reading from it. Two full batches:
-/// one is verified while the next one comes.
-pub(crate) const TXS_ON_THEIR_WAY: usize = 2 * BATCH;
-/// Transactions that are verified together; what a core takes a few milliseconds for.
-const BATCH: usize = 512;
+/// Transactions of one peer that may be on their way to the pool; at more we stop reading from it. A full batch comes
+/// while others are verified; all are fewer than what is remembered of what a peer knows, so that none is sent back.
+pub(crate) const TXS_ON_THEIR_WAY: usize = (BATCHES + 1) * BATCH;
+/// Transactions that are verified together, if so many wait; what two cores take ten milliseconds for.
+const BATCH: usize = 1024;
 /// Batches under way at a time: so the cores have work while the engine looks at results.
 const BATCHES: usize = 2;
-/// Signatures that one core verifies together: beyond it a batch gains little.
-const SHARE: usize = 128;
+/// Signatures that one core verifies together, at most: each costs a fifth less than in a batch of 256, and beyond it a
+/// batch gains nothing.
+const SHARE: usize = 1024;
 /// The part of the network's memory that waiting transactions may take.
 const MEMORY_SHARE: usize = 8;
 
@@ -81,8 +83,11 @@ impl Verifying {
         Ok(())
     }
 
+    /// At once where nothing is under way, so that a lone transaction does not wait; else once there is enough for a whole
+    /// batch, or the one under way is done.
     fn next_batch(&mut self) -> Option<Vec<Unverified>> {
-        if self.queue.is_empty() || self.batches == BATCHES {
+        let enough = if self.batches == 0 { 1 } else { BATCH };
+        if self.queue.len() < enough || self.batches == BATCHES {
             return None;
         }
         self.batches += 1;
@@ -120,31 +125,36 @@ impl Core {
     pub(crate) fn submit(&mut self, number: u64, tx: Arc<Transaction>) {
         let hash = self.config.verifier.hasher().transaction_hash(&tx);
         let unverified = Unverified { tx, hash, origin: TxOrigin::Own(number), _place: None };
-        if let Err(refusal) = self.check_transaction(unverified) {
+        if let Err(refusal) = self.check_transaction(unverified, &self.accounts()) {
             self.push(Action::Submitted { number, result: Err(refusal) });
         }
+        self.verify_next();
     }
 
     /// What was in the pool when the node was stopped.
     pub(crate) fn restore(&mut self, txs: Vec<Transaction>) {
+        let accounts = self.accounts();
         for tx in txs {
             let hash = self.config.verifier.hasher().transaction_hash(&tx);
             let unverified = Unverified { tx: Arc::new(tx), hash, origin: TxOrigin::Saved, _place: None };
-            if let Err(refusal) = self.check_transaction(unverified) {
+            if let Err(refusal) = self.check_transaction(unverified, &accounts) {
                 tracing::debug!(%hash, "saved transaction refused: {refusal}");
             }
         }
+        self.verify_next();
     }
 
-    /// A peer's transaction.
-    pub(super) fn transaction_received(
-        &mut self,
-        conn: ConnId,
-        tx: Arc<Transaction>,
-        hash: Hash32,
-        id: Hash32,
-        place: Option<OwnedSemaphorePermit>,
-    ) {
+    /// A peer's transactions.
+    pub(super) fn transactions_received(&mut self, conn: ConnId, txs: Vec<NewTx>) {
+        let accounts = self.accounts();
+        for tx in txs {
+            self.transaction_received(conn, tx, &accounts);
+        }
+        self.verify_next();
+    }
+
+    fn transaction_received(&mut self, conn: ConnId, tx: NewTx, accounts: Accounts<'_>) {
+        let NewTx { tx, hash, id, place } = tx;
         if let Some(peer) = self.peers.get_mut(&conn) {
             peer.known.insert_tx(&hash);
         }
@@ -153,7 +163,7 @@ impl Core {
             self.fetches.arrived(Item::Tx(hash));
             return;
         }
-        match self.check_transaction(Unverified { tx, hash, origin: TxOrigin::Peer(conn), _place: place }) {
+        match self.check_transaction(Unverified { tx, hash, origin: TxOrigin::Peer(conn), _place: place }, accounts) {
             Ok(()) => {
                 self.seen_txs.insert(id);
             }
@@ -170,12 +180,10 @@ impl Core {
         }
     }
 
-    /// The cheap checks, here; the dear ones elsewhere.
-    fn check_transaction(&mut self, unverified: Unverified) -> Result<(), Refusal> {
-        self.pool.check(&unverified.tx, &unverified.hash, &self.accounts())?;
-        self.verifying.push(unverified)?;
-        self.verify_next();
-        Ok(())
+    /// The cheap checks, here; the dear ones elsewhere, with the next batch.
+    fn check_transaction(&mut self, unverified: Unverified, accounts: Accounts<'_>) -> Result<(), Refusal> {
+        self.pool.check(&unverified.tx, &unverified.hash, accounts)?;
+        self.verifying.push(unverified)
     }
 
     fn verify_next(&mut self) {

@@ -136,6 +136,11 @@ impl Mempool {
     /// # Errors
     /// The first check that fails.
     pub fn check(&self, tx: &Transaction, hash: &Hash32, accounts: Accounts<'_>) -> Result<(), Refusal> {
+        self.checked(tx, hash, accounts).map(|_| ())
+    }
+
+    /// [`check`](Self::check), which gives the account that it looked up.
+    fn checked(&self, tx: &Transaction, hash: &Hash32, accounts: Accounts<'_>) -> Result<Account, Refusal> {
         if self.contains(hash) {
             return Err(Refusal::AlreadyInPool);
         }
@@ -152,7 +157,7 @@ impl Mempool {
             return Err(Refusal::NonceGap { nonce: tx.nonce, next: account.nonce, most });
         }
         if let Some(old) = replaced {
-            return self.check_replacement(tx, &old.tx, account);
+            return self.check_replacement(tx, &old.tx, account).map(|()| account);
         }
         let ready = match self.senders.get(&tx.from_address) {
             Some(queue) => queue.would_be_ready(account, tx.nonce, cost(tx)),
@@ -162,7 +167,7 @@ impl Mempool {
         if !ready && self.waiting >= most {
             return Err(Refusal::WaitingFull { most });
         }
-        Ok(())
+        Ok(account)
     }
 
     /// Adds a transaction whose sender and signature were verified. What [`check`](Self::check) looks at is looked at
@@ -177,8 +182,7 @@ impl Mempool {
         accounts: Accounts<'_>,
         now: Duration,
     ) -> Result<(), Refusal> {
-        self.check(&tx, &hash, accounts)?;
-        let account = accounts(&tx.from_address);
+        let account = self.checked(&tx, &hash, accounts)?;
         let old = self.senders.get(&tx.from_address).and_then(|queue| queue.get(tx.nonce));
         // Whoever replaces a transaction takes its place in the line.
         let place = old.and_then(|old| self.take(&old)).map_or_else(|| self.place(End::Back), |old| old.place);

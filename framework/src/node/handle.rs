@@ -137,6 +137,17 @@ impl NodeHandle {
         answer.await.map_err(|_| NodeStopped)
     }
 
+    /// Has the node propose no more blocks; all else goes on. One block that is being made may still come. So a network can be
+    /// brought to rest at one height before its nodes stop. Cancel-safe, but a dropped call may still take effect.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn hold_proposals(&self) -> Result<(), NodeStopped> {
+        let (reply, done) = oneshot::channel();
+        self.commands.send(Command::Hold { reply }).await.map_err(|_| NodeStopped)?;
+        done.await.map_err(|_| NodeStopped)
+    }
+
     /// Stops the node: finishes what is being written, saves `peers.json`, closes all connections. Returns at once if it has stopped.
     pub async fn shutdown(&self) {
         let (reply, done) = oneshot::channel();

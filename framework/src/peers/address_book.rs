@@ -63,6 +63,11 @@ pub(super) struct Entry {
     pub(super) refused: bool,
     /// How many connections this peer has dialled to us.
     pub(super) inbound: usize,
+    /// Its connection was closed to be made anew: it is dialled before all others.
+    pub(super) anew: bool,
+    /// How often in a row it was connected to anew, and when it may be again.
+    pub(super) renewals: u32,
+    pub(super) renew_at: Duration,
 }
 
 /// What is going on with an address.
@@ -133,6 +138,9 @@ impl AddressBook {
             last_success: None,
             refused: false,
             inbound: 0,
+            anew: false,
+            renewals: 0,
+            renew_at: Duration::ZERO,
         };
         self.entries.insert(place(&entry.endpoint), entry);
         true
@@ -184,6 +192,10 @@ impl AddressBook {
 
     pub(super) fn entry(&mut self, endpoint: &Endpoint) -> Option<&mut Entry> {
         self.entries.get_mut(&place(endpoint))
+    }
+
+    pub(super) fn get(&self, endpoint: &Endpoint) -> Option<&Entry> {
+        self.entries.get(&place(endpoint))
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {

@@ -33,6 +33,7 @@ pub struct Dialer {
     outbound: usize,
     configured: Backoff,
     others: Backoff,
+    anew: Backoff,
     last_dial: Option<Duration>,
     own: VecDeque<Endpoint>,
     /// When `next` has something to give, unless all slots are taken. Kept, since it is asked for after every event.
@@ -48,6 +49,7 @@ impl Dialer {
             outbound: limits.outbound,
             configured: limits.dial_backoff_configured,
             others: limits.dial_backoff,
+            anew: limits.legacy_reconnect,
             last_dial: None,
             own: VecDeque::new(),
             deadline: None,
@@ -85,7 +87,9 @@ impl Dialer {
         if !self.book.add(&endpoint, Origin::Learnt { source: host }, ready_at) {
             return None;
         }
-        self.book.entry(&endpoint)?.inbound += 1;
+        let entry = self.book.entry(&endpoint)?;
+        entry.inbound += 1;
+        entry.anew = false;
         self.reckon();
         Some(endpoint)
     }
@@ -111,7 +115,7 @@ impl Dialer {
             .entries()
             .filter(|entry| entry.ready_at <= now)
             .filter_map(|entry| Some((entry, feeler(entry, slots)?)))
-            .min_by_key(|(entry, feeler)| (*feeler, entry.origin.rank(), entry.pauses, entry.arrival))
+            .min_by_key(|(entry, feeler)| (!entry.anew, *feeler, entry.origin.rank(), entry.pauses, entry.arrival))
             .map(|(entry, feeler)| Dial { endpoint: entry.endpoint.clone(), feeler });
         if let Some(dial) = &chosen
             && let Some(entry) = self.book.entry(&dial.endpoint)
@@ -134,6 +138,7 @@ impl Dialer {
         if let Some(entry) = self.book.entry(endpoint) {
             entry.failing_since = None;
             entry.refused = false;
+            entry.anew = false;
             entry.last_success = Some(now);
             entry.state = match entry.state {
                 DialState::Dialling { feeler: true } => DialState::Idle,
@@ -184,6 +189,39 @@ impl Dialer {
                 }
             }
             self.pause(endpoint, now, rng);
+        }
+    }
+
+    /// When the connection with this address may be closed to be made anew: not before its pause is over. `None` where no dial would follow: the address was
+    /// never dialled with success, no slot is free for it, or another address is being connected to anew.
+    pub fn connects_anew_at(&self, endpoint: &Endpoint) -> Option<Duration> {
+        let entry = self.book.get(endpoint).filter(|entry| entry.is_proven())?;
+        let has_slot = match entry.state {
+            DialState::Connected { .. } => true,
+            DialState::Idle => self.slots().outbound > 0,
+            DialState::Dialling { .. } => false,
+        };
+        (has_slot && !self.book.entries().any(|entry| entry.anew)).then_some(entry.renew_at)
+    }
+
+    /// The connection with this address was closed to be made anew: it is dialled next. The pause before the next time doubles.
+    pub fn connect_anew(&mut self, endpoint: &Endpoint, now: Duration, rng: &mut dyn FnMut() -> u64) {
+        let anew = self.anew;
+        if let Some(entry) = self.book.entry(endpoint) {
+            entry.state = DialState::Idle;
+            entry.anew = true;
+            entry.ready_at = now;
+            entry.last_success = Some(now);
+            entry.renewals = entry.renewals.saturating_add(1);
+            entry.renew_at = now + anew.pause(entry.renewals, rng);
+            self.reckon();
+        }
+    }
+
+    /// Whoever is at this address is where we are: the pause before it is connected to anew starts anew.
+    pub fn caught_up(&mut self, endpoint: &Endpoint) {
+        if let Some(entry) = self.book.entry(endpoint) {
+            (entry.renewals, entry.renew_at) = (0, Duration::ZERO);
         }
     }
 
@@ -260,6 +298,7 @@ impl Dialer {
         if let Some(entry) = self.book.entry(endpoint) {
             let backoff = if entry.origin == Origin::Configured { configured } else { others };
             entry.state = DialState::Idle;
+            entry.anew = false;
             entry.ready_at = now + backoff.pause(entry.pauses, rng);
             entry.pauses = entry.pauses.saturating_add(1);
         }

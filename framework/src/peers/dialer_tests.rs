@@ -259,3 +259,56 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_connection_that_is_made_anew_is_dialled_before_all_others_and_ever_more_seldom() {
+    let mut dialer = dialer(10, 0);
+    let mut now = ms(1000);
+    for (at, dial) in dials(&mut dialer, ms(0), now) {
+        dialer.succeeded(&dial.endpoint, at);
+    }
+    assert_eq!(dialer.outbound(), (8, 0));
+    let stuck = endpoint(5);
+    for pause in [120, 240, 480, 960, 1920, 3600, 3600] {
+        assert!(dialer.connects_anew_at(&stuck).unwrap() <= now);
+        dialer.connect_anew(&stuck, now, &mut no_jitter);
+        assert_eq!(dialer.connects_anew_at(&endpoint(4)), None, "one at a time");
+        let (at, dial) = dials(&mut dialer, now, now + ms(200)).remove(0);
+        assert_eq!(dial, Dial { endpoint: stuck.clone(), feeler: false }, "though two others wait for a slot");
+        dialer.succeeded(&stuck, at);
+        assert_eq!(dialer.connects_anew_at(&stuck), Some(now + ms(pause * 1000)));
+        assert_eq!(dialer.connects_anew_at(&endpoint(4)), Some(ms(0)));
+        now += ms(pause * 1000);
+    }
+    dialer.caught_up(&stuck);
+    assert_eq!(dialer.connects_anew_at(&stuck), Some(ms(0)));
+}
+
+#[test]
+fn a_configured_peer_that_does_not_answer_when_connected_to_anew_is_dialled_for_ever() {
+    let mut dialer = dialer(1, 0);
+    let mut now = dials(&mut dialer, ms(0), ms(100)).pop().unwrap().0;
+    dialer.succeeded(&endpoint(0), now);
+    dialer.connect_anew(&endpoint(0), now + ms(60_000), &mut no_jitter);
+    now += ms(60_000);
+    for round in 0..50 {
+        let (at, dial) = dials(&mut dialer, now, now + ms(61_000)).remove(0);
+        assert_eq!(dial.endpoint, endpoint(0), "round {round}");
+        now = at;
+        dialer.failed(&endpoint(0), now, &mut no_jitter);
+    }
+}
+
+#[test]
+fn an_address_that_was_never_reached_or_has_no_slot_is_not_connected_to_anew() {
+    let mut dialer = dialer(8, 0);
+    let inbound = Endpoint::new("203.0.113.9:40000");
+    let known = dialer.inbound(&inbound, 9000, ms(0), &mut no_jitter).unwrap();
+    assert_eq!(dialer.connects_anew_at(&known), None, "a claim");
+    let made = dials(&mut dialer, ms(0), ms(5000));
+    assert_eq!(made.len(), 9);
+    dialer.succeeded(&known, ms(5000));
+    assert_eq!(dialer.connects_anew_at(&known), None, "no slot");
+    dialer.failed(&endpoint(0), ms(5000), &mut no_jitter);
+    assert_eq!(dialer.connects_anew_at(&known), Some(ms(0)));
+}

@@ -98,7 +98,7 @@ fn the_table_is_bounded_and_keeps_the_worst() {
 
 #[test]
 fn a_refused_block_is_a_proof_only_where_its_sender_alone_can_be_at_fault() {
-    let rejection = |rule, stricter_than_v1| Rejection { height: 4, rule, detail: "x".into(), stricter_than_v1 };
+    let rejection = |rule, stricter_than_v1| Rejection { stricter_than_v1, ..Rejection::new(4, rule, "x") };
     let invalid = Offence::of_block(&rejection(Rule::StateRoot, false), None);
     assert_eq!(invalid.unwrap().to_string(), "block 4 is invalid: state root: x");
     assert_eq!(Offence::of_block(&rejection(Rule::StateRoot, true), None), None);

@@ -72,6 +72,8 @@ pub struct Rejection {
     pub detail: String,
     /// Whether reference v1 would accept the block: then nobody is at fault (protocol.md, "Where we are stricter").
     pub stricter_than_v1: bool,
+    /// Whether a STAKE whose key no hash covers may be why, here and not with the block: then nobody is at fault (protocol.md section 4).
+    pub perhaps_ours: bool,
 }
 
 impl fmt::Display for Rule {
@@ -110,12 +112,13 @@ impl fmt::Display for Rule {
 impl Rejection {
     /// A rejection that reference v1 shares.
     pub fn new(height: Height, rule: Rule, detail: impl Into<String>) -> Self {
-        Self { height, rule, detail: detail.into(), stricter_than_v1: false }
+        Self { height, rule, detail: detail.into(), stricter_than_v1: false, perhaps_ours: false }
     }
 
     /// What follows from it.
     pub fn kind(&self) -> RejectKind {
         match self.rule {
+            _ if self.perhaps_ours => RejectKind::WrongProposer,
             Rule::Proposer => RejectKind::WrongProposer,
             Rule::FutureTimestamp => RejectKind::FromTheFuture,
             Rule::TxRoot => RejectKind::BodyMismatch,

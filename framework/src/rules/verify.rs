@@ -151,13 +151,12 @@ impl Verifier {
         for (at, (tx, hash)) in txs.iter().enumerate() {
             verdicts.push(read(at, tx, *hash).map(|check| checks.push(check)));
         }
-        let mut rest = checks.as_slice();
-        while let Err(bad) = signature::verify(rest) {
-            if let Some((at, tx)) = rest[bad].tx.and_then(|at| Some((at, txs.get(at)?.0))) {
-                let fault = rest[bad].verify().err().unwrap_or(SignatureFault::Invalid);
+        for (check, verdict) in checks.iter().zip(signature::verify_each(&checks)) {
+            if let (Some(at), Err(fault)) = (check.tx, verdict)
+                && let Some((tx, _)) = txs.get(at)
+            {
                 verdicts[at] = Err(TxFault::of_signature(tx, fault));
             }
-            rest = &rest[bad + 1..];
         }
         verdicts
     }

@@ -1,7 +1,8 @@
 //! Syncing in batches: ranges from several peers at a time, imported in order.
 //!
 //! The parts: [`BatchSync`] takes events and keeps the mode (here), `claim` knows peers, `delivery` judges what they send, `schedule` decides whom to ask for what, `pace` how much at a time,
-//! `ranges` keeps what came early, `reorg` handles forks with the [`ForkRule`]'s advice, `linkage` knows the way to checkpoints and `checkpoint` goes it.
+//! `ranges` keeps what came early; `session`, `search` and `reorg` handle forks with the [`ForkRule`]'s advice, and `recover` a STAKE that is not what it was;
+//! `linkage` knows the way to checkpoints and `checkpoint` goes it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -14,7 +15,8 @@ use super::limits::SyncLimits;
 use super::linkage::Linkage;
 use super::pace::Answers;
 use super::ranges::{Buffer, Delivered};
-use super::reorg::Session;
+use super::recover::Recovery;
+use super::session::Session;
 use super::sizing::Sizing;
 use super::{
     BatchId, ConnId, Connectivity, Mode, RejectKind, RequestId, SyncAction, SyncEvent, SyncStatus, SyncStrategy,
@@ -43,6 +45,7 @@ pub struct BatchSync<F = RollbackOne> {
     pub(super) session: Option<Session>,
     pub(super) branches: BranchMemory,
     pub(super) linkage: Linkage,
+    pub(super) recovery: Recovery,
     pub(super) seen: Sizing,
     pub(super) answers: Answers,
     last_request: u64,
@@ -121,6 +124,7 @@ impl<F: ForkRule> BatchSync<F> {
             session: None,
             branches: BranchMemory::default(),
             linkage: Linkage::default(),
+            recovery: Recovery::default(),
             seen: Sizing::default(),
             answers: Answers::default(),
             last_request: 0,
@@ -166,6 +170,8 @@ impl<F: ForkRule> SyncStrategy for BatchSync<F> {
             SyncEvent::Rejected { batch, height, why, tip } => self.on_rejected(batch, height, why, tip),
             SyncEvent::Checked { batch, signed, wrong } => self.on_checked(batch, signed, wrong),
             SyncEvent::OwnLinks { links } => self.on_own_links(links),
+            SyncEvent::OwnStakes { below, stakes } => self.on_own_stakes(below, stakes),
+            SyncEvent::Stakes { batch, stakes } => self.on_stakes(batch, &stakes),
             SyncEvent::RolledBack { tip } => self.on_rolled_back(tip),
             SyncEvent::RollbackFailed { tip } => self.on_rollback_failed(tip),
             SyncEvent::ReorgFinished { tip } => self.on_reorg_finished(tip),
@@ -248,6 +254,7 @@ impl<F: ForkRule> BatchSync<F> {
         for request in peer.requests {
             self.requests.remove(&request);
         }
+        self.recovery_peer_gone(id);
         self.session_peer_gone(id);
     }
 
@@ -266,6 +273,8 @@ impl<F: ForkRule> BatchSync<F> {
         let in_session = self.session.as_ref().map(|session| session.peer);
         let ids: Vec<ConnId> = self.peers.iter().filter(|(_, peer)| peer.is_open()).map(|(&id, _)| id).collect();
         for id in ids {
+            // Its own turn to be looked at comes yet.
+            let awaited = self.may_recover_with(id);
             let Some(peer) = self.peers.get_mut(&id) else { continue };
             if peer.best <= tip {
                 peer.close();
@@ -274,7 +283,7 @@ impl<F: ForkRule> BatchSync<F> {
             let refused = peer.allowed(now).is_none_or(|allowed| next.is_some_and(|next| allowed < next));
             let late = peer.patience_ends(&self.limits).is_some_and(|end| end <= now) && now >= self.paused_until;
             let lost = peer.off_branch && !peer.may_fork(&self.limits);
-            if (refused || late || lost) && in_session != Some(id) {
+            if ((refused || lost) && !awaited || late) && in_session != Some(id) {
                 self.give_up_on(id);
             }
         }

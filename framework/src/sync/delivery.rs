@@ -175,8 +175,11 @@ impl<F: ForkRule> BatchSync<F> {
         if doomed {
             return;
         }
-        self.session_rejected(delivered.peer);
         let id = delivered.peer;
+        if why == RejectKind::WrongProposer {
+            self.suspect_stakes(id, height);
+        }
+        self.session_rejected(id);
         let refused_until = self.now.saturating_add(self.limits.refused_pause);
         match why {
             RejectKind::Invalid => self.convict(id, height),

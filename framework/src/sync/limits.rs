@@ -68,10 +68,13 @@ pub struct SyncLimits {
     pub search: Duration,
     /// The same with a legacy peer.
     pub search_legacy: Duration,
-    /// The wait before a branch that led to nothing better is tried again, whoever shows it; it doubles with each time.
+    /// The wait before a branch that led to nothing better is tried again, whoever shows it; it doubles with each time. As long is the
+    /// wait after a recovery that led to nothing.
     pub branch_pause: Duration,
     /// The longest such wait: somebody may have spoilt what others can deliver right.
     pub branch_pause_most: Duration,
+    /// How long a SYNCED node waits, once it refused a proposer, before it doubts its own STAKEs: in a healthy network its tip has moved by then.
+    pub recovery_wait: Duration,
     /// How many branches that led to nothing better are remembered.
     pub branches: usize,
     /// How many branching points a peer's branches may be tried at, per connection.
@@ -112,6 +115,7 @@ impl Default for SyncLimits {
             search_legacy: Duration::from_secs(600),
             branch_pause: Duration::from_secs(60),
             branch_pause_most: Duration::from_secs(600),
+            recovery_wait: Duration::from_secs(60),
             branches: 64,
             fork_tries: 16,
         }

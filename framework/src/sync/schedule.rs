@@ -101,6 +101,7 @@ impl<F: ForkRule> BatchSync<F> {
         at.extend(self.session_deadline());
         at.extend(self.headers_deadlines());
         at.extend(self.lates());
+        at.extend(self.recovery_deadline());
         for peer in self.peers.values().filter(|peer| peer.is_open()) {
             at.extend(peer.patience_ends(&self.limits));
             at.push(peer.not_before);

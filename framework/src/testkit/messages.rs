@@ -144,8 +144,13 @@ impl Messages {
     }
 
     fn wire_block(&mut self) -> WireBlock {
-        let block = WireBlock::from(self.block());
-        if self.below(2) == 0 { WireBlock::Encoded(block.encode()) } else { block }
+        let block = Arc::new(self.block());
+        let bytes = || WireBlock::Decoded(Arc::clone(&block)).encode();
+        match self.below(3) {
+            0 => WireBlock::Encoded(bytes()),
+            1 => WireBlock::Both(Arc::clone(&block), bytes()),
+            _ => WireBlock::Decoded(block),
+        }
     }
 
     fn link(&mut self) -> BlockLink {

@@ -1,4 +1,6 @@
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
@@ -10,8 +12,22 @@ use super::bech32;
 ///
 /// Addresses that keys give are bech32 of 20 bytes under `cpc` (accounts) or `cpcvalcons` (validators), and travel as
 /// those 20 bytes in binary formats. Under v1 rules any other text is an address too.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Address(Arc<str>);
+#[derive(Clone)]
+pub struct Address {
+    text: Arc<str>,
+    compact: Compact,
+}
+
+/// What binary formats carry for a bech32 address under a known prefix: the length of the form, the prefix's tag, and the
+/// 20 bytes. All zeros where the text is anything else. Each text has exactly one, worked out once, when the text comes in:
+/// the checksum costs more than all the rest of writing a transaction.
+type Compact = [u8; 22];
+
+/// The form of any other text.
+const OTHER: Compact = [0; 22];
+
+/// A tag and 20 bytes.
+const FORM_LENGTH: u8 = 21;
 
 /// How an address is written in binary formats: the prefixes that are worth a tag of their own.
 const PREFIXES: [(u8, &str); 2] = [(1, "cpc"), (2, "cpcvalcons")];
@@ -19,7 +35,7 @@ const PREFIXES: [(u8, &str); 2] = [(1, "cpc"), (2, "cpcvalcons")];
 impl Address {
     /// Takes the text as it is.
     pub fn new(text: impl AsRef<str>) -> Self {
-        Self(text.as_ref().into())
+        Self::from(Arc::from(text.as_ref()))
     }
 
     /// The bech32 address of 20 bytes under a prefix.
@@ -27,19 +43,22 @@ impl Address {
     /// # Errors
     /// The prefix is none that bech32 allows (empty, not ASCII, mixed case, over 83 characters).
     pub fn bech32(prefix: &str, bytes: &[u8; 20]) -> Result<Self, InvalidPrefix> {
-        let well_formed = ::bech32::Hrp::parse(prefix).is_ok();
-        well_formed.then(|| Self(bech32::encode(prefix, bytes))).ok_or_else(|| InvalidPrefix(prefix.to_owned()))
+        if ::bech32::Hrp::parse(prefix).is_err() {
+            return Err(InvalidPrefix(prefix.to_owned()));
+        }
+        let known = PREFIXES.into_iter().find(|(_, known)| *known == prefix);
+        let compact = known.map_or(OTHER, |(tag, _)| compact(tag, bytes));
+        Ok(Self { text: bech32::encode(prefix, bytes), compact })
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// `cpc` or `cpcvalcons`, where the text is exactly the bech32 address of 20 bytes under that prefix.
     pub fn known_prefix(&self) -> Option<&'static str> {
-        let (tag, _) = self.compact()?;
-        PREFIXES.into_iter().find(|(known, _)| *known == tag).map(|(_, prefix)| prefix)
+        PREFIXES.into_iter().find(|(known, _)| *known == self.compact[1]).map(|(_, prefix)| prefix)
     }
 
     /// Reads what binary formats carry: a tag, and then the 20 bytes or any other text.
@@ -47,20 +66,58 @@ impl Address {
         let (tag, rest) = form.split_first().ok_or("an address has no form")?;
         if *tag == 0 {
             let address = Self::new(std::str::from_utf8(rest).map_err(|_| "an address is no UTF-8")?);
-            return match address.compact() {
-                Some(_) => Err("a bech32 address must be sent as bytes"),
-                None => Ok(address),
-            };
+            return if address.compact == OTHER { Ok(address) } else { Err("a bech32 address must be sent as bytes") };
         }
         let (_, prefix) =
             PREFIXES.into_iter().find(|(known, _)| known == tag).ok_or("an address has an unknown form")?;
         let bytes = rest.try_into().map_err(|_| "an address must have 20 bytes")?;
-        Ok(Self(bech32::encode(prefix, bytes)))
+        Ok(Self { text: bech32::encode(prefix, bytes), compact: compact(*tag, bytes) })
     }
 
-    /// The 20 bytes and the tag of the prefix, where the text is exactly what [`Address::bech32`] would write.
-    pub(super) fn compact(&self) -> Option<(u8, [u8; 20])> {
-        PREFIXES.into_iter().find_map(|(tag, prefix)| Some((tag, bech32::decode(prefix, &self.0)?)))
+    /// What binary formats carry, its length included, where the text is exactly what [`Address::bech32`] would write.
+    pub(super) fn compact(&self) -> Option<&[u8; 22]> {
+        (self.compact != OTHER).then_some(&self.compact)
+    }
+}
+
+fn compact(tag: u8, bytes: &[u8; 20]) -> Compact {
+    let mut compact = OTHER;
+    compact[0] = FORM_LENGTH;
+    compact[1] = tag;
+    compact[2..].copy_from_slice(bytes);
+    compact
+}
+
+fn compact_of(text: &str) -> Compact {
+    let known = PREFIXES.into_iter().find_map(|(tag, prefix)| Some(compact(tag, &bech32::decode(prefix, text)?)));
+    known.unwrap_or(OTHER)
+}
+
+impl PartialEq for Address {
+    fn eq(&self, other: &Self) -> bool {
+        // Two texts with one compact form are the same text.
+        self.compact == other.compact && (self.compact != OTHER || self.text == other.text)
+    }
+}
+
+impl Eq for Address {}
+
+impl PartialOrd for Address {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Address {
+    /// As texts.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.text.cmp(&other.text)
+    }
+}
+
+impl Hash for Address {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
     }
 }
 
@@ -71,54 +128,51 @@ pub struct InvalidPrefix(String);
 
 impl From<&str> for Address {
     fn from(text: &str) -> Self {
-        Self(text.into())
+        Self::from(Arc::from(text))
     }
 }
 
 impl From<String> for Address {
     fn from(text: String) -> Self {
-        Self(text.into())
+        Self::from(Arc::from(text))
     }
 }
 
 impl From<Arc<str>> for Address {
     fn from(text: Arc<str>) -> Self {
-        Self(text)
+        Self { compact: compact_of(&text), text }
     }
 }
 
 impl AsRef<str> for Address {
     fn as_ref(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", &self.0)
+        write!(f, "{:?}", &self.text)
     }
 }
 
 impl Serialize for Address {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
-            return serializer.serialize_str(&self.0);
+            return serializer.serialize_str(&self.text);
         }
-        if let Some((tag, bytes)) = self.compact() {
-            let mut form = [0; 21];
-            form[0] = tag;
-            form[1..].copy_from_slice(&bytes);
-            return serializer.serialize_bytes(&form);
+        if let Some([_, form @ ..]) = self.compact() {
+            return serializer.serialize_bytes(form);
         }
-        let mut form = Vec::with_capacity(1 + self.0.len());
+        let mut form = Vec::with_capacity(1 + self.text.len());
         form.push(0);
-        form.extend_from_slice(self.0.as_bytes());
+        form.extend_from_slice(self.text.as_bytes());
         serializer.serialize_bytes(&form)
     }
 }

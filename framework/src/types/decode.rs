@@ -158,10 +158,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// As [`u64`](Self::u64), of 128 bits. Most amounts need no more than 64.
+    /// As [`u64`](Self::u64), of 128 bits. Most amounts need no more than 63, which nine groups hold.
     fn u128(&mut self, what: &'static str) -> Result<u128> {
-        let mut value = 0u128;
+        let mut small = 0u64;
         let mut shift = 0;
+        while shift < 63 {
+            let byte = self.byte()?;
+            small |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return minimal(byte, shift).map(|()| small.into());
+            }
+            shift += 7;
+        }
+        let mut value = u128::from(small);
         loop {
             let byte = self.byte()?;
             let group = u128::from(byte & 0x7f);

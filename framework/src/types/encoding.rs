@@ -3,11 +3,11 @@
 //! A version byte, then the fields in order in the postcard format. Stores keep these bytes, and a binary codec sends
 //! them unchanged, so that serving a block costs a copy. Each value has exactly one encoding that decodes.
 
-use super::decode::Reader;
-use super::{Block, Header, Transaction, encode};
+use bytes::BufMut;
 
-/// The first byte of every encoding.
-const VERSION: u8 = 1;
+use super::decode::Reader;
+use super::encode::{self, VERSION};
+use super::{Block, Header, Transaction};
 
 /// The bytes are no block or transaction in the framework's encoding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,14 +34,13 @@ pub enum BlockDecodeError {
 
 /// Encodes a block.
 pub fn encode_block(block: &Block) -> Vec<u8> {
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(encode::USUAL_HEADER + block.txs.len() * encode::USUAL_TRANSACTION);
     append_block(block, &mut out);
     out
 }
 
-/// Appends the encoding of a block to `out`, whose memory can so serve for many.
-pub fn append_block(block: &Block, out: &mut Vec<u8>) {
-    out.push(VERSION);
+/// Appends the encoding of a block to `out`.
+pub fn append_block(block: &Block, out: &mut impl BufMut) {
     encode::block(block, out);
 }
 
@@ -54,7 +53,7 @@ pub fn decode_block(bytes: &[u8]) -> Result<Block, BlockDecodeError> {
 }
 
 /// Appends the encoding of a header to `out`: no version byte, so that many stand one behind the other; see [`headers`].
-pub fn append_header(header: &Header, out: &mut Vec<u8>) {
+pub fn append_header(header: &Header, out: &mut impl BufMut) {
     encode::header(header, out);
 }
 
@@ -84,9 +83,13 @@ pub fn headers(bytes: &[u8]) -> impl Iterator<Item = Result<Header, BlockDecodeE
 /// Encodes a transaction.
 pub fn encode_transaction(tx: &Transaction) -> Vec<u8> {
     let mut out = Vec::with_capacity(encode::USUAL_TRANSACTION);
-    out.push(VERSION);
-    encode::transaction(tx, &mut out);
+    append_transaction(tx, &mut out);
     out
+}
+
+/// Appends the encoding of a transaction to `out`.
+pub fn append_transaction(tx: &Transaction, out: &mut impl BufMut) {
+    encode::transaction(tx, out);
 }
 
 /// Decodes a transaction.

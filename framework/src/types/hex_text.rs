@@ -14,16 +14,35 @@ pub struct HexText(Repr);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Repr {
-    /// The bytes that the canonical text spells.
-    Bytes(Box<[u8]>),
+    /// The bytes that the canonical text spells, where they are few: the first so many, zeros after them.
+    Short(u8, [u8; SHORT]),
+    /// The bytes that the canonical text spells, more than [`SHORT`].
+    Long(Box<[u8]>),
     /// Any other text, the empty one included.
     Text(Box<str>),
+}
+
+/// So many bytes are kept in place: a signature (64 bytes) or a key needs no memory of its own, and what there is besides is
+/// no larger for it.
+const SHORT: usize = 70;
+
+impl Repr {
+    fn of_bytes(bytes: &[u8]) -> Self {
+        let mut short = [0; SHORT];
+        match (short.get_mut(..bytes.len()), u8::try_from(bytes.len())) {
+            (Some(room), Ok(length)) => {
+                room.copy_from_slice(bytes);
+                Self::Short(length, short)
+            }
+            _ => Self::Long(bytes.into()),
+        }
+    }
 }
 
 impl HexText {
     /// The canonical text of `bytes`.
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        if bytes.is_empty() { Self::default() } else { Self(Repr::Bytes(bytes.into())) }
+        if bytes.is_empty() { Self::default() } else { Self(Repr::of_bytes(bytes)) }
     }
 
     /// Keeps `text` as it is, whatever it says.
@@ -31,17 +50,23 @@ impl HexText {
         let canonical = !text.is_empty()
             && text.len().is_multiple_of(2)
             && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if canonical && let Ok(bytes) = hex::decode(text) {
-            Self(Repr::Bytes(bytes.into()))
-        } else {
-            Self(Repr::Text(text.into()))
+        let mut short = [0; SHORT];
+        if !canonical {
+            return Self(Repr::Text(text.into()));
         }
+        if let (Some(room), Ok(length)) = (short.get_mut(..text.len() / 2), u8::try_from(text.len() / 2))
+            && hex::decode_to_slice(text, room).is_ok()
+        {
+            return Self(Repr::Short(length, short));
+        }
+        hex::decode(text).map_or_else(|_| Self(Repr::Text(text.into())), |bytes| Self(Repr::Long(bytes.into())))
     }
 
     /// What binary formats carry: the bytes of the canonical text (0), or any other text (1).
     pub(super) fn form(&self) -> (u8, &[u8]) {
         match &self.0 {
-            Repr::Bytes(bytes) => (0, bytes),
+            Repr::Short(length, bytes) => (0, &bytes[..usize::from(*length)]),
+            Repr::Long(bytes) => (0, bytes),
             Repr::Text(text) => (1, text.as_bytes()),
         }
     }
@@ -49,10 +74,10 @@ impl HexText {
     /// Reads what binary formats carry: the bytes of the canonical text (0), or any other text (1).
     pub(super) fn from_form(tag: u8, bytes: &[u8]) -> Result<Self, &'static str> {
         match tag {
-            0 if !bytes.is_empty() => Ok(Self(Repr::Bytes(bytes.into()))),
+            0 if !bytes.is_empty() => Ok(Self(Repr::of_bytes(bytes))),
             1 => match Self::new(std::str::from_utf8(bytes).map_err(|_| "hexadecimal text is no UTF-8")?) {
-                Self(Repr::Bytes(_)) => Err("canonical hexadecimal text must be sent as bytes"),
-                other => Ok(other),
+                other @ Self(Repr::Text(_)) => Ok(other),
+                Self(_) => Err("canonical hexadecimal text must be sent as bytes"),
             },
             _ => Err("hexadecimal text has an unknown form"),
         }
@@ -61,7 +86,8 @@ impl HexText {
     /// The text as received.
     pub fn text(&self) -> Cow<'_, str> {
         match &self.0 {
-            Repr::Bytes(bytes) => Cow::Owned(hex::encode(bytes)),
+            Repr::Short(length, bytes) => Cow::Owned(hex::encode(&bytes[..usize::from(*length)])),
+            Repr::Long(bytes) => Cow::Owned(hex::encode(bytes)),
             Repr::Text(text) => Cow::Borrowed(text),
         }
     }
@@ -69,7 +95,8 @@ impl HexText {
     /// The bytes, where the text is canonical; what another spelling means is a matter of the chain's rules.
     pub fn canonical_bytes(&self) -> Option<&[u8]> {
         match &self.0 {
-            Repr::Bytes(bytes) => Some(bytes),
+            Repr::Short(length, bytes) => Some(&bytes[..usize::from(*length)]),
+            Repr::Long(bytes) => Some(bytes),
             Repr::Text(_) => None,
         }
     }

@@ -208,7 +208,7 @@ impl Handshake {
     }
 }
 
-/// A block in a message: decoded, or still in the framework's binary encoding.
+/// A block in a message: decoded, or still in the framework's binary encoding, or both.
 ///
 /// A codec yields whichever it has at hand, and takes either; what is missing is worked out where it is needed.
 #[derive(Debug, Clone, PartialEq)]
@@ -217,6 +217,8 @@ pub enum WireBlock {
     Decoded(Arc<Block>),
     /// The bytes of [`encoding::encode_block`], not yet looked at if they come from a peer.
     Encoded(bytes::Bytes),
+    /// Both, from a node that has the block committed: each codec takes what suits it. No codec yields it.
+    Both(Arc<Block>, bytes::Bytes),
 }
 
 impl WireBlock {
@@ -226,7 +228,7 @@ impl WireBlock {
     /// The bytes encode no block.
     pub fn decode(&self) -> Result<Arc<Block>, BlockDecodeError> {
         match self {
-            Self::Decoded(block) => Ok(Arc::clone(block)),
+            Self::Decoded(block) | Self::Both(block, _) => Ok(Arc::clone(block)),
             Self::Encoded(bytes) => encoding::decode_block(bytes).map(Arc::new),
         }
     }
@@ -235,7 +237,7 @@ impl WireBlock {
     pub fn encode(&self) -> bytes::Bytes {
         match self {
             Self::Decoded(block) => encoding::encode_block(block).into(),
-            Self::Encoded(bytes) => bytes.clone(),
+            Self::Encoded(bytes) | Self::Both(_, bytes) => bytes.clone(),
         }
     }
 }

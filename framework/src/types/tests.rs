@@ -101,6 +101,55 @@ fn an_integer_with_superfluous_bytes_is_refused() {
 }
 
 #[test]
+fn a_number_of_any_length_is_written_as_postcard_writes_it() {
+    for bits in 0..128 {
+        for amount in [1 << bits, (1 << bits) - 1, u128::MAX >> bits] {
+            let nonce = amount.try_into().unwrap_or(u64::MAX - 1);
+            let tx = Transaction { amount, nonce, ..transaction() };
+            let bytes = encode_transaction(&tx);
+            assert_eq!(bytes, postcard::to_extend(&tx, vec![1]).unwrap(), "{amount}, {nonce}");
+            assert_eq!(decode_transaction(&bytes), Ok(tx));
+        }
+    }
+}
+
+#[test]
+fn texts_of_any_length_are_written_as_postcard_writes_them() {
+    // Shorter and longer than what is put together before it goes to the output.
+    for length in 0..600 {
+        let tx = Transaction {
+            from_address: Address::new("x".repeat(length)),
+            signature: HexText::new(&"X".repeat(length)),
+            pub_key: HexText::from_bytes(&vec![7; length]),
+            ..transaction()
+        };
+        let bytes = encode_transaction(&tx);
+        assert_eq!(bytes, postcard::to_extend(&tx, vec![1]).unwrap(), "{length}");
+        assert_eq!(decode_transaction(&bytes), Ok(tx));
+    }
+}
+
+#[test]
+fn addresses_are_equal_and_in_order_as_their_texts_are() {
+    let bech32 = |prefix: &str, byte| Address::bech32(prefix, &[byte; 20]).unwrap();
+    let mut addresses = vec![Address::new(""), Address::new("cpc1"), Address::new("x")];
+    for byte in [0, 7, 255] {
+        for prefix in ["cpc", "cpcvalcons", "other"] {
+            let address = bech32(prefix, byte);
+            let upper = address.as_str().to_uppercase();
+            addresses.extend([Address::new(address.as_str()), Address::from(upper), address]);
+        }
+    }
+    for a in &addresses {
+        assert_eq!(a.known_prefix().is_some(), a.compact().is_some(), "{a}");
+        for b in &addresses {
+            assert_eq!(a == b, a.as_str() == b.as_str(), "{a} {b}");
+            assert_eq!(a.cmp(b), a.as_str().cmp(b.as_str()), "{a} {b}");
+        }
+    }
+}
+
+#[test]
 fn a_length_beyond_the_bytes_left_is_refused_without_reserving_memory() {
     let block: Block = serde_json::from_str(&vector_blocks()[0]).unwrap();
     let bytes = encode_block(&Block { txs: Vec::new(), ..block });
@@ -241,6 +290,7 @@ proptest! {
     #[test]
     fn any_transaction_survives_both_encodings(tx in any_transaction()) {
         let bytes = encode_transaction(&tx);
+        prop_assert_eq!(&bytes, &postcard::to_extend(&tx, vec![1]).unwrap());
         prop_assert_eq!(&decode_transaction(&bytes).unwrap(), &tx);
         let json = serde_json::to_string(&tx).unwrap();
         prop_assert!(!json.contains(['\n', '\r']));

@@ -180,12 +180,8 @@ impl Import {
         match self.chain.store().height_of(hash).await.map_err(|error| one_line(&error))? {
             Some(known) if known == height => Ok(true),
             _ => {
-                let rejection = Rejection {
-                    height,
-                    rule: Rule::Height,
-                    detail: format!("the chain is at {} and has another block at this height, not {hash}", tip.height),
-                    stricter_than_v1: false,
-                };
+                let detail = format!("the chain is at {} and has another block at this height, not {hash}", tip.height);
+                let rejection = Rejection::new(height, Rule::Height, detail);
                 Err(format!("line {}: {rejection}", line.line))
             }
         }
@@ -196,12 +192,7 @@ impl Import {
         match error {
             LineError::NotABlock { line, height, source } => {
                 let next: Height = self.chain.tip().map_or(0, |tip| tip.height + 1);
-                let rejection = Rejection {
-                    height: height.unwrap_or(next),
-                    rule: Rule::Encoding,
-                    detail: source.to_string(),
-                    stricter_than_v1: false,
-                };
+                let rejection = Rejection::new(height.unwrap_or(next), Rule::Encoding, source.to_string());
                 format!("line {line}: {rejection}")
             }
             other => one_line(other),

@@ -1,17 +1,23 @@
 use cpc_framework::node::NodeStatus;
 use cpc_framework::sync::Mode;
 
-use crate::args::NodeArgs;
+use crate::args::{NodeArgs, RunArgs};
 use crate::console::Progress;
 use crate::datadir::Datadir;
 use crate::links::{ByDefault, LinkSpec};
+use crate::parent::Parent;
 use crate::rpc::{RpcLimits, RpcSocket};
-use crate::signals::Stop;
+use crate::signals::{SHUTDOWN_WITHIN, Stop};
 use crate::{CliError, engine_glue, init};
 
 /// `cpc-node run`
-pub(super) async fn run(datadir: &Datadir, args: NodeArgs) -> Result<(), CliError> {
-    let mut stop = Stop::listen()?;
+pub(super) async fn run(datadir: &Datadir, args: RunArgs) -> Result<(), CliError> {
+    let RunArgs { node: args, until_stdin_closes } = args;
+    let mut parent = until_stdin_closes.then(Parent::listen);
+    let mut stop = match parent.clone() {
+        Some(parent) => Stop::listen_or(parent.gone(), SHUTDOWN_WITHIN)?,
+        None => Stop::listen()?,
+    };
     // Before anything else: a port that is taken must leave no trace.
     let links = LinkSpec::all(&args, ByDefault::Listens)?;
     let rpc = RpcSocket::bind(args.host, args.port)?;
@@ -22,7 +28,8 @@ pub(super) async fn run(datadir: &Datadir, args: NodeArgs) -> Result<(), CliErro
         node = engine_glue::start_node(datadir, &args, &links, true) => node?,
         () = stop.wanted() => return Ok(()),
     };
-    let rpc = match rpc.serve(node.clone(), RpcLimits::default()) {
+    let index = engine_glue::open_index(datadir, args.store, &node);
+    let rpc = match index.and_then(|index| rpc.serve(node.clone(), index, RpcLimits::default())) {
         Ok(rpc) => rpc,
         Err(error) => {
             node.shutdown().await;
@@ -42,6 +49,12 @@ pub(super) async fn run(datadir: &Datadir, args: NodeArgs) -> Result<(), CliErro
         }
         tokio::select! {
             () = stop.wanted() => break Ok(()),
+            () = held(&mut parent) => {
+                parent = None;
+                if node.hold_proposals().await.is_ok() {
+                    tracing::info!("no more blocks are proposed");
+                }
+            }
             changed = watch.changed() => if changed.is_err() {
                 break Err(CliError::failed("the node stopped by itself"));
             },
@@ -51,6 +64,14 @@ pub(super) async fn run(datadir: &Datadir, args: NodeArgs) -> Result<(), CliErro
     rpc.stop().await;
     node.shutdown().await;
     outcome
+}
+
+/// Waits until a parent wants no more blocks proposed.
+async fn held(parent: &mut Option<Parent>) {
+    match parent {
+        Some(parent) => parent.holds().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// An empty datadir gets a network of its own, unless the operator meant another one.

@@ -3,6 +3,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cpc_framework::node::NodeStopped;
 use cpc_framework::store::StoreError;
+use cpc_framework::tx_index::{TxIndexError, TxIndexErrorKind};
 use serde::Serialize;
 
 use crate::one_line;
@@ -45,6 +46,17 @@ impl ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         Self::internal(format!("the chain cannot be read: {}", one_line(&error)))
+    }
+}
+
+impl From<TxIndexError> for ApiError {
+    fn from(error: TxIndexError) -> Self {
+        match error.kind {
+            TxIndexErrorKind::Behind => Self::unavailable(error.to_string()),
+            TxIndexErrorKind::Chain => Self::internal(one_line(&error)),
+            // Made room, it goes on; whoever follows the chain has told the log.
+            TxIndexErrorKind::Files => Self::unavailable(one_line(&error)),
+        }
     }
 }
 

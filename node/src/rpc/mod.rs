@@ -8,7 +8,7 @@
 //! | `GET /balance/{address}` | balance and nonce |
 //! | `GET /validators` | epoch and validators |
 //! | `POST /tx/send` | whether the pool takes a transaction |
-//! | `GET /tx/{hash}` | a transaction, and where it is |
+//! | `GET /tx/{hash}` | a transaction, in the pool or in any block, and where it is |
 //! | `GET /mempool?sender=&limit=` | what waits for a block |
 //! | `GET /peers` | who is connected |
 //! | `GET /health`, `GET /ready` | whether the node works; whether it is SYNCED |
@@ -23,7 +23,6 @@ mod limits;
 mod local;
 mod routes;
 mod server;
-mod tx_index;
 
 pub(crate) use limits::RpcLimits;
 pub(crate) use server::RpcSocket;

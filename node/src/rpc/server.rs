@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use cpc_framework::node::NodeHandle;
+use cpc_framework::tx_index::TxIndex;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -50,11 +51,11 @@ impl RpcSocket {
         bound.map(|socket| Self { socket, host, port }).map_err(|error| cannot_listen(host, port, &error))
     }
 
-    /// Begins to answer for a node. Needs a runtime.
+    /// Begins to answer for a node, and to keep the index of its transactions up to date. Needs a runtime.
     ///
     /// # Errors
     /// Somebody took the address after all.
-    pub(crate) fn serve(self, node: NodeHandle, limits: RpcLimits) -> Result<Rpc, CliError> {
+    pub(crate) fn serve(self, node: NodeHandle, index: TxIndex, limits: RpcLimits) -> Result<Rpc, CliError> {
         let Self { socket, host, port } = self;
         let failed = |error: std::io::Error| cannot_listen(host, port, &error);
         let listener = socket.listen(BACKLOG).map_err(failed)?;
@@ -63,11 +64,12 @@ impl RpcSocket {
             tracing::warn!("the RPC is open to whoever reaches {address}: it asks nobody who they are");
         }
         let limits = Arc::new(limits);
-        let router = routes::router(App::new(node, Arc::clone(&limits), host.is_loopback()));
+        let follower = tokio::spawn(index.clone().follow(node.watch()));
+        let router = routes::router(App::new(node, index, Arc::clone(&limits), host.is_loopback()));
         let (stop, stopping) = watch::channel(false);
         let task = tokio::spawn(accept(listener, router, limits, stopping));
         tracing::info!("RPC on http://{address}");
-        Ok(Rpc { address, stop, task })
+        Ok(Rpc { address, stop, task, follower })
     }
 }
 
@@ -87,6 +89,8 @@ pub(crate) struct Rpc {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+    /// Keeps the index up to date.
+    follower: JoinHandle<()>,
 }
 
 impl Rpc {
@@ -108,6 +112,7 @@ impl Rpc {
 impl Drop for Rpc {
     fn drop(&mut self) {
         self.task.abort();
+        self.follower.abort();
     }
 }
 

@@ -77,8 +77,36 @@ pub(super) struct Sent {
 /// `GET /tx/{hash}`
 #[derive(Debug, Deserialize)]
 pub(super) struct Found {
+    height: Option<Height>,
+    block_hash: Option<Hash32>,
+    tx: Option<Nonce>,
+    /// Others with the same hash, as the rules of v1 allow.
+    #[serde(default)]
+    others: Vec<Place>,
+}
+
+/// One transaction of an answer.
+#[derive(Debug, Deserialize)]
+pub(super) struct Place {
+    /// None while it waits.
     pub(super) height: Option<Height>,
     pub(super) block_hash: Option<Hash32>,
+    tx: Option<Nonce>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Nonce {
+    nonce: u64,
+}
+
+impl Found {
+    /// The transaction with this nonce; the only one where the node does not show it.
+    pub(super) fn with_nonce(self, nonce: u64) -> Option<Place> {
+        // Not by serde's `flatten`, which cannot carry amounts above 64 bits.
+        let newest = Place { height: self.height, block_hash: self.block_hash, tx: self.tx };
+        let mut all = std::iter::once(newest).chain(self.others);
+        all.find(|place| place.tx.as_ref().is_none_or(|tx| tx.nonce == nonce))
+    }
 }
 
 /// What is known of a transaction.
@@ -135,10 +163,6 @@ impl Client {
         #[derive(Deserialize)]
         struct Pooled {
             tx: Nonce,
-        }
-        #[derive(Deserialize)]
-        struct Nonce {
-            nonce: u64,
         }
         let answer = self.get(&format!("/mempool?limit=1000&sender={}", escaped(sender.as_str()))).await?;
         if answer.is_missing() {

@@ -11,7 +11,7 @@ mod keys;
 mod network;
 mod send;
 mod show;
-mod table;
+pub(crate) mod table;
 
 pub(crate) use block::show as block;
 pub(crate) use keys::run as keys;

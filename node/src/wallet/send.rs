@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::amount::cpc;
 use super::args::{TxArgs, TxCommand, TxStakeArgs};
-use super::client::{Client, Found, Whereabouts};
+use super::client::{Client, Place, Whereabouts};
 use super::{keys, network, table};
 use crate::datadir::Datadir;
 use crate::{CliError, console};
@@ -246,26 +246,27 @@ async fn wait(client: &Client, outcome: &mut Outcome, limit: Duration) -> Result
 
 async fn look(client: &Client, outcome: &mut Outcome) -> Result<Look, CliError> {
     let first = client.find(&outcome.tx_hash).await?;
-    if let Whereabouts::Found(found) = first {
-        return Ok(seen(&found, outcome));
+    let can_say = !matches!(first, Whereabouts::CannotSay);
+    if let Some(look) = seen(first, outcome) {
+        return Ok(look);
     }
     if client.balance(outcome.from_address.as_str()).await?.nonce <= outcome.nonce {
         return Ok(Look::NotYet);
     }
-    if matches!(first, Whereabouts::CannotSay) {
+    if !can_say {
         // The nonce is all that a reference node tells.
         return Ok(Look::Included);
     }
     // A block may have come between the two answers.
-    Ok(match client.find(&outcome.tx_hash).await? {
-        Whereabouts::Found(found) => seen(&found, outcome),
-        Whereabouts::Unknown | Whereabouts::CannotSay => Look::Replaced,
-    })
+    Ok(seen(client.find(&outcome.tx_hash).await?, outcome).unwrap_or(Look::Replaced))
 }
 
-fn seen(found: &Found, outcome: &mut Outcome) -> Look {
-    (outcome.height, outcome.block_hash) = (found.height, found.block_hash);
-    if found.height.is_some() { Look::Included } else { Look::NotYet }
+/// What an answer says of this transaction, if anything: under the rules of v1 an older one may have its hash, but not its nonce.
+fn seen(answer: Whereabouts, outcome: &mut Outcome) -> Option<Look> {
+    let Whereabouts::Found(found) = answer else { return None };
+    let place: Place = found.with_nonce(outcome.nonce)?;
+    (outcome.height, outcome.block_hash) = (place.height, place.block_hash);
+    Some(if place.height.is_some() { Look::Included } else { Look::NotYet })
 }
 
 fn text(outcome: &Outcome) -> String {

@@ -9,7 +9,7 @@ pub(super) fn fields<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> 
 }
 
 /// Rows under a heading.
-pub(super) fn rows<const N: usize>(heading: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub(crate) fn rows<const N: usize>(heading: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut all = vec![heading.map(str::to_owned)];
     all.extend(rows.into_iter().map(|row| row.map(|cell| plain(&cell))));
     let mut widths = [0; N];

@@ -127,3 +127,12 @@ async fn a_handshake_that_does_not_go_on_ends_with_its_time() {
     assert_eq!(accepted.unwrap_err().kind, TransportErrorKind::TimedOut);
     drop(connection);
 }
+
+#[tokio::test]
+async fn a_dial_of_a_port_without_quic_says_how_to_write_a_node_over_tcp() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = Endpoint::new(listener.local_addr().unwrap().to_string());
+    let error = node(1, "postcard").dial(&to).await.unwrap_err();
+    assert_eq!(error.kind, TransportErrorKind::TimedOut, "{error}");
+    assert!(error.to_string().ends_with(&format!("write tcp+json://{to}")), "{error}");
+}

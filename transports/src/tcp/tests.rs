@@ -67,3 +67,12 @@ async fn a_dial_that_nobody_answers_ends_with_its_time() {
     assert_eq!(error.kind, TransportErrorKind::TimedOut, "{error}");
     assert_eq!(error.to_string(), format!("cannot reach {to}: no answer within 0.3 s"));
 }
+
+#[tokio::test]
+async fn a_dial_of_a_port_without_tcp_says_how_to_write_a_node_over_quic() {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = Endpoint::new(socket.local_addr().unwrap().to_string());
+    let error = TcpTransport::default().dial(&to).await.unwrap_err();
+    assert_eq!(error.kind, TransportErrorKind::Unreachable, "{error}");
+    assert!(error.to_string().ends_with(&format!("write quic+postcard://{to}")), "{error}");
+}

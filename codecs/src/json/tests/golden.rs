@@ -154,6 +154,6 @@ fn a_numbered_request_or_answer_has_one_more_field() {
 #[test]
 fn an_answer_keeps_its_number_where_a_block_cannot_be_read() {
     let line = "{\"type\":\"blocks_response\",\"payload\":{\"request_id\":7,\"blocks\":[{}]}}\n";
-    let Ok(Message::Numbered { id: 7, message }) = super::decode(line) else { panic!("no numbered answer") };
+    let Ok(Message::Numbered { id: 7, message }) = decode(line) else { panic!("no numbered answer") };
     assert!(matches!(*message, Message::BlocksResponse { malformed: Some(_), .. }));
 }

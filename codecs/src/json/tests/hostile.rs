@@ -126,33 +126,91 @@ fn absurd_ranges_are_brought_to_sense_or_refused() {
 fn nesting_never_costs_the_stack() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         let deep = format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
-        let tx = format!(
-            "{{\"tx_type\":\"TRANSFER\",\"from_address\":\"a\",\"amount\":1,\"nonce\":0,\"payload\":{{\"d\":{deep}}}}}"
-        );
-        let kept = decode(format!("{{\"type\":\"new_tx\",\"payload\":{{\"tx\":{tx}}}}}\n")).unwrap();
+        let tx =
+            |more: &str| format!("{{\"tx_type\":\"TRANSFER\",\"from_address\":\"a\",\"amount\":1,\"nonce\":0{more}}}");
+        let kept =
+            decode(format!("{{\"type\":\"new_tx\",\"payload\":{{\"tx\":{}}}}}\n", tx(&payload_of(&deep)))).unwrap();
         assert!(encode(&kept).contains(&deep), "a payload is kept however deep it is");
-        assert!(
-            decode(format!("{{\"x\":{deep},\"type\":\"new_tx\",\"y\":{deep},\"payload\":{{\"tx\":{tx}}}}}\n")).is_ok()
-        );
         for wrong in [
             deep.clone(),
             open.repeat(100_000),
             format!("{{\"type\":{deep}}}"),
+            format!("{{\"x\":{deep},\"type\":\"new_tx\",\"payload\":{{\"tx\":{}}}}}", tx("")),
+            format!("{{\"type\":\"new_tx\",\"payload\":{{\"tx\":{}}},\"x\":{deep}}}", tx("")),
+            format!("{{\"type\":\"new_tx\",\"payload\":{{\"tx\":{}}}}}", tx(&format!(",\"x\":{deep}"))),
             format!("{{\"type\":\"handshake\",\"payload\":{deep}}}"),
             format!("{{\"type\":\"new_block\",\"payload\":{{\"block\":{{\"header\":{deep}}}}}}}"),
             format!("{{\"type\":\"new_tx\",\"payload\":{{\"tx\":{{\"amount\":{deep},\"fee\":{deep}}}}}}}"),
             format!("{{\"type\":\"get_blocks\",\"payload\":{{\"from_height\":{deep},\"to_height\":1}}}}"),
+            format!("{{\"type\":\"ping\",\"payload\":{deep}}}"),
+            format!("{{\"payload\":{deep},\"type\":\"ping\"}}"),
         ] {
             assert!(is_malformed(&decode(format!("{wrong}\n"))));
         }
         let response = decode(format!("{{\"type\":\"blocks_response\",\"payload\":{{\"blocks\":[{deep}]}}}}\n"));
         assert!(matches!(response, Ok(Message::BlocksResponse { malformed: Some(_), .. })));
-        let unknown = decode(format!("{{\"type\":\"ping\",\"payload\":{deep}}}\n"));
-        assert_eq!(unknown, Err(DecodeError::UnknownType("ping".to_owned())));
-        assert!(
-            handshake(&format!(",\"best_hash\":{deep},\"features\":[{deep}],\"nonce\":{deep},\"z\":{deep}")).is_ok()
-        );
+        for field in ["best_hash", "best_height", "features", "nonce", "unknown"] {
+            assert!(matches!(handshake(&format!(",\"{field}\":{deep}")), Err(DecodeError::Malformed(_))), "{field}");
+        }
     }
+}
+
+fn payload_of(value: &str) -> String {
+    format!(",\"payload\":{{\"d\":{value}}}")
+}
+
+/// A value that opens so many levels, lists and objects in turn.
+fn nested(levels: usize) -> String {
+    (0..levels).fold("1".to_owned(), |value, level| {
+        if level % 2 == 0 { format!("[{value},\"[\"]") } else { format!("{{\"a\":{value}}}") }
+    })
+}
+
+#[test]
+fn what_is_nested_32_deep_is_skipped_and_what_is_nested_33_deep_is_refused() {
+    const AROUND_TX_FIELD: usize = 3;
+    let tx = "\"tx_type\":\"TRANSFER\",\"from_address\":\"a\",\"amount\":1,\"nonce\":0";
+    // The levels around the place, and a message with a value there.
+    type Place<'a> = (usize, &'a dyn Fn(&str) -> String);
+    let places: [Place<'_>; 7] = [
+        (1, &|value| format!("{{\"z\":{value},\"type\":\"new_tx\",\"payload\":{{\"tx\":{{{tx}}}}}}}")),
+        (1, &|value| format!("{{\"payload\":{{\"tx\":{{{tx}}}}},\"type\":\"new_tx\",\"z\":{value}}}")),
+        (2, &|value| format!("{{\"type\":\"new_tx\",\"payload\":{{\"z\":{value},\"tx\":{{{tx}}}}}}}")),
+        (2, &|value| format!("{{\"payload\":{{\"z\":{value},\"tx\":{{{tx}}}}},\"type\":\"new_tx\"}}")),
+        (AROUND_TX_FIELD, &|value| format!("{{\"type\":\"new_tx\",\"payload\":{{\"tx\":{{{tx},\"z\":{value}}}}}}}")),
+        (2, &|value| format!("{{\"type\":\"blocks_response\",\"payload\":{{\"blocks\":[],\"z\":{value}}}}}")),
+        (2, &|value| {
+            format!(
+                "{{\"type\":\"handshake\",\"payload\":{{\"node_id\":\"a:1\",\"network\":\"d\",\"nonce\":{value}}}}}"
+            )
+        }),
+    ];
+    for (at, (around, message)) in places.iter().enumerate() {
+        for levels in [0, 1, 5, 32 - around] {
+            let read = decode(message(&nested(levels)) + "\n");
+            assert!(read.is_ok(), "place {at}, {levels} levels: {read:?}");
+        }
+        for levels in [33 - around, 100] {
+            assert!(is_malformed(&decode(message(&nested(levels)) + "\n")), "place {at}, {levels} levels");
+        }
+    }
+    // A payload is text, and one of a type that nobody knows is not.
+    let kept = format!("{{\"type\":\"new_tx\",\"payload\":{{\"tx\":{{{tx}{}}}}}}}\n", payload_of(&nested(1000)));
+    assert!(decode(kept).is_ok());
+    let ping = |levels| decode(format!("{{\"type\":\"ping\",\"payload\":{}}}\n", nested(levels)));
+    assert_eq!(ping(31), Err(DecodeError::UnknownType("ping".to_owned())));
+    assert!(is_malformed(&ping(32)));
+}
+
+#[test]
+fn a_block_nested_too_deep_in_an_answer_is_refused_and_those_before_it_are_kept() {
+    let vectors = vectors::lines("fork/blocks.jsonl.gz");
+    let block = &vectors[0];
+    let deep = block.replacen('{', &format!("{{\"z\":{},", nested(33)), 1);
+    let line = format!("{{\"type\":\"blocks_response\",\"payload\":{{\"blocks\":[{block},{deep}]}}}}\n");
+    let Ok(Message::BlocksResponse { blocks, malformed: Some(why) }) = decode(line) else { panic!("not refused") };
+    assert_eq!(blocks.len(), 1);
+    assert!(why.contains("nested deeper than 32"), "{why}");
 }
 
 #[test]

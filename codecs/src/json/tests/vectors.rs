@@ -9,7 +9,7 @@ use flate2::read::GzDecoder;
 
 use super::{decode, encode};
 
-fn lines(name: &str) -> Vec<String> {
+pub(super) fn lines(name: &str) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/computechain-v1").join(name);
     let file = File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     BufReader::new(GzDecoder::new(file)).lines().collect::<Result<_, _>>().unwrap()

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod ambiguous;
 mod canonical_chain;
 mod fixtures;
 mod flat_tree;

@@ -32,7 +32,7 @@ impl<'a, 'v> Transition<'a, 'v> {
     }
 
     pub(super) fn rejection(&self, rule: Rule, detail: impl Into<String>) -> Rejection {
-        Rejection { height: self.height, rule, detail: detail.into(), stricter_than_v1: false }
+        Rejection::new(self.height, rule, detail)
     }
 
     /// Applies the transaction that stands at `index`. Where it fails, nothing is changed.

@@ -7,6 +7,7 @@ mod following;
 mod fork_sessions;
 mod forks;
 mod legacy;
+mod recoveries;
 mod refusals;
 mod synced;
 mod wake_ups;
@@ -15,7 +16,7 @@ mod window;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::sync::{RequestFailure, SyncOffence, SyncReport};
+use crate::sync::{RequestFailure, StakeBlock, SyncOffence, SyncReport};
 use crate::testkit::sync::{Chain, Peer as Scripted, Rule, World};
 
 crate::sync_suite!(conforms, BatchSync::default());

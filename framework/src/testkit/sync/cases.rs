@@ -266,7 +266,9 @@ fn random_peer(dice: &mut Dice, chains: &[Chain; 2]) -> Peer {
                 RejectKind::Local,
             ];
             let why = kinds[usize::try_from(dice.below(7)).unwrap_or(0)];
-            Peer { faults: BTreeMap::from([(some_height, why)]), ..Peer::honest(chain) }
+            let staked = BTreeMap::from([(some_height, (some_height / 2, 1))]);
+            let stakes = BTreeMap::from([(some_height / 2, 1)]);
+            Peer { faults: BTreeMap::from([(some_height, why)]), stakes, staked, ..Peer::honest(chain) }
         }
         8 => Peer::legacy(chain, Duration::from_secs(dice.below(40))),
         _ => Peer::honest(chain),

@@ -139,6 +139,11 @@ pub struct Peer {
     pub bytes_per_second: Option<u64>,
     /// From this time on it sends nothing more.
     pub freezes_at: Option<Duration>,
+    /// Its blocks at these heights have STAKEs that name these keys: under v1 rules, what no hash covers.
+    pub stakes: BTreeMap<Height, u8>,
+    /// The proposers of its blocks at these heights were staked, lower down: by the block at that height, if with that key. Where a node
+    /// has another key there, it refuses the proposer.
+    pub staked: BTreeMap<Height, (Height, u8)>,
 }
 
 impl Peer {
@@ -163,6 +168,8 @@ impl Peer {
             headers: false,
             bytes_per_second: None,
             freezes_at: None,
+            stakes: BTreeMap::new(),
+            staked: BTreeMap::new(),
         }
     }
 

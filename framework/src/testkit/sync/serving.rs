@@ -57,6 +57,7 @@ impl World {
         }
         let nothing_signed = (peer.unsigned || peer.makes_up).then_some(from.saturating_sub(1));
         let (unsigned_above, forged_at) = (nothing_signed.or(peer.unsigned_above), peer.forged_at);
+        let (stakes, staked) = (peer.stakes.clone(), peer.staked.clone());
         let batch = BatchId(self.serial());
         let bytes = links.len() * self.block_bytes;
         self.prove(&links);
@@ -70,6 +71,8 @@ impl World {
                 checked: false,
                 unsigned_above,
                 forged_at,
+                stakes,
+                staked,
             },
         );
         self.tell(SyncEvent::Blocks { peer: id, request, batch, links, bytes, malformed });

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::model::{Chain, Peer};
 use crate::sync::{
-    Abilities, BatchId, ConnId, Connectivity, Mode, RejectKind, RequestFailure, RequestId, SyncAction, SyncEvent,
-    SyncStrategy,
+    Abilities, BatchId, ConnId, Connectivity, Mode, RejectKind, RequestFailure, RequestId, StakeBlock, SyncAction,
+    SyncEvent, SyncStrategy,
 };
 use crate::types::{BlockLink, Checkpoint, Hash32, Height, MAX_HEADERS, Tip};
 
@@ -52,7 +52,9 @@ pub struct World {
     pub(super) used: BTreeSet<RequestId>,
     pub(super) held: BTreeMap<BatchId, Batch>,
     pub(super) chain: Chain,
-    pub(super) journal: Option<(Option<Tip>, Vec<BlockLink>)>,
+    pub(super) journal: Option<Journal>,
+    /// The keys that the STAKEs of our blocks name.
+    stakes: BTreeMap<Height, u8>,
     jobs: VecDeque<SyncAction>,
     import_per_block: Duration,
     pub(super) block_bytes: usize,
@@ -73,6 +75,14 @@ pub struct World {
     pub breaches: Vec<(Rule, String)>,
 }
 
+/// What a rollback removed.
+#[derive(Debug)]
+pub(super) struct Journal {
+    tip: Option<Tip>,
+    links: Vec<BlockLink>,
+    stakes: BTreeMap<Height, u8>,
+}
+
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) peer: ConnId,
@@ -82,6 +92,8 @@ pub(super) struct Batch {
     pub(super) checked: bool,
     pub(super) unsigned_above: Option<Height>,
     pub(super) forged_at: Option<Height>,
+    pub(super) stakes: BTreeMap<Height, u8>,
+    pub(super) staked: BTreeMap<Height, (Height, u8)>,
 }
 
 #[derive(Debug)]
@@ -110,6 +122,7 @@ impl World {
             held: BTreeMap::new(),
             chain: chain.clone(),
             journal: None,
+            stakes: BTreeMap::new(),
             jobs: VecDeque::new(),
             import_per_block: Duration::from_micros(100),
             block_bytes: 1500,
@@ -195,6 +208,11 @@ impl World {
         } else {
             self.tell(SyncEvent::Announced { peer: id, link });
         }
+    }
+
+    /// The key that the STAKE of our block at this height names.
+    pub fn staked_at(&self, height: Height) -> Option<u8> {
+        self.stakes.get(&height).copied()
     }
 
     /// Tells the strategy anything at all.
@@ -313,7 +331,10 @@ impl World {
                 self.enqueue(SyncAction::Rollback { keep });
             }
             SyncAction::Check { batch } => self.check(batch),
-            SyncAction::LookUp { .. } | SyncAction::FinishReorg { .. } => self.enqueue(action),
+            SyncAction::LookUp { .. } | SyncAction::FindStakes { .. } | SyncAction::FinishReorg { .. } => {
+                self.enqueue(action);
+            }
+            SyncAction::ReadStakes { batch } => self.read_stakes(batch),
             SyncAction::Penalise { peer, .. } => {
                 if !self.guilty.contains(&peer) {
                     self.breach(Rule::Blame, format!("{peer:?} penalised"));
@@ -347,6 +368,16 @@ impl World {
         let is_signed = |link: &&BlockLink| link.height <= last_signed && wrong.is_none_or(|at| link.height < at);
         let signed = batch.links.iter().filter(is_signed).count() as u64;
         self.schedule(Duration::ZERO, Happening::Event(SyncEvent::Checked { batch: id, signed, wrong }));
+    }
+
+    fn read_stakes(&mut self, id: BatchId) {
+        let Some(batch) = self.held.get(&id).filter(|batch| !batch.handed_over) else {
+            self.breach(Rule::BatchOnce, format!("{id:?} to be read for STAKEs, which is not there"));
+            return;
+        };
+        let stakes =
+            batch.links.iter().filter_map(|link| Some(stake(*link, *batch.stakes.get(&link.height)?))).collect();
+        self.schedule(Duration::ZERO, Happening::Event(SyncEvent::Stakes { batch: id, stakes }));
     }
 
     fn check_import(&mut self, id: BatchId) {
@@ -404,10 +435,16 @@ impl World {
         let event = match job {
             SyncAction::Import { batch } => self.import(batch),
             SyncAction::LookUp { from, to } => SyncEvent::OwnLinks { links: self.chain.range(from, to) },
+            SyncAction::FindStakes { below } => {
+                let stakes =
+                    self.stakes.range(..below).filter_map(|(&height, &key)| Some(stake(self.chain.at(height)?, key)));
+                SyncEvent::OwnStakes { below, stakes: stakes.collect() }
+            }
             SyncAction::Rollback { keep } => {
-                let old = self.tip();
-                let removed = self.chain.cut(keep);
-                self.journal.get_or_insert((old, removed));
+                let tip = self.tip();
+                let links = self.chain.cut(keep);
+                let stakes = self.stakes.split_off(&keep.map_or(0, |keep| keep.saturating_add(1)));
+                self.journal.get_or_insert(Journal { tip, links, stakes });
                 SyncEvent::RolledBack { tip: self.tip() }
             }
             SyncAction::FinishReorg { keep } => self.finish_reorg(keep),
@@ -422,12 +459,15 @@ impl World {
         };
         for link in &batch.links {
             let other = self.checkpoints.get(&link.height).is_some_and(|hash| *hash != link.hash);
+            let proposer = batch.staked.get(&link.height);
             let fault = if other {
                 Some(RejectKind::Checkpoint)
-            } else if link.extends(self.tip().as_ref()) {
-                batch.faults.get(&link.height).copied()
-            } else {
+            } else if !link.extends(self.tip().as_ref()) {
                 Some(RejectKind::NotLinked)
+            } else if proposer.is_some_and(|(at, key)| self.stakes.get(at) != Some(key)) {
+                Some(RejectKind::WrongProposer)
+            } else {
+                batch.faults.get(&link.height).copied()
             };
             if let Some(why) = fault {
                 if why == RejectKind::Invalid {
@@ -437,6 +477,7 @@ impl World {
             }
             self.chain.push(*link);
             self.vouched += u64::from(self.vouched_for.get(&id).is_some_and(|&up_to| link.height <= up_to));
+            self.stakes.extend(batch.stakes.get(&link.height).map(|&key| (link.height, key)));
         }
         match self.tip() {
             Some(tip) => SyncEvent::Imported { batch: id, tip },
@@ -445,7 +486,7 @@ impl World {
     }
 
     fn finish_reorg(&mut self, keep: bool) -> SyncEvent {
-        let Some((old, removed)) = self.journal.take() else {
+        let Some(Journal { tip: old, links: removed, stakes }) = self.journal.take() else {
             self.breach(Rule::ReorgEnds, "FinishReorg without a rollback".to_owned());
             return SyncEvent::ReorgFinished { tip: self.tip() };
         };
@@ -455,10 +496,16 @@ impl World {
         }
         if !keep && let Some(first) = removed.first() {
             self.chain.cut(first.height.checked_sub(1));
+            self.stakes.split_off(&first.height);
+            self.stakes.extend(stakes);
             for link in removed {
                 self.chain.push(link);
             }
         }
         SyncEvent::ReorgFinished { tip: self.tip() }
     }
+}
+
+fn stake(link: BlockLink, key: u8) -> StakeBlock {
+    StakeBlock { link, keys: Hash32([key; 32]) }
 }

@@ -7,12 +7,12 @@ use axum::routing::{get, post};
 use cpc_framework::node::NodeHandle;
 use cpc_framework::rules::Hasher;
 use cpc_framework::store::{StateView, StoreError};
+use cpc_framework::tx_index::TxIndex;
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
 use super::gate::gate;
 use super::limits::RpcLimits;
-use super::tx_index::{RecentTxs, TxIndex};
 
 mod chain;
 mod node;
@@ -30,17 +30,15 @@ pub(super) struct App {
     /// Places for requests that read the store.
     readers: Arc<Semaphore>,
     hasher: Hasher,
-    index: Arc<dyn TxIndex>,
+    index: TxIndex,
 }
 
 impl App {
-    pub(super) fn new(node: NodeHandle, limits: Arc<RpcLimits>, loopback: bool) -> Self {
-        let hasher = Hasher::new(node.genesis());
-        let index = Arc::new(RecentTxs::new(Arc::clone(node.store()), hasher.clone()));
+    pub(super) fn new(node: NodeHandle, index: TxIndex, limits: Arc<RpcLimits>, loopback: bool) -> Self {
         Self {
             requests: Arc::new(Semaphore::new(limits.requests)),
             readers: Arc::new(Semaphore::new(limits.readers)),
-            hasher,
+            hasher: Hasher::new(node.genesis()),
             index,
             node,
             limits,

@@ -6,6 +6,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use cpc_framework::node::SubmitError;
+use cpc_framework::tx_index::IncludedTx;
 use cpc_framework::types::{Address, Hash32, Height, Transaction};
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
@@ -50,12 +51,35 @@ struct Found<'a> {
     tx_hash: Hash32,
     /// `pending` in the pool, `included` in a block.
     status: &'static str,
-    /// The block's height; absent in the pool, as the following two.
+    /// The three fields are null in the pool.
+    #[serde(flatten)]
+    place: Place,
+    tx: &'a Transaction,
+    /// Older ones with the same hash, newest first: absent where there are none, as nearly always.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    others: &'a [Other<'a>],
+}
+
+/// Another included transaction with the same hash.
+#[derive(Serialize)]
+struct Other<'a> {
+    #[serde(flatten)]
+    place: Place,
+    tx: &'a Transaction,
+}
+
+#[derive(Serialize, Default)]
+struct Place {
     height: Option<Height>,
     block_hash: Option<Hash32>,
     /// Which of the block's transactions it is, from 0 on.
     index: Option<usize>,
-    tx: &'a Transaction,
+}
+
+impl From<&IncludedTx> for Place {
+    fn from(included: &IncludedTx) -> Self {
+        Self { height: Some(included.height), block_hash: Some(included.block_hash), index: Some(included.index) }
+    }
 }
 
 /// `GET /tx/{hash}`
@@ -65,22 +89,32 @@ pub(super) async fn find(
 ) -> Result<Response, ApiError> {
     let Path(text) = hash.map_err(|error| ApiError::unusable(error.body_text()))?;
     let tx_hash: Hash32 = text.parse().map_err(|error| ApiError::unusable(format!("{error}")))?;
-    if let Some(tx) = app.node.pooled(tx_hash).await? {
-        return json(&Found { tx_hash, status: "pending", height: None, block_hash: None, index: None, tx: &tx });
-    }
-    if let Some(place) = app.index.find(tx_hash).await? {
-        let block = app.blocks(place.height..=place.height).await?.pop();
-        let tx = block.as_ref().and_then(|block| block.txs.get(place.index));
-        // The chain may have changed since.
-        if let (Some(block), Some(tx)) = (&block, tx)
-            && app.hasher.transaction_hash(tx) == tx_hash
-        {
-            let block_hash = Some(app.hasher.header_hash(&block.header));
-            let (height, index) = (Some(place.height), Some(place.index));
-            return json(&Found { tx_hash, status: "included", height, block_hash, index, tx });
+    // Once more at the end: what is rolled back meanwhile leaves the chain for the pool.
+    for look_at_chain in [true, false] {
+        if let Some(tx) = app.node.pooled(tx_hash).await? {
+            let place = Place::default();
+            return json(&Found { tx_hash, status: "pending", place, tx: &tx, others: &[] });
+        }
+        if !look_at_chain {
+            break;
+        }
+        let found = app.included(tx_hash).await?;
+        if let Some((newest, older)) = found.split_first() {
+            let others: Vec<Other<'_>> =
+                older.iter().map(|other| Other { place: other.into(), tx: &other.tx }).collect();
+            let place = newest.into();
+            return json(&Found { tx_hash, status: "included", place, tx: &newest.tx, others: &others });
         }
     }
-    Err(ApiError::not_found(format!("there is no transaction {tx_hash} in the pool or in the last blocks")))
+    Err(ApiError::not_found(format!("there is no transaction {tx_hash} in the pool or in a block")))
+}
+
+impl App {
+    /// The transactions with this hash in blocks, the newest first.
+    async fn included(&self, hash: Hash32) -> Result<Vec<IncludedTx>, ApiError> {
+        let _place = self.readers.acquire().await;
+        Ok(self.index.find(hash).await?)
+    }
 }
 
 #[derive(Deserialize)]

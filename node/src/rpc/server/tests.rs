@@ -14,7 +14,8 @@ async fn started(limits: RpcLimits) -> (NodeHandle, Rpc) {
     let dir = tempfile::tempdir().unwrap();
     let made = init::new_network(&Datadir::new(dir.path()), None).unwrap();
     let node = NodeBuilder::new(made.genesis).start().await.unwrap();
-    let rpc = RpcSocket::bind([127, 0, 0, 1].into(), 0).unwrap().serve(node.clone(), limits).unwrap();
+    let index = TxIndex::in_memory(Arc::clone(node.store()), node.genesis());
+    let rpc = RpcSocket::bind([127, 0, 0, 1].into(), 0).unwrap().serve(node.clone(), index, limits).unwrap();
     (node, rpc)
 }
 

@@ -177,6 +177,21 @@ impl User {
         self.sign(genesis, TxType::Transfer, nonce, Some(to.clone()), amount, Payload::default())
     }
 
+    /// A transfer that offers another fee than its gas costs.
+    pub(super) fn transfer_for_fee(
+        &self,
+        genesis: &Genesis,
+        nonce: u64,
+        to: &Address,
+        amount: u128,
+        fee: u128,
+    ) -> Arc<Transaction> {
+        let mut tx = Transaction::clone(&self.transfer(genesis, nonce, to, amount));
+        tx.fee = fee.into();
+        tx.signature = self.key.sign(&Hasher::new(genesis).transaction_hash(&tx));
+        Arc::new(tx)
+    }
+
     pub(super) fn stake(&self, genesis: &Genesis, nonce: u64, validator: &HexText, amount: u128) -> Arc<Transaction> {
         let payload = Payload::new(&format!(r#"{{"pub_key":"{validator}"}}"#)).unwrap();
         self.sign(genesis, TxType::Stake, nonce, None, amount, payload)

@@ -24,6 +24,9 @@ struct Driver {
     importing: Vec<BatchId>,
     known: BTreeSet<ConnId>,
     batches: u64,
+    /// What was asked of our own STAKEs, and of a batch's.
+    asked_below: Height,
+    reading: Option<BatchId>,
 }
 
 impl Driver {
@@ -39,6 +42,8 @@ impl Driver {
             importing: vec![],
             known: BTreeSet::new(),
             batches: 0,
+            asked_below: 0,
+            reading: None,
         }
     }
 
@@ -76,9 +81,14 @@ impl Driver {
             .collect()
     }
 
+    fn stakes(&mut self) -> Vec<StakeBlock> {
+        let from = self.dice.below(40);
+        self.links(from, from + 10).into_iter().map(|link| StakeBlock { link, keys: self.hash() }).collect()
+    }
+
     fn event(&mut self) -> SyncEvent {
         let peer = ConnId(self.dice.below(5));
-        match self.dice.below(23) {
+        match self.dice.below(25) {
             0 => SyncEvent::LocalTip(self.tip()),
             1 => SyncEvent::Connectivity(self.pick(&[
                 Connectivity::NoPeersKnown,
@@ -137,9 +147,14 @@ impl Driver {
                 SyncEvent::Checked { batch: self.pick(&held), signed: self.dice.below(12), wrong }
             }
             17 => SyncEvent::RolledBack { tip: self.tip() },
+            20 => SyncEvent::OwnStakes { below: self.asked_below, stakes: self.stakes() },
+            21 if self.reading.is_some() => {
+                let batch = self.reading.take().unwrap();
+                SyncEvent::Stakes { batch, stakes: self.stakes() }
+            }
             18 if self.dice.below(2) == 0 => SyncEvent::RollbackFailed { tip: self.tip() },
             18 => SyncEvent::ReorgFinished { tip: self.tip() },
-            19 if !self.headers.is_empty() => {
+            22 if !self.headers.is_empty() => {
                 let (request, (peer, from, to)) = self.headers.pop_first().unwrap();
                 let mut links = self.links(from.max(to.saturating_sub(20)), to);
                 if self.dice.below(4) == 0 {
@@ -147,12 +162,12 @@ impl Driver {
                 }
                 SyncEvent::Headers { peer, request, links, bytes: 1 }
             }
-            20 if self.known.contains(&peer) => {
+            23 if self.known.contains(&peer) => {
                 let requests = usize::try_from(self.dice.below(5)).unwrap();
                 let abilities = Abilities { requests, headers: self.dice.below(2) == 0 };
                 SyncEvent::PeerAbilities { peer, abilities }
             }
-            21 if self.dice.below(20) == 0 => {
+            24 if self.dice.below(20) == 0 => {
                 let heights = [self.height(), self.height()];
                 SyncEvent::Checkpoints(heights.map(|height| Checkpoint { height, hash: self.hash() }).into())
             }
@@ -236,6 +251,11 @@ impl Driver {
             SyncAction::Import { batch } => {
                 prop_assert!(self.held.remove(&batch), "{batch:?} is not held");
                 self.importing.push(batch);
+            }
+            SyncAction::FindStakes { below } => self.asked_below = below,
+            SyncAction::ReadStakes { batch } => {
+                prop_assert!(self.held.contains(&batch), "{batch:?} is not held");
+                self.reading = Some(batch);
             }
             SyncAction::Discard { batch } => prop_assert!(self.held.remove(&batch), "{batch:?} is not held"),
             _ => {}

@@ -1,0 +1,177 @@
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::produce_tests::mainline;
+use super::*;
+use crate::env::{Clock, ComputePool};
+use crate::executor::accounts::AccountExecutor;
+use crate::store::memory::MemoryStore;
+use crate::store::{Commit, StateChange, StateKey, StateValue, StateView};
+use crate::sync::BatchId;
+use crate::types::{EncodedBlock, Tip};
+
+/// A store on a disk that fails when it is told to.
+#[derive(Debug, Default)]
+struct Failing {
+    inner: MemoryStore,
+    /// The next commit fails and leaves nothing.
+    refuses: AtomicBool,
+    /// The next commit takes effect, and fails all the same: as one whose last `fsync` reports an error.
+    fails_late: AtomicBool,
+    /// The next rollback takes effect, and nothing can be read after it.
+    breaks_at_rollback: AtomicBool,
+    broken: AtomicBool,
+}
+
+fn failure() -> StoreError {
+    StoreError::new(StoreErrorKind::Io, "the disk failed")
+}
+
+#[async_trait::async_trait]
+impl ChainStore for Failing {
+    async fn bind(&self, genesis: Hash32, state: Vec<(StateKey, StateValue)>) -> Result<(), StoreError> {
+        self.inner.bind(genesis, state).await
+    }
+    async fn tip(&self) -> Result<Option<Tip>, StoreError> {
+        self.inner.tip().await
+    }
+    async fn blocks(
+        &self,
+        heights: RangeInclusive<Height>,
+        budget: ByteBudget,
+    ) -> Result<Vec<EncodedBlock>, StoreError> {
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(failure());
+        }
+        self.inner.blocks(heights, budget).await
+    }
+    async fn height_of(&self, hash: Hash32) -> Result<Option<Height>, StoreError> {
+        self.inner.height_of(hash).await
+    }
+    async fn commit(&self, batch: Vec<Commit>) -> Result<Tip, StoreError> {
+        if self.refuses.swap(false, Ordering::Relaxed) {
+            return Err(failure());
+        }
+        let tip = self.inner.commit(batch).await?;
+        if self.fails_late.swap(false, Ordering::Relaxed) { Err(failure()) } else { Ok(tip) }
+    }
+    async fn rollback(&self, keep: Option<Height>) -> Result<Moved, StoreError> {
+        let moved = self.inner.rollback(keep).await?;
+        self.broken.store(self.breaks_at_rollback.load(Ordering::Relaxed), Ordering::Relaxed);
+        Ok(moved)
+    }
+    async fn finish_reorg(&self, outcome: ReorgOutcome) -> Result<Moved, StoreError> {
+        self.inner.finish_reorg(outcome).await
+    }
+    fn state(&self) -> Result<Arc<dyn StateView>, StoreError> {
+        self.inner.state()
+    }
+    async fn replace_state(
+        &self,
+        state: Vec<(StateKey, StateValue)>,
+        undo: Vec<Vec<StateChange>>,
+    ) -> Result<(), StoreError> {
+        self.inner.replace_state(state, undo).await
+    }
+}
+
+/// A clock long after every block of the vectors.
+#[derive(Debug)]
+pub(super) struct Late;
+
+impl Clock for Late {
+    fn unix_seconds(&self) -> u64 {
+        u64::from(u32::MAX)
+    }
+    fn elapsed(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// The reference's chain, and a pipeline over a store that can fail.
+struct Bench {
+    store: Arc<Failing>,
+    handle: ChainHandle,
+    verifier: Verifier,
+    blocks: Vec<Block>,
+    batches: u64,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let (genesis, blocks) = mainline();
+        let store = Arc::new(Failing::default());
+        let env = Env { clock: Arc::new(Late), pool: ComputePool::Inline, seed: 0 };
+        let chain = Chain::open(Arc::clone(&genesis), Arc::clone(&store) as _, Arc::new(AccountExecutor), env).await;
+        let handle = ChainHandle::spawn(chain.unwrap());
+        Self { store, handle, verifier: Verifier::new(genesis), blocks, batches: 0 }
+    }
+
+    async fn import(&mut self, heights: RangeInclusive<usize>) -> ChainOutcome {
+        self.batches += 1;
+        let batch = BatchId(self.batches);
+        let hasher = self.verifier.hasher();
+        let blocks = self.blocks[heights].iter().map(|block| hasher.hash_block(Arc::new(block.clone()))).collect();
+        match self.order(ChainCommand::Import { batch, blocks }).await {
+            ChainEvent::Imported { batch: done, outcome } if done == batch => outcome,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn order(&mut self, command: ChainCommand) -> ChainEvent {
+        self.handle.commands.send(command).await.unwrap();
+        self.handle.events.recv().await.unwrap()
+    }
+
+    async fn height(&self) -> Option<Height> {
+        self.store.inner.tip().await.unwrap().map(|tip| tip.height)
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_took_effect_although_it_failed_is_built_on() {
+    let mut bench = Bench::new().await;
+    bench.import(0..=9).await;
+    bench.store.fails_late.store(true, Ordering::Relaxed);
+    let outcome = bench.import(10..=19).await;
+    assert!(matches!(outcome.stop, Some(Stop::Local(_))), "{outcome:?}");
+    assert!(outcome.applied.is_empty(), "nobody may count on what was said to have failed");
+    assert_eq!(outcome.tip.unwrap().height, 19, "the store's own tip, so that the next blocks asked for link to it");
+    let outcome = bench.import(20..=29).await;
+    assert_eq!((outcome.stop.is_none(), outcome.applied.len()), (true, 10), "{outcome:?}");
+    assert_eq!(bench.height().await, Some(29));
+}
+
+#[tokio::test]
+async fn a_commit_that_failed_is_done_again() {
+    let mut bench = Bench::new().await;
+    bench.import(0..=9).await;
+    bench.store.refuses.store(true, Ordering::Relaxed);
+    let outcome = bench.import(10..=19).await;
+    assert!(matches!(outcome.stop, Some(Stop::Local(_))), "{outcome:?}");
+    assert_eq!(outcome.tip.unwrap().height, 9);
+    let outcome = bench.import(10..=29).await;
+    assert_eq!((outcome.stop.is_none(), outcome.applied.len()), (true, 20), "{outcome:?}");
+    assert_eq!(bench.height().await, Some(29));
+}
+
+#[tokio::test]
+async fn a_rollback_that_cannot_be_followed_ends_the_chain_instead_of_passing_for_none() {
+    let mut bench = Bench::new().await;
+    bench.import(0..=9).await;
+    bench.store.breaks_at_rollback.store(true, Ordering::Relaxed);
+    let event = bench.order(ChainCommand::Rollback { keep: Some(5) }).await;
+    assert!(matches!(event, ChainEvent::Failed(_)), "{event:?}");
+    assert_eq!(bench.height().await, Some(5), "the store did move");
+}
+
+#[tokio::test]
+async fn a_rollback_that_did_nothing_leaves_a_chain_that_goes_on() {
+    let mut bench = Bench::new().await;
+    bench.import(0..=9).await;
+    let event = bench.order(ChainCommand::Rollback { keep: Some(99) }).await;
+    assert!(matches!(event, ChainEvent::RollbackFailed { tip: Some(tip), .. } if tip.height == 9), "{event:?}");
+    assert_eq!(bench.import(10..=19).await.applied.len(), 10);
+}

@@ -1,0 +1,42 @@
+use std::sync::Arc;
+
+use super::announcing_tests::Bench;
+use super::core::{Action, ImportOrigin};
+use crate::chain::ChainCommand;
+use crate::producer::Slot;
+use crate::testkit::messages::Messages;
+use crate::types::{Block, Hash32};
+
+/// The first block of the chain, as our validator may make it; whether it is right shows only in the import.
+fn first_block() -> Block {
+    let mut block = Messages::from_printed_seed().block();
+    block.header.height = 0;
+    block.header.prev_hash = Hash32::ZERO;
+    block
+}
+
+impl Bench {
+    /// Whether our block goes on to the import, where the chain has just made it.
+    fn proposes(&mut self) -> bool {
+        let block = self.core.config.verifier.hasher().hash_block(Arc::new(first_block()));
+        self.core.produced(Slot { height: 0, round: 0, starts: 0, ends: 1 }, Ok(block));
+        let mut imports = false;
+        while let Some(action) = self.core.poll_action() {
+            imports |= matches!(action, Action::Chain(ChainCommand::Import { .. }));
+        }
+        imports
+    }
+}
+
+#[tokio::test]
+async fn our_block_is_proposed_where_nothing_came_first() {
+    assert!(Bench::new().await.proposes());
+}
+
+#[tokio::test]
+async fn our_block_is_dropped_where_a_sync_began_to_import_while_it_was_made() {
+    let mut bench = Bench::new().await;
+    let batch = bench.core.new_batch();
+    bench.core.imports.insert(batch, ImportOrigin::Sync);
+    assert!(!bench.proposes());
+}

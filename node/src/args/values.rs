@@ -1,0 +1,76 @@
+//! How the values of options are read.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use cpc_framework::transport::Endpoint;
+use cpc_framework::types::{Checkpoint, Network};
+
+/// The longest time that an option can ask for: 100 years, which every clock can count to.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// Names of networks, listed in the help.
+pub(crate) fn network() -> impl clap::builder::TypedValueParser<Value = Network> {
+    use clap::builder::TypedValueParser as _;
+    clap::builder::PossibleValuesParser::new(Network::ALL.map(Network::name)).try_map(|name| name.parse::<Network>())
+}
+
+/// The address of a peer: what cannot be dialled is refused here, before anything starts.
+pub(super) fn peer(text: &str) -> Result<Endpoint, String> {
+    let endpoint: Endpoint = text.parse().map_err(|error| format!("{error}"))?;
+    let (_, port) = endpoint.host_port().map_err(|error| error.to_string())?;
+    if port == 0 {
+        return Err(format!("{text:?} has port 0, which nobody can listen on"));
+    }
+    Ok(endpoint)
+}
+
+/// A height and the hash of the block there.
+pub(super) fn checkpoint(text: &str) -> Result<Checkpoint, String> {
+    let (height, hash) = text.split_once(':').ok_or("expected HEIGHT:HASH")?;
+    let height = height.parse().map_err(|_| format!("{height:?} is no height"))?;
+    let hash = hash.parse().map_err(|error| format!("{hash:?} is no hash: {error}"))?;
+    Ok(Checkpoint { height, hash })
+}
+
+/// A host to listen on, in the form that goes before `:port`.
+pub(super) fn listen_host(text: &str) -> Result<String, String> {
+    let host = match text.parse::<IpAddr>() {
+        Ok(IpAddr::V6(v6)) => format!("[{v6}]"),
+        _ => text.to_owned(),
+    };
+    match Endpoint::new(format!("{host}:0")).host_port() {
+        Ok(_) => Ok(host),
+        Err(_) => Err("expected an IP address or a host name without a port".to_owned()),
+    }
+}
+
+/// A time of 0 or more. What is longer than anybody waits is the longest time.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected a number of seconds".to_owned();
+    let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    time.map(|time| time.min(LONGEST_TIMEOUT)).ok_or_else(wrong)
+}
+
+/// A time above 0. What is longer than anybody waits is the longest time.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|time| !time.is_zero())
+        .map(|time| time.min(LONGEST_TIMEOUT))
+        .ok_or_else(|| "expected a number of seconds above 0".to_owned())
+}
+
+/// Checks each part of a filter by itself: the filter's own parser takes a misspelt level for the name of a module.
+pub(super) fn log_level(text: &str) -> Result<String, String> {
+    for part in text.split(',') {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+        level
+            .trim()
+            .parse::<tracing_subscriber::filter::LevelFilter>()
+            .map_err(|_| format!("{level:?} is no level: use off, error, warn, info, debug or trace"))?;
+    }
+    tracing_subscriber::EnvFilter::builder().parse(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}

@@ -1,0 +1,74 @@
+//! `soak`: a network under load and perturbations. `cargo run -p cpc-tests --bin soak -- --seconds 60 --seed 7`
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a program for developers")]
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use cpc_tests::soak::Soak;
+
+const USAGE: &str = "usage: soak [--seconds 60] [--seed NUMBER] [--load 50] [--keep DIR]";
+
+fn main() -> ExitCode {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    // The nodes are this very program, so that it needs no other one beside it.
+    if args.get(1).is_some_and(|first| first == "node") {
+        args.remove(1);
+        return cpc_node::run_cli(args);
+    }
+    match Options::read(args.iter().skip(1).map(|arg| arg.to_string_lossy().into_owned())) {
+        Ok(options) => run(options),
+        Err(why) => {
+            eprintln!("soak: {why}; {USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+struct Options {
+    seconds: u64,
+    seed: u64,
+    load: u32,
+    keep: Option<String>,
+}
+
+impl Options {
+    fn read(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+        let seed = std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), ());
+        let mut options = Self { seconds: 60, seed, load: 50, keep: None };
+        while let Some(name) = args.next() {
+            let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
+            let wrong = |_| format!("{name} {value} is no number");
+            match name.as_str() {
+                "--seconds" => options.seconds = value.parse().map_err(wrong)?,
+                "--seed" => options.seed = value.parse().map_err(wrong)?,
+                "--load" => options.load = value.parse().map_err(wrong)?,
+                "--keep" => options.keep = Some(value),
+                _ => return Err(format!("{name} is no option")),
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn run(options: Options) -> ExitCode {
+    let Options { seconds, seed, load, keep } = options;
+    println!("soak of {seconds} s, seed {seed}: the same again with --seconds {seconds} --seed {seed}");
+    let temporary = tempfile::Builder::new().prefix("cpc-soak-").tempdir().unwrap();
+    let root = keep.map_or_else(|| temporary.path().to_owned(), Into::into);
+    let soak = Soak { seed, time: Duration::from_secs(seconds), load, root: root.clone() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (report, faults) = runtime.block_on(soak.run());
+    print!("{report}");
+    if faults.is_empty() {
+        println!("result      ok");
+        return ExitCode::SUCCESS;
+    }
+    for fault in &faults {
+        println!("FAULT       {fault}");
+    }
+    println!("result      failed; the logs are in {}", root.display());
+    // For whoever looks into it.
+    let _ = temporary.keep();
+    ExitCode::FAILURE
+}
