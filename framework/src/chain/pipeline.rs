@@ -37,6 +37,16 @@ pub enum ChainCommand {
         /// The blocks.
         blocks: Vec<HashedBlock>,
     },
+    /// Like [`Import`](Self::Import), but the blocks up to a height are known to be ancestors of a checkpoint: their signatures are
+    /// not checked, all else is.
+    ImportVouched {
+        /// The asker's name for them.
+        batch: BatchId,
+        /// The blocks.
+        blocks: Vec<HashedBlock>,
+        /// The last block whose signatures are not checked.
+        up_to: Height,
+    },
     /// Remove the blocks above `keep`, and keep them aside.
     Rollback {
         /// The height of the new tip; `None` for an empty chain.
@@ -223,18 +233,21 @@ impl Intake {
             // A place first: at most VERIFYING batches are in the works.
             let Ok(place) = self.to_execute.reserve().await else { return };
             place.send(match command {
-                ChainCommand::Import { batch, blocks } => Job::Import { batch, verified: self.verify(blocks) },
+                ChainCommand::Import { batch, blocks } => Job::Import { batch, verified: self.verify(blocks, None) },
+                ChainCommand::ImportVouched { batch, blocks, up_to } => {
+                    Job::Import { batch, verified: self.verify(blocks, Some(up_to)) }
+                }
                 barrier => Job::Barrier(barrier),
             });
         }
     }
 
-    fn verify(&self, blocks: Vec<HashedBlock>) -> JoinHandle<VerifiedBatch> {
+    fn verify(&self, blocks: Vec<HashedBlock>, vouched: Option<Height>) -> JoinHandle<VerifiedBatch> {
         let (verifier, keys, pool) = (self.verifier.clone(), self.keys.clone(), self.pool.clone());
         let known = self.known.clone();
         tokio::spawn(async move {
             let workers = pool.clone();
-            pool.blocking(move || verify_batch(&verifier, &keys, &known, &workers, blocks)).await
+            pool.blocking(move || verify_batch(&verifier, &keys, &known, &workers, blocks, vouched)).await
         })
     }
 }
@@ -321,7 +334,7 @@ impl ExecuteStage {
                 let result = self.chain.produce(parent, slot, txs).await;
                 ChainEvent::Produced { slot, result }
             }
-            ChainCommand::Import { .. } => return Ok(()),
+            ChainCommand::Import { .. } | ChainCommand::ImportVouched { .. } => return Ok(()),
         };
         self.to_commit.send(ToCommit::Tip(self.chain.tip())).await.map_err(|_| Ended)?;
         self.events.send(event).await.map_err(|_| Ended)
