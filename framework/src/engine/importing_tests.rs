@@ -8,8 +8,8 @@ use crate::store::{StoreError, StoreErrorKind};
 use crate::sync::BatchId;
 use crate::types::{Hash32, Height, Tip};
 
-fn tip(height: Height, branch: u8) -> Option<Tip> {
-    Some(Tip { height, hash: Hash32([branch; 32]) })
+fn tip(height: Height, branch: u8) -> Tip {
+    Tip { height, hash: Hash32([branch; 32]) }
 }
 
 impl Bench {
@@ -23,7 +23,7 @@ impl Bench {
     fn synced(&mut self, stop: Option<Stop>) -> Option<String> {
         let batch = self.core.new_batch();
         self.core.imports.insert(batch, ImportOrigin::Sync);
-        let outcome = ChainOutcome { applied: Vec::new(), stop, tip: tip(9, 1) };
+        let outcome = ChainOutcome { applied: Vec::new(), stop, tip: Some(tip(9, 1)) };
         self.core.chain_event(self.now, ChainEvent::Imported { batch, outcome });
         self.core.status().last_error
     }
@@ -40,16 +40,16 @@ impl Bench {
 #[tokio::test]
 async fn a_branch_is_told_to_nobody_before_it_is_kept_for_good() {
     let mut bench = Bench::new().await;
-    bench.imported(tip(120, 1));
-    assert_eq!(bench.told(), tip(120, 1));
+    bench.imported(Some(tip(120, 1)));
+    assert_eq!(bench.told(), Some(tip(120, 1)));
     bench.core.tip_update_due = None;
     bench.core.reorganising = true;
-    bench.core.chain_event(bench.now, ChainEvent::RolledBack { tip: tip(100, 1), removed: Vec::new() });
-    assert_eq!(bench.told(), tip(120, 1), "a crash now puts it back");
-    bench.imported(tip(135, 2));
-    assert_eq!(bench.told(), tip(120, 1), "a crash even now puts it back");
-    bench.core.chain_event(bench.now, ChainEvent::ReorgFinished { tip: tip(135, 2) });
-    assert_eq!(bench.told(), tip(135, 2));
+    bench.core.chain_event(bench.now, ChainEvent::RolledBack { tip: Some(tip(100, 1)), removed: Vec::new() });
+    assert_eq!(bench.told(), Some(tip(120, 1)), "a crash now puts it back");
+    bench.imported(Some(tip(135, 2)));
+    assert_eq!(bench.told(), Some(tip(120, 1)), "a crash even now puts it back");
+    bench.core.chain_event(bench.now, ChainEvent::ReorgFinished { tip: Some(tip(135, 2)) });
+    assert_eq!(bench.told(), Some(tip(135, 2)));
     assert!(bench.core.tip_update_due.is_some(), "peers hear of it soon");
     assert!(bench.core.peers[&A].is_ready());
 }
@@ -57,13 +57,13 @@ async fn a_branch_is_told_to_nobody_before_it_is_kept_for_good() {
 #[tokio::test]
 async fn a_rollback_that_was_not_done_leaves_what_is_told_of_the_chain() {
     let mut bench = Bench::new().await;
-    bench.imported(tip(120, 1));
+    bench.imported(Some(tip(120, 1)));
     bench.core.reorganising = true;
     let why = StoreError::new(StoreErrorKind::Full, "no room").into();
-    bench.core.chain_event(bench.now, ChainEvent::RollbackFailed { tip: tip(120, 1), why });
-    assert_eq!(bench.told(), tip(120, 1));
-    bench.imported(tip(121, 1));
-    assert_eq!(bench.told(), tip(121, 1));
+    bench.core.chain_event(bench.now, ChainEvent::RollbackFailed { tip: Some(tip(120, 1)), why });
+    assert_eq!(bench.told(), Some(tip(120, 1)));
+    bench.imported(Some(tip(121, 1)));
+    assert_eq!(bench.told(), Some(tip(121, 1)));
 }
 
 #[tokio::test]

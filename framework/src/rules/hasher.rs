@@ -102,7 +102,7 @@ impl Hasher {
         let encoded = match block {
             WireBlock::Decoded(_) => None,
             // A value has one encoding that decodes: what was read is what would be written.
-            WireBlock::Encoded(bytes) => Some(bytes.clone()),
+            WireBlock::Encoded(bytes) | WireBlock::Both(_, bytes) => Some(bytes.clone()),
         };
         Ok(HashedBlock { encoded, ..self.hash_block(block.decode()?) })
     }

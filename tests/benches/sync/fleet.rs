@@ -83,13 +83,14 @@ async fn bytes_per_block(chain: &Served) -> f64 {
 struct Fleet {
     servers: Vec<Process>,
     lines: Vec<Throttle>,
-    _copies: Vec<TempDir>,
+    /// Kept until the servers are gone.
+    copies: Vec<TempDir>,
 }
 
 impl Fleet {
     /// Starts them, each on its own copy of the datadir.
     async fn start(chain: &Served, count: usize, bytes_per_second: f64) -> Self {
-        let mut fleet = Self { servers: Vec::new(), lines: Vec::new(), _copies: Vec::new() };
+        let mut fleet = Self { servers: Vec::new(), lines: Vec::new(), copies: Vec::new() };
         for _ in 0..count {
             let copy = tempfile::Builder::new().prefix("cpc-bench-").tempdir().unwrap();
             let here = Served { path: copy.path().join("node"), ..chain.clone() };
@@ -99,7 +100,7 @@ impl Fleet {
             let server = run::serve(&here, &[LINK]).await;
             fleet.lines.push(Throttle::before(run::address(&server, LINK), bytes_per_second).await);
             fleet.servers.push(server);
-            fleet._copies.push(copy);
+            fleet.copies.push(copy);
         }
         fleet
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cpc_tests::datadir::Datadir;
-use cpc_tests::deadline::{until, within};
+use cpc_tests::deadline::until;
 use cpc_tests::peer::{Answer, Peer, Script, cut};
 use cpc_tests::process::Process;
 use cpc_tests::raw::{self, PROMPT, Socket};

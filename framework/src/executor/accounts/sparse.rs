@@ -115,16 +115,12 @@ impl SparseTree {
                 let (left, right) = changes.split_at(right_half(changes, depth));
                 let [old_left, old_right] = self.nodes.get(number).halves;
                 let halves = [self.changed(old_left, depth + 1, left), self.changed(old_right, depth + 1, right)];
-                match single(halves) {
-                    Some(subtree) => {
-                        self.nodes.free(number);
-                        subtree
-                    }
-                    None => {
-                        *self.nodes.get_mut(number) = self.node(halves);
-                        Subtree::Node(number)
-                    }
+                if let Some(subtree) = single(halves) {
+                    self.nodes.free(number);
+                    return subtree;
                 }
+                *self.nodes.get_mut(number) = self.node(halves);
+                Subtree::Node(number)
             }
         }
     }
