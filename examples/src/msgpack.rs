@@ -19,6 +19,8 @@ pub struct MessagePackCodec;
 
 /// Magic and version: changes with every change of the format.
 const MAGIC: [u8; 4] = *b"\xc1mp\x01";
+/// Stands in place of a message's name where a number comes before it.
+const NUMBERED: &str = "numbered";
 /// The magic, and the length of the body.
 const HEADER: usize = MAGIC.len() + size_of::<u32>();
 
@@ -89,14 +91,23 @@ impl Decoder for MessagePackDecoder {
 
 /// Appends the body. Stops early once `out` is longer than `bound`, since the frame will not be sent then.
 fn write_body(message: &Message, bound: usize, out: &mut BytesMut) {
+    if let Message::Numbered { id, message } = message {
+        put(NUMBERED, out);
+        put(id, out);
+        return write_body(message, bound, out);
+    }
     put(message.kind().name(), out);
     match message {
         Message::Handshake(handshake) => put(handshake, out),
         Message::NewBlock(block) => put(&block.encode(), out),
         Message::NewTx(tx) => put(tx.as_ref(), out),
-        Message::GetBlocks { from_height, to_height } => put(&(from_height, to_height), out),
+        Message::GetBlocks { from_height, to_height } | Message::GetHeaderChain { from_height, to_height } => {
+            put(&(from_height, to_height), out);
+        }
         Message::NewHashes { blocks, txs } => put(&(blocks, txs), out),
         Message::GetData { blocks, txs } => put(&(blocks, txs), out),
+        Message::HeaderChain { headers } => put(headers, out),
+        Message::Numbered { message, .. } => write_body(message, bound, out),
         Message::BlocksResponse { blocks, .. } => {
             put(&blocks.len(), out);
             for block in blocks {
@@ -117,7 +128,11 @@ fn put<T: Serialize + ?Sized>(value: &T, out: &mut BytesMut) {
 
 fn read_body(body: &Bytes) -> Result<Message, DecodeError> {
     let mut values = Values { rest: rmp_serde::Deserializer::from_read_ref(body.as_ref()), read: 0 };
-    let name: &str = values.next()?;
+    let mut name: &str = values.next()?;
+    let mut id = None;
+    if name == NUMBERED {
+        (id, name) = (Some(values.next()?), values.next()?);
+    }
     let message = match MessageKind::from_name(name).ok_or_else(|| DecodeError::UnknownType(name.to_owned()))? {
         MessageKind::Handshake => Message::Handshake(values.next()?),
         MessageKind::NewBlock => Message::NewBlock(values.next_block(body)?),
@@ -142,14 +157,25 @@ fn read_body(body: &Bytes) -> Result<Message, DecodeError> {
                     Ok(block) => blocks.push(block),
                     // The contract: the blocks before it are worth having.
                     Err(why) => {
-                        return Ok(Message::BlocksResponse { blocks, malformed: Some(why.to_string()) });
+                        return Ok(Message::BlocksResponse { blocks, malformed: Some(why.to_string()) }.with_id(id));
                     }
                 }
             }
             Message::BlocksResponse { blocks, malformed: None }
         }
+        MessageKind::GetHeaderChain => {
+            let (from_height, to_height) = values.next()?;
+            Message::GetHeaderChain { from_height, to_height }
+        }
+        MessageKind::HeaderChain => {
+            let headers: &[u8] = values.next()?;
+            Message::HeaderChain { headers: body.slice_ref(headers) }
+        }
     };
-    values.ended().map(|()| message)
+    if id.is_some() && !message.kind().may_be_numbered() {
+        return Err(DecodeError::Malformed(format!("a {name} has no number")));
+    }
+    values.ended().map(|()| message.with_id(id))
 }
 
 /// The values of a body, one after the other.

@@ -107,11 +107,14 @@ impl SyncStrategy for OneByOne {
             }
             SyncEvent::Imported { batch, tip } => self.on_imported(batch, tip),
             SyncEvent::Rejected { batch, height, why, tip } => self.on_rejected(batch, height, why, tip),
-            // Answers to what this strategy never asks for, and the passing of time.
+            // Answers to what this strategy never asks for, what it makes no use of, and the passing of time.
             SyncEvent::RolledBack { .. }
             | SyncEvent::RollbackFailed { .. }
             | SyncEvent::Checked { .. }
             | SyncEvent::OwnLinks { .. }
+            | SyncEvent::Headers { .. }
+            | SyncEvent::PeerAbilities { .. }
+            | SyncEvent::Checkpoints(_)
             | SyncEvent::OwnStakes { .. }
             | SyncEvent::Stakes { .. }
             | SyncEvent::Tick => {}

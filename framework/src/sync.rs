@@ -6,14 +6,15 @@
 //! # What the engine owes a strategy
 //! - Imports, rollbacks, look-ups and ends of reorganisations are carried out in the order in which they were asked for, and each, like a check, is answered by its event.
 //! - Where a batch is rejected, those handed over after it are rejected too, as [`RejectKind::NotLinked`], unless they link all the same.
-//! - Every request ends with [`SyncEvent::Blocks`], [`SyncEvent::RequestFailed`] or [`SyncEvent::PeerGone`], unless the strategy cancels it.
+//! - Every request ends with [`SyncEvent::Blocks`], [`SyncEvent::Headers`], [`SyncEvent::RequestFailed`] or [`SyncEvent::PeerGone`], unless the strategy cancels it.
 //! - [`SyncEvent::PeerTip`] is the first event of a peer and [`SyncEvent::PeerGone`] the last.
+//! - A block at a checkpoint's height with another hash is never applied, whatever a strategy does.
 //!
 //! # Contract
 //! Each sentence is one case of the conformance suite in [`crate::testkit`].
 //!
 //! - The same events at the same times give the same actions.
-//! - At most one request is outstanding with a peer.
+//! - At most one request is outstanding with a peer, or as many as it keeps apart.
 //! - A request asks for 1 to 500 consecutive heights.
 //! - Blocks are imported in order: a batch's first block extends the tip, or the block before it in an earlier batch under import.
 //! - Every batch handed over is imported or discarded, once.
@@ -24,6 +25,7 @@
 //! - Blocks are rolled back only towards blocks that were delivered, link to ours, and were checked for their proposers' signatures.
 //! - After a rollback that leads to nothing better, `FinishReorg { keep: false }` follows.
 //! - An honest peer is never penalised, whatever the others do.
+//! - A batch is vouched for only up to a block that is known to be a checkpoint or an ancestor of one.
 //!
 //! # Writing your own
 //!
@@ -76,14 +78,17 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use crate::types::{BlockLink, Hash32, Height, Tip};
+use crate::types::{BlockLink, Checkpoint, HEADER_CHAIN, Handshake, Hash32, Height, REQUEST_ID, Tip};
 
 pub mod batch;
 mod branches;
+mod checkpoint;
 mod claim;
 mod delivery;
 pub mod fork;
 pub mod limits;
+mod linkage;
+mod pace;
 mod ranges;
 mod recover;
 mod reorg;
@@ -107,6 +112,35 @@ pub struct RequestId(pub u64);
 /// The engine's number for blocks that were delivered and wait for import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchId(pub u64);
+
+/// How many requests are outstanding with a peer at most that keeps them apart: one is being answered, and the others wait where the
+/// next answer can be made at once. A server queues as many (attacks.md row 9).
+pub const IN_FLIGHT: usize = 4;
+
+/// What a peer can do beyond the documented protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Abilities {
+    /// How many requests it can keep apart: 1 to [`IN_FLIGHT`].
+    pub requests: usize,
+    /// Whether it gives out headers without their blocks.
+    pub headers: bool,
+}
+
+impl Default for Abilities {
+    fn default() -> Self {
+        Self { requests: 1, headers: false }
+    }
+}
+
+impl Abilities {
+    /// What a handshake shows.
+    pub(crate) fn of(handshake: &Handshake) -> Self {
+        if !handshake.has_feature(REQUEST_ID) {
+            return Self::default();
+        }
+        Self { requests: IN_FLIGHT, headers: handshake.has_feature(HEADER_CHAIN) }
+    }
+}
 
 /// Decides what a node asks for. See the [module documentation](self) for the contract.
 pub trait SyncStrategy: Debug + Send + 'static {
@@ -139,6 +173,16 @@ pub enum SyncEvent {
         /// Whether the peer is a legacy one: honest and slow, asked for small ranges, not punished for silence.
         legacy: bool,
     },
+    /// What a peer can do beyond the documented protocol. Comes after its first [`PeerTip`](Self::PeerTip); without it a peer has
+    /// [`Abilities::default`].
+    PeerAbilities {
+        /// Who.
+        peer: ConnId,
+        /// What.
+        abilities: Abilities,
+    },
+    /// The blocks that the chain must contain. Comes before any peer, if there are any.
+    Checkpoints(Vec<Checkpoint>),
     /// A new block from this peer that was not just applied: it is above our tip and does not extend it, or another block at our tip's height or below.
     Announced {
         /// Who.
@@ -165,6 +209,18 @@ pub enum SyncEvent {
         bytes: usize,
         /// Whether the block after these could not be read.
         malformed: bool,
+    },
+    /// The answer to [`SyncAction::RequestHeaders`]: places that link to each other and end with the height asked for (the engine
+    /// computed them from headers and checked that). None where the peer does not have them, or they cannot be read.
+    Headers {
+        /// Who.
+        peer: ConnId,
+        /// Which request.
+        request: RequestId,
+        /// Their places, ascending. They may begin above the first height asked for.
+        links: Vec<BlockLink>,
+        /// Their size on the wire.
+        bytes: usize,
     },
     /// A request will get no answer.
     RequestFailed {
@@ -311,6 +367,27 @@ pub enum SyncAction {
         /// How long to wait for the answer.
         timeout: Duration,
     },
+    /// Ask a peer for the headers of blocks, of which only the places come back. Only of a peer with [`Abilities::headers`].
+    RequestHeaders {
+        /// Whom.
+        peer: ConnId,
+        /// A number that was not used before.
+        request: RequestId,
+        /// The lowest height that is of use.
+        from: Height,
+        /// The last height: the answer ends there.
+        to: Height,
+        /// How long to wait for the answer.
+        timeout: Duration,
+    },
+    /// Say of a batch that its blocks up to this height are ancestors of a checkpoint, or the checkpoint itself, known by hash
+    /// linkage. Their signatures are then not checked; all else is. Comes before the batch's [`Import`](Self::Import).
+    Vouch {
+        /// Which batch.
+        batch: BatchId,
+        /// The last such block.
+        up_to: Height,
+    },
     /// Forget a request. A late answer is forgiven.
     Cancel {
         /// Which.
@@ -410,6 +487,23 @@ pub enum SyncReport {
     PutBack {
         /// Blocks put back.
         restored: u64,
+    },
+    /// All headers from our tip to a checkpoint are known to link.
+    LinkedToCheckpoint {
+        /// The checkpoint's height.
+        checkpoint: Height,
+    },
+    /// Our own tip is below a checkpoint and no ancestor of it.
+    OffCheckpoint {
+        /// The checkpoint's height.
+        checkpoint: Height,
+    },
+    /// A peer showed a block or a header where a checkpoint demands another one. Its claim is closed.
+    CheckpointContradicted {
+        /// Who.
+        peer: ConnId,
+        /// The height at which its chain is known to be another one.
+        height: Height,
     },
     /// The sync stopped at a block that only our stricter reading refuses.
     StoppedAt {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
-use cpc_framework::types::{Height, Network};
+use cpc_framework::types::{Checkpoint, Height, Network};
 
 use crate::CliError;
 use crate::commands::check::CheckArgs;
@@ -24,7 +24,7 @@ pub use devnet::DevnetArgs;
 pub(crate) use devnet::MOST_NODES;
 pub use names::{CodecName, LogFormat, StoreName, TransportName};
 pub use node::{NetworkArgs, NodeArgs};
-use values::log_level;
+use values::{checkpoint, log_level};
 pub(crate) use values::{network, seconds};
 
 /// Where a node is kept where nobody says.
@@ -165,6 +165,11 @@ pub struct ImportArgs {
     /// A file with one block a line, plain or gzip-compressed; - reads stdin.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+
+    /// A block that the chain must contain, besides those in the genesis file; signatures are checked all the same. May be repeated
+    /// [default: none]
+    #[arg(long, value_name = "HEIGHT:HASH", env = "CPC_CHECKPOINT", value_delimiter = ',', value_parser = checkpoint)]
+    pub checkpoint: Vec<Checkpoint>,
 
     /// The network of a v1 genesis file.
     #[command(flatten)]

@@ -14,7 +14,7 @@ use cpc_framework::store::memory::MemoryStore;
 use cpc_framework::store::{ChainStore, StoreErrorKind};
 use cpc_framework::transport::TransportErrorKind;
 use cpc_framework::tx_index::TxIndex;
-use cpc_framework::types::{Genesis, Hash32, Height};
+use cpc_framework::types::{Checkpoint, Genesis, Hash32, Height};
 
 use crate::args::{NodeArgs, StoreName};
 use crate::console::Progress;
@@ -139,7 +139,7 @@ pub(crate) async fn start_node(
     links: &[LinkSpec],
     produces: bool,
 ) -> Result<NodeHandle, CliError> {
-    let genesis = datadir.genesis(args.network.network)?;
+    let genesis = with_checkpoints(datadir.genesis(args.network.network)?, &args.checkpoint)?;
     let validator = datadir.validator_key(Scheme::of(genesis.hash_rules))?;
     let identity = datadir.identity()?;
     let store = open_store(datadir, &genesis, args.store)?;
@@ -167,6 +167,22 @@ pub(crate) async fn start_node(
         "started"
     );
     Ok(node)
+}
+
+/// The genesis with further checkpoints, which do not make it another one.
+pub(crate) fn with_checkpoints(mut genesis: Genesis, given: &[Checkpoint]) -> Result<Genesis, CliError> {
+    for point in given {
+        match genesis.checkpoints.iter().find(|known| known.height == point.height) {
+            Some(known) if known.hash != point.hash => {
+                let (height, one, two) = (point.height, known.hash, point.hash);
+                let why = format!("two checkpoints for height {height}: {one} and {two}; a chain has one block there");
+                return Err(CliError::failed(why));
+            }
+            Some(_) => {}
+            None => genesis.checkpoints.push(*point),
+        }
+    }
+    Ok(genesis)
 }
 
 /// What the validator signed last.

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cpc_framework::codec::DecodeError;
-use cpc_framework::types::{Block, BlockLink, Hash32, Message, MessageKind, Transaction, WireBlock};
+use cpc_framework::types::{Block, BlockLink, Hash32, HexText, Message, MessageKind, Transaction, WireBlock};
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -24,7 +25,7 @@ pub(super) fn read_line(line: &[u8]) -> Result<Message, DecodeError> {
         Ok(Read::Message(message)) => Ok(message),
         Ok(Read::Unknown(name)) => Err(DecodeError::UnknownType(name)),
         Err(_) if blocks.broken.is_some() => {
-            Ok(Message::BlocksResponse { blocks: blocks.whole, malformed: blocks.broken })
+            Ok(Message::BlocksResponse { blocks: blocks.whole, malformed: blocks.broken }.with_id(blocks.id))
         }
         Err(error) => Err(DecodeError::Malformed(shown(&error))),
     }
@@ -62,6 +63,7 @@ enum Read {
 struct Blocks {
     whole: Vec<WireBlock>,
     broken: Option<String>,
+    id: Option<u64>,
 }
 
 /// The levels that may open within a message's payload and other fields.
@@ -178,6 +180,14 @@ impl<'de> DeserializeSeed<'de> for Payload<'_> {
             from_height: &'a RawValue,
             #[serde(borrow)]
             to_height: &'a RawValue,
+            #[serde(default)]
+            request_id: Option<u64>,
+        }
+        #[derive(Deserialize)]
+        struct HeaderChain {
+            headers: HexText,
+            #[serde(default)]
+            request_id: Option<u64>,
         }
         #[derive(Deserialize)]
         struct NewHashes {
@@ -203,7 +213,16 @@ impl<'de> DeserializeSeed<'de> for Payload<'_> {
             MessageKind::Handshake => WireHandshake::deserialize(deserializer)?.read().map(Message::Handshake),
             MessageKind::NewBlock => Ok(Message::NewBlock(NewBlock::deserialize(deserializer)?.block.into())),
             MessageKind::NewTx => Ok(Message::NewTx(Arc::new(NewTx::deserialize(deserializer)?.tx))),
-            MessageKind::GetBlocks => {
+            MessageKind::HeaderChain => {
+                let chain = HeaderChain::deserialize(deserializer)?;
+                let headers = match chain.headers.canonical_bytes() {
+                    Some(bytes) => Bytes::copy_from_slice(bytes),
+                    None if chain.headers.is_empty() => Bytes::new(),
+                    None => return Err(D::Error::custom("headers: no lower-case hex")),
+                };
+                Ok(Message::HeaderChain { headers }.with_id(chain.request_id))
+            }
+            MessageKind::GetBlocks | MessageKind::GetHeaderChain => {
                 let range = GetBlocks::deserialize(deserializer)?;
                 let height = |name: &str, raw: &RawValue| {
                     Integer::read(raw)
@@ -215,10 +234,15 @@ impl<'de> DeserializeSeed<'de> for Payload<'_> {
                     Integer::Negative => 0,
                     Integer::Natural(height) => height,
                 };
-                match height("to_height", range.to_height)? {
-                    Integer::Negative => Ok(Message::GetBlocks { from_height: from_height.max(1), to_height: 0 }),
-                    Integer::Natural(to_height) => Ok(Message::GetBlocks { from_height, to_height }),
-                }
+                let (from_height, to_height) = match height("to_height", range.to_height)? {
+                    Integer::Negative => (from_height.max(1), 0),
+                    Integer::Natural(to_height) => (from_height, to_height),
+                };
+                let message = match self.kind {
+                    MessageKind::GetBlocks => Message::GetBlocks { from_height, to_height },
+                    _ => Message::GetHeaderChain { from_height, to_height },
+                };
+                Ok(message.with_id(range.request_id))
             }
             MessageKind::BlocksResponse => deserializer.deserialize_map(Response { blocks: self.blocks }),
         }
@@ -256,6 +280,8 @@ struct Response<'a> {
 #[serde(field_identifier, rename_all = "lowercase")]
 enum ResponseKey {
     Blocks,
+    #[serde(rename = "request_id")]
+    RequestId,
     #[serde(other)]
     Other,
 }
@@ -276,6 +302,7 @@ impl<'de> Visitor<'de> for Response<'_> {
                     map.next_value_seed(BlockList { blocks: &mut *self.blocks })?;
                     seen = true;
                 }
+                ResponseKey::RequestId => self.blocks.id = map.next_value()?,
                 ResponseKey::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -284,7 +311,8 @@ impl<'de> Visitor<'de> for Response<'_> {
         if !seen {
             return Err(de::Error::missing_field("blocks"));
         }
-        Ok(Message::BlocksResponse { blocks: std::mem::take(&mut self.blocks.whole), malformed: None })
+        let blocks = std::mem::take(&mut self.blocks.whole);
+        Ok(Message::BlocksResponse { blocks, malformed: None }.with_id(self.blocks.id))
     }
 }
 

@@ -13,6 +13,15 @@ pub(super) fn write_line(message: &Message, cap: usize, out: &mut BytesMut) -> R
     line.raw("{\"type\":\"");
     line.raw(kind.name());
     line.raw("\",\"payload\":{");
+    let message = match message {
+        Message::Numbered { id, message } => {
+            // First, so that it is known even where a block cannot be read.
+            line.number("\"request_id\":", id);
+            line.raw(",");
+            message
+        }
+        message => message,
+    };
     match message {
         Message::Handshake(handshake) => line.handshake(handshake),
         Message::NewBlock(block) => {
@@ -23,7 +32,7 @@ pub(super) fn write_line(message: &Message, cap: usize, out: &mut BytesMut) -> R
             line.raw("\"tx\":");
             line.transaction(tx);
         }
-        Message::GetBlocks { from_height, to_height } => {
+        Message::GetBlocks { from_height, to_height } | Message::GetHeaderChain { from_height, to_height } => {
             line.number("\"from_height\":", from_height);
             line.number(",\"to_height\":", to_height);
         }
@@ -53,6 +62,12 @@ pub(super) fn write_line(message: &Message, cap: usize, out: &mut BytesMut) -> R
             line.hashes("\"blocks\":[", blocks);
             line.hashes(",\"txs\":[", txs);
         }
+        Message::HeaderChain { headers } => {
+            line.raw("\"headers\":");
+            line.digits(headers);
+        }
+        // Nobody counts a number's number.
+        Message::Numbered { .. } => debug_assert!(false, "a numbered message in a numbered one"),
     }
     line.raw("}}\n");
     if line.len() > cap { Err(EncodeError::TooLarge { kind, cap }) } else { Ok(()) }

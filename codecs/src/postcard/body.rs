@@ -17,6 +17,8 @@ const MAX_TEXT: usize = 259;
 const MAX_FEATURES: usize = 32;
 /// The longest name of a feature, in bytes.
 const MAX_FEATURE: usize = 64;
+/// Stands before a number and the body of the message that has it.
+const NUMBERED: u8 = 16;
 
 /// How many bytes the length of a block takes, most often: as many as all lengths from 128 bytes to 16 KiB.
 const USUAL_WIDTH: usize = 2;
@@ -25,12 +27,19 @@ const LONGEST_LENGTH: usize = 10;
 
 /// Appends the body of `message`. Stops early once `out` is longer than `bound`, since the frame will not be sent then.
 pub(super) fn write(message: &Message, bound: usize, out: &mut BytesMut) {
+    if let Message::Numbered { id, message } = message {
+        out.extend_from_slice(&[NUMBERED]);
+        put(id, out);
+        return write(message, bound, out);
+    }
     out.extend_from_slice(&[tag(message.kind())]);
     match message {
         Message::Handshake(handshake) => put(handshake, out),
         Message::NewBlock(block) => append(block, out),
         Message::NewTx(tx) => encoding::append_transaction(tx, out),
-        Message::GetBlocks { from_height, to_height } => put(&(from_height, to_height), out),
+        Message::GetBlocks { from_height, to_height } | Message::GetHeaderChain { from_height, to_height } => {
+            put(&(from_height, to_height), out);
+        }
         Message::BlocksResponse { blocks, .. } => {
             put(&blocks.len(), out);
             // Neighbours are about as long.
@@ -44,6 +53,9 @@ pub(super) fn write(message: &Message, bound: usize, out: &mut BytesMut) {
         }
         Message::NewHashes { blocks, txs } => put(&(blocks, txs), out),
         Message::GetData { blocks, txs } => put(&(blocks, txs), out),
+        Message::HeaderChain { headers } => out.extend_from_slice(headers),
+        // Nobody counts a number's number; it is left out.
+        Message::Numbered { message, .. } => write(message, bound, out),
     }
 }
 
@@ -88,6 +100,14 @@ fn counted(width: usize, out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) 
 /// The message that `body` holds, all of it.
 pub(super) fn read(body: &Bytes) -> Result<Message, DecodeError> {
     let (&tag, fields) = body.split_first().ok_or_else(|| malformed("a frame without a body"))?;
+    if tag == NUMBERED {
+        let (id, rest) = take::<u64>(fields)?;
+        let numbered = rest.first().and_then(|&tag| kind(tag)).is_some_and(MessageKind::may_be_numbered);
+        if !numbered {
+            return Err(malformed("a number before what has none"));
+        }
+        return Ok(Message::Numbered { id, message: Box::new(read(&body.slice_ref(rest))?) });
+    }
     match kind(tag).ok_or_else(|| DecodeError::UnknownType(tag.to_string()))? {
         MessageKind::Handshake => check(whole(fields)?).map(Message::Handshake),
         MessageKind::NewBlock if fields.len() < MIN_BLOCK => Err(malformed("new_block: too short for a block")),
@@ -109,6 +129,10 @@ pub(super) fn read(body: &Bytes) -> Result<Message, DecodeError> {
             check_counts(blocks.len(), txs.len()).map_err(malformed)?;
             Ok(Message::GetData { blocks, txs })
         }
+        MessageKind::GetHeaderChain => {
+            whole(fields).map(|(from_height, to_height)| Message::GetHeaderChain { from_height, to_height })
+        }
+        MessageKind::HeaderChain => Ok(Message::HeaderChain { headers: body.slice(1..) }),
     }
 }
 
@@ -157,6 +181,8 @@ fn tag(kind: MessageKind) -> u8 {
         MessageKind::BlocksResponse => 4,
         MessageKind::NewHashes => 5,
         MessageKind::GetData => 6,
+        MessageKind::GetHeaderChain => 17,
+        MessageKind::HeaderChain => 18,
     }
 }
 

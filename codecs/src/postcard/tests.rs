@@ -95,6 +95,26 @@ fn the_bytes_of_a_range_are_frozen() {
 }
 
 #[test]
+fn the_bytes_of_numbered_requests_and_answers_are_frozen() {
+    let numbered = |message| Message::Numbered { id: 300, message: Box::new(message) };
+    both_ways(&numbered(Message::GetBlocks { from_height: 1, to_height: 500 }), &[b"\x10\xac\x02\x03\x01\xf4\x03"]);
+    both_ways(&numbered(Message::BlocksResponse { blocks: vec![], malformed: None }), &[b"\x10\xac\x02\x04\x00"]);
+    both_ways(
+        &numbered(Message::GetHeaderChain { from_height: 1, to_height: 500 }),
+        &[b"\x10\xac\x02\x11\x01\xf4\x03"],
+    );
+    let headers = Bytes::from_static(b"two headers");
+    both_ways(&numbered(Message::HeaderChain { headers }), &[b"\x10\xac\x02\x12two headers"]);
+}
+
+#[test]
+fn a_number_before_what_has_none_is_refused() {
+    for body in [&b"\x10\x01\x10\x01\x03\x01\x01"[..], b"\x10\x01\x06\x00\x00", b"\x10\x01", b"\x10"] {
+        assert!(matches!(decode(&frame(body)), Err(DecodeError::Malformed(_))), "{body:?}");
+    }
+}
+
+#[test]
 fn the_bytes_of_a_transaction_are_frozen() {
     let tx = Transaction {
         tx_type: TxType::Transfer,

@@ -127,7 +127,12 @@ impl Bench {
 
     async fn order(&mut self, command: ChainCommand) -> ChainEvent {
         self.handle.commands.send(command).await.unwrap();
-        self.handle.events.recv().await.unwrap()
+        loop {
+            match self.handle.events.recv().await.unwrap() {
+                ChainEvent::Executed { .. } => {}
+                event => return event,
+            }
+        }
     }
 
     async fn height(&self) -> Option<Height> {

@@ -171,6 +171,19 @@ pub enum ChainError {
     /// A stored block breaks a rule or does not give the state it commits to.
     #[error("the stored chain is damaged at {0}; nothing was changed")]
     StoredBlock(Rejection),
+    /// The stored chain does not have the block of a checkpoint.
+    #[error(
+        "the stored chain contradicts the checkpoint at height {height}: its block there is {found}, the checkpoint {expected}; \
+         check the checkpoint, or sync into a new datadir"
+    )]
+    OffCheckpoint {
+        /// The checkpoint's height.
+        height: Height,
+        /// The checkpoint's hash.
+        expected: Hash32,
+        /// The hash of the stored block.
+        found: Hash32,
+    },
     /// The stored state is not what the stored blocks give.
     #[error(
         "the stored state at height {} is not what the blocks give: {detail}; \
@@ -218,6 +231,12 @@ impl Chain {
         let keys = KeyBook::default();
         let parent = stored_parent(store.as_ref()).await?;
         let genesis_hash = stored_link(store.as_ref(), 0).await?.map(|link| link.hash);
+        for point in &verifier.genesis().checkpoints {
+            let found = stored_link(store.as_ref(), point.height).await?.map(|link| link.hash);
+            if let Some(found) = found.filter(|found| *found != point.hash) {
+                return Err(ChainError::OffCheckpoint { height: point.height, expected: point.hash, found });
+            }
+        }
         let base = store.state()?;
         let core = {
             let (verifier, keys) = (verifier.clone(), keys.clone());
@@ -286,7 +305,7 @@ impl Chain {
             .blocking(move || {
                 let hashed: Vec<HashedBlock> =
                     pool.map(&blocks, |block| verifier.hasher().hash_block(Arc::clone(block)));
-                verify::verify_batch(&verifier, &keys, &known, &pool, hashed)
+                verify::verify_batch(&verifier, &keys, &known, &pool, hashed, None)
             })
             .await;
         let number = self.next_commit();

@@ -37,6 +37,16 @@ pub enum ChainCommand {
         /// The blocks.
         blocks: Vec<HashedBlock>,
     },
+    /// Like [`Import`](Self::Import), but the blocks up to a height are known to be ancestors of a checkpoint: their signatures are
+    /// not checked, all else is.
+    ImportVouched {
+        /// The asker's name for them.
+        batch: BatchId,
+        /// The blocks.
+        blocks: Vec<HashedBlock>,
+        /// The last block whose signatures are not checked.
+        up_to: Height,
+    },
     /// Remove the blocks above `keep`, and keep them aside.
     Rollback {
         /// The height of the new tip; `None` for an empty chain.
@@ -149,6 +159,7 @@ impl ChainHandle {
             tip: chain.tip(),
             events: events_in.clone(),
             progress: Arc::clone(&progress),
+            failure: (StoreErrorKind::Io, String::new()),
         };
         let intake = Intake {
             verifier: chain.verifier.clone(),
@@ -223,18 +234,21 @@ impl Intake {
             // A place first: at most VERIFYING batches are in the works.
             let Ok(place) = self.to_execute.reserve().await else { return };
             place.send(match command {
-                ChainCommand::Import { batch, blocks } => Job::Import { batch, verified: self.verify(blocks) },
+                ChainCommand::Import { batch, blocks } => Job::Import { batch, verified: self.verify(blocks, None) },
+                ChainCommand::ImportVouched { batch, blocks, up_to } => {
+                    Job::Import { batch, verified: self.verify(blocks, Some(up_to)) }
+                }
                 barrier => Job::Barrier(barrier),
             });
         }
     }
 
-    fn verify(&self, blocks: Vec<HashedBlock>) -> JoinHandle<VerifiedBatch> {
+    fn verify(&self, blocks: Vec<HashedBlock>, vouched: Option<Height>) -> JoinHandle<VerifiedBatch> {
         let (verifier, keys, pool) = (self.verifier.clone(), self.keys.clone(), self.pool.clone());
         let known = self.known.clone();
         tokio::spawn(async move {
             let workers = pool.clone();
-            pool.blocking(move || verify_batch(&verifier, &keys, &known, &workers, blocks)).await
+            pool.blocking(move || verify_batch(&verifier, &keys, &known, &workers, blocks, vouched)).await
         })
     }
 }
@@ -321,7 +335,7 @@ impl ExecuteStage {
                 let result = self.chain.produce(parent, slot, txs).await;
                 ChainEvent::Produced { slot, result }
             }
-            ChainCommand::Import { .. } => return Ok(()),
+            ChainCommand::Import { .. } | ChainCommand::ImportVouched { .. } => return Ok(()),
         };
         self.to_commit.send(ToCommit::Tip(self.chain.tip())).await.map_err(|_| Ended)?;
         self.events.send(event).await.map_err(|_| Ended)
@@ -366,6 +380,8 @@ struct Committer {
     tip: Option<Tip>,
     events: mpsc::Sender<ChainEvent>,
     progress: Arc<Progress>,
+    /// Why the last commit that failed did: what was executed on top of it fails for the same reason.
+    failure: (StoreErrorKind, String),
 }
 
 impl Committer {
@@ -419,6 +435,7 @@ impl Committer {
             None => self.progress.committed.store(number, Ordering::Release),
             Some(error) => {
                 tracing::error!(%error, "blocks could not be stored");
+                self.failure = (error.kind, error.message.clone());
                 // A commit may have taken effect although it failed: the store itself knows.
                 self.tip = self.store.tip().await.unwrap_or(self.tip);
                 let generation = group.iter().map(|import| import.generation).max().unwrap_or_default();
@@ -428,9 +445,10 @@ impl Committer {
         let all_failed = failure.is_some();
         for import in group {
             let outcome = if import.generation <= failed || all_failed {
-                let error = failure
-                    .take()
-                    .unwrap_or_else(|| StoreError::new(StoreErrorKind::Io, "blocks below these could not be stored"));
+                let error = failure.take().unwrap_or_else(|| {
+                    let (kind, why) = &self.failure;
+                    StoreError::new(*kind, format!("blocks below these could not be stored: {why}"))
+                });
                 ChainOutcome { applied: Vec::new(), stop: Some(Stop::Local(error.into())), tip: self.tip }
             } else {
                 let tip = import.applied.last().map(|last| last.link.tip()).or(self.tip);

@@ -107,7 +107,7 @@ fn read(
 ) -> Result<VerifiedBatch, ChainError> {
     let blocks = pool.map(stored, |block| hashed(verifier, block)).into_iter().collect::<Result<Vec<_>, _>>()?;
     if depth == Depth::Everything {
-        return Ok(verify_batch(verifier, keys, &VerifiedTxs::default(), pool, blocks));
+        return Ok(verify_batch(verifier, keys, &VerifiedTxs::default(), pool, blocks, None));
     }
     let trusted = |(hashed, stored): (HashedBlock, &EncodedBlock)| VerifiedBlock {
         hashed,

@@ -8,7 +8,7 @@ use crate::env::ComputePool;
 use crate::rules::keys::{self, VALIDATOR_PREFIX};
 use crate::rules::payload;
 use crate::rules::{HashedBlock, MAX_BATCH, Rejection, SignatureCheck, Verifier};
-use crate::types::{Address, HexText, TxType, encoding};
+use crate::types::{Address, Height, HexText, TxType, encoding};
 
 /// Public keys of proposers by address. An address certifies its key, so an entry is never wrong, whoever brought it.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +37,7 @@ pub(crate) struct VerifiedBlock {
     pub(crate) hashed: HashedBlock,
     /// The block in the framework's encoding.
     pub(crate) bytes: Bytes,
-    /// Whether the block's own signature is verified; otherwise its proposer's key was not known yet.
+    /// Whether the block's own signature is verified or need not be; otherwise its proposer's key was not known yet.
     pub(crate) signed: bool,
 }
 
@@ -48,16 +48,25 @@ pub(crate) struct VerifiedBatch {
     pub(crate) rejection: Option<Rejection>,
 }
 
-/// Checks all that can be checked of blocks without the state, on all cores.
+/// Checks all that can be checked of blocks without the state, on all cores. Signatures are left out of blocks up to the height
+/// `vouched`, which are known to be ancestors of a checkpoint.
 pub(crate) fn verify_batch(
     verifier: &Verifier,
     keys: &KeyBook,
     known: &VerifiedTxs,
     pool: &ComputePool,
     blocks: Vec<HashedBlock>,
+    vouched: Option<Height>,
 ) -> VerifiedBatch {
     let staked = keys_staked_in(verifier, &blocks);
-    let prepared = pool.map(&blocks, |block| prepare(verifier, keys, known, &staked, block));
+    let is_vouched = |block: &HashedBlock| vouched.is_some_and(|vouched| block.link.height <= vouched);
+    let prepared = pool.map(&blocks, |block| {
+        if is_vouched(block) {
+            prepare_vouched(verifier, block)
+        } else {
+            prepare(verifier, keys, known, &staked, block)
+        }
+    });
 
     let mut rejection: Option<(usize, Rejection)> = None;
     let mut checks: Vec<(usize, SignatureCheck)> = Vec::new();
@@ -145,8 +154,19 @@ fn prepare(
     if let Some(key) = &key {
         checks.push(verifier.block_signature(block, key)?);
     }
-    let bytes = block.encoded.clone().unwrap_or_else(|| encoding::encode_block(&block.block).into());
-    Ok(Prepared { bytes, checks, signed: key.is_some() })
+    Ok(Prepared { bytes: encoded(block), checks, signed: key.is_some() })
+}
+
+/// The block in the framework's encoding, as it came where it came so.
+fn encoded(block: &HashedBlock) -> Bytes {
+    block.encoded.clone().unwrap_or_else(|| encoding::encode_block(&block.block).into())
+}
+
+/// What is left to check of a block that is an ancestor of a checkpoint. A header's hash says who proposed it and which transactions
+/// it has, so that neither can be another one's; what it does not cover no signature covers either (protocol.md section 4).
+fn prepare_vouched(verifier: &Verifier, block: &HashedBlock) -> Result<Prepared, Rejection> {
+    verifier.check_block(block)?;
+    Ok(Prepared { bytes: encoded(block), checks: Vec::new(), signed: true })
 }
 
 /// The keys of validators that come in with these very blocks and may propose later ones among them.

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 
 use super::outbox::{Outbox, OutboxLimits};
+use super::peer::{Part, Wanted};
 use super::serve::AnswerSizes;
 use super::verifying::TXS_ON_THEIR_WAY;
 use crate::codec::{Codec, DecodeError};
@@ -16,7 +17,7 @@ use crate::limits::Limits;
 use crate::rules::{HashedBlock, Hasher};
 use crate::sync::ConnId;
 use crate::transport::{Connection, ConnectionHandle, Duplex};
-use crate::types::{BlockLink, Handshake, Hash32, Height, Message, MessageKind, Transaction, WireBlock, encoding};
+use crate::types::{BlockLink, Handshake, Hash32, MAX_HEADERS, Message, MessageKind, Transaction, WireBlock, encoding};
 
 /// How much is asked of a socket at a time.
 const READ_CHUNK: usize = 64 * 1024;
@@ -118,10 +119,8 @@ pub(crate) enum Inbound {
     /// Transactions that came one after the other: what each of them would cost on its own way to the engine is more
     /// than the engine does with it.
     NewTxs(Vec<NewTx>),
-    GetBlocks {
-        from: Height,
-        to: Height,
-    },
+    /// A request for blocks or headers.
+    Asked(Wanted),
     NewHashes {
         blocks: Vec<BlockLink>,
         txs: Vec<Hash32>,
@@ -131,8 +130,15 @@ pub(crate) enum Inbound {
         txs: Vec<Hash32>,
     },
     Blocks {
+        id: Option<u64>,
         blocks: Vec<HashedBlock>,
         malformed: Option<String>,
+        bytes: usize,
+    },
+    /// Headers, of which only their places matter. They link to each other; ascending.
+    Headers {
+        id: Option<u64>,
+        links: Vec<BlockLink>,
         bytes: usize,
     },
     /// The first bytes of an accepted connection are nothing that its codec can read; nothing more will come of it.
@@ -474,20 +480,38 @@ impl Reader {
 
     /// Decodes and hashes what is still to be: here, where it holds up nobody but its sender.
     fn prepare(&self, message: Message, bytes: usize) -> Inbound {
+        match message {
+            Message::Numbered { id, message } => self.prepare_with(Some(id), *message, bytes),
+            message => self.prepare_with(None, message, bytes),
+        }
+    }
+
+    fn prepare_with(&self, id: Option<u64>, message: Message, bytes: usize) -> Inbound {
         let hasher = &self.inbox.hasher;
         match message {
             Message::Handshake(handshake) => Inbound::Handshake(handshake),
             Message::NewBlock(block) => match hash(hasher, &block) {
                 Ok(block) => Inbound::NewBlock(block),
-                Err(why) => {
-                    let error = DecodeError::Malformed(format!("{}: {why}", MessageKind::NewBlock.name()));
-                    Inbound::Unreadable { error }
-                }
+                Err(why) => unreadable(MessageKind::NewBlock, &why),
             },
             Message::NewTx(tx) => Inbound::NewTxs(vec![self.prepare_tx(tx, None)]),
             Message::NewHashes { blocks, txs } => Inbound::NewHashes { blocks, txs },
             Message::GetData { blocks, txs } => Inbound::GetData { blocks, txs },
-            Message::GetBlocks { from_height, to_height } => Inbound::GetBlocks { from: from_height, to: to_height },
+            Message::GetBlocks { from_height: from, to_height: to } => {
+                Inbound::Asked(Wanted { id, part: Part::Block, from, to })
+            }
+            Message::GetHeaderChain { from_height: from, to_height: to } => {
+                Inbound::Asked(Wanted { id, part: Part::Header, from, to })
+            }
+            Message::HeaderChain { headers } => {
+                // What cannot be read is worth as much as nothing: whoever asked must hear that an answer came.
+                let links = link_headers(hasher, &headers).unwrap_or_else(|why| {
+                    tracing::debug!("headers that cannot be read: {why}");
+                    Vec::new()
+                });
+                Inbound::Headers { id, links, bytes }
+            }
+            Message::Numbered { message, .. } => unreadable(message.kind(), "two numbers"),
             Message::BlocksResponse { blocks, mut malformed } => {
                 let mut hashed = Vec::with_capacity(blocks.len());
                 for block in &blocks {
@@ -499,7 +523,7 @@ impl Reader {
                         }
                     }
                 }
-                Inbound::Blocks { blocks: hashed, malformed, bytes }
+                Inbound::Blocks { id, blocks: hashed, malformed, bytes }
             }
         }
     }
@@ -525,6 +549,27 @@ impl Txs {
 
 fn hash(hasher: &Hasher, block: &WireBlock) -> Result<HashedBlock, String> {
     hasher.hash_wire_block(block).map_err(|error| error.to_string())
+}
+
+/// The places of headers that stand one behind the other, each of which must name the one before it as its parent.
+fn link_headers(hasher: &Hasher, headers: &[u8]) -> Result<Vec<BlockLink>, String> {
+    let mut links: Vec<BlockLink> = Vec::new();
+    for header in encoding::headers(headers) {
+        let header = header.map_err(|error| error.to_string())?;
+        let link = BlockLink { height: header.height, hash: hasher.header_hash(&header), prev_hash: header.prev_hash };
+        if links.last().is_some_and(|parent| !link.extends(Some(&parent.tip()))) {
+            return Err(format!("the header of block {} does not link to the one before it", link.height));
+        }
+        if links.len() as u64 == MAX_HEADERS {
+            return Err(format!("more than {MAX_HEADERS} headers"));
+        }
+        links.push(link);
+    }
+    Ok(links)
+}
+
+fn unreadable(kind: MessageKind, why: &str) -> Inbound {
+    Inbound::Unreadable { error: DecodeError::Malformed(format!("{}: {why}", kind.name())) }
 }
 
 struct Writer {

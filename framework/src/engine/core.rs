@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::fetching::Fetches;
 use super::outbox::Class;
 use super::outgoing::Outgoing;
-use super::peer::Peer;
+use super::peer::{Peer, Wanted};
 use super::producing::Producing;
 use super::verifying::{Unverified, Verifying};
 use crate::chain::{ChainCommand, KeyBook, TOLD_EARLY};
@@ -59,8 +59,8 @@ pub(crate) enum Action {
     Patient { conn: ConnId },
     /// Connect.
     Dial { endpoint: Endpoint, feeler: bool },
-    /// Answer a `get_blocks`, and say so.
-    Serve { conn: ConnId, from: Height, to: Height, after: Duration },
+    /// Answer a request for blocks or headers, and say so.
+    Serve { conn: ConnId, wanted: Wanted, after: Duration },
     /// Read the places of our own blocks, and say them.
     LookUp { from: Height, to: Height },
     /// Read which of our own blocks have STAKEs, and say it: for a block refused at `below`.
@@ -106,6 +106,8 @@ pub(crate) struct Core {
     pub(super) nonce: u64,
     /// Blocks that a strategy was told of and has neither imported nor discarded.
     pub(super) delivered: BTreeMap<BatchId, Vec<HashedBlock>>,
+    /// Up to which height the strategy vouches for a delivered batch: these blocks are ancestors of a checkpoint.
+    pub(super) vouched: BTreeMap<BatchId, Height>,
     /// Other copies of blocks under import, by whoever sent them.
     pub(super) spares: Vec<(ConnId, HashedBlock)>,
     /// What the chain was asked to import.
@@ -192,6 +194,7 @@ impl Core {
             genesis_hash: config.genesis_hash,
             nonce: 0,
             delivered: BTreeMap::new(),
+            vouched: BTreeMap::new(),
             spares: Vec::new(),
             imports: BTreeMap::new(),
             sync_stopped: false,
@@ -228,6 +231,10 @@ impl Core {
         }
         for endpoint in saved {
             self.dialer.add(endpoint, Origin::Saved, now);
+        }
+        let checkpoints = self.config.verifier.genesis().checkpoints.clone();
+        if !checkpoints.is_empty() {
+            self.sync_event(now, SyncEvent::Checkpoints(checkpoints));
         }
         self.sync_event(now, SyncEvent::LocalTip(self.tip));
         self.tick(now);
@@ -268,7 +275,7 @@ impl Core {
                 return peer.since + limits.handshake_timeout;
             }
             let silence = peer.last_sent + limits.legacy_handshake_repeat;
-            peer.outstanding.map_or(silence, |asked| asked.deadline.min(silence))
+            peer.outstanding.iter().map(|asked| asked.deadline).fold(silence, Duration::min)
         });
         peers
             .chain(

@@ -10,6 +10,7 @@ use super::connection::{self, ConnEvent, Inbox, Link, Received};
 use super::core::{Action, Core};
 use super::links::{self, NodeLink};
 use super::outbox::Full;
+use super::peer::Wanted;
 use super::recovering;
 use super::serve;
 use super::verifying::{self, Unverified, Verdicts};
@@ -427,7 +428,7 @@ impl Driver {
                     }
                 }
                 Action::Dial { endpoint, feeler } => self.dial(endpoint, feeler),
-                Action::Serve { conn, from, to, after } => self.serve(conn, from, to, after),
+                Action::Serve { conn, wanted, after } => self.serve(conn, wanted, after),
                 Action::LookUp { from, to } => self.look_up(from, to),
                 Action::FindStakes { below, from, to } => self.find_stakes(below, from, to),
                 Action::Chain(command) => self.chain_command(command),
@@ -487,7 +488,7 @@ impl Driver {
         });
     }
 
-    fn serve(&mut self, conn: ConnId, from: Height, to: Height, after: Duration) {
+    fn serve(&mut self, conn: ConnId, wanted: Wanted, after: Duration) {
         let Some(link) = self.conns.get(&conn) else { return };
         let (link, store, limits) = (Arc::clone(link), Arc::clone(&self.store), Arc::clone(&self.limits));
         let (turns, events) = (Arc::clone(&self.answering), self.to_internal.clone());
@@ -497,11 +498,14 @@ impl Driver {
             }
             let frame = {
                 let _turn = turns.acquire().await;
-                serve::answer(store.as_ref(), &link, from, to, &limits).await
+                serve::answer(store.as_ref(), &link, wanted, &limits).await
             };
             match frame {
                 Ok(frame) => link.answers().push_when_room(frame).await,
-                Err(error) => tracing::error!("get_blocks {from}..={to} cannot be answered: {error}"),
+                Err(error) => {
+                    let Wanted { from, to, .. } = wanted;
+                    tracing::error!("a request for {from}..={to} cannot be answered: {error}");
+                }
             }
             let _ = events.send(Internal::Served { conn }).await;
         });

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::connection::Inbound;
 use super::core::{Action, Core, ImportOrigin};
 use super::fetching::Item;
+use super::peer::{Part, Wanted};
 use crate::chain::{ChainCommand, Stop, proposer_signed};
 use crate::executor::accounts::state;
 use crate::mempool;
@@ -37,10 +38,11 @@ impl Core {
             Inbound::NewTxs(txs) => self.transactions_received(conn, txs),
             Inbound::NewHashes { blocks, txs } => self.hashes_announced(now, conn, &blocks, &txs),
             Inbound::GetData { blocks, txs } => self.data_asked(now, conn, &blocks, &txs),
-            Inbound::GetBlocks { from, to } => self.blocks_asked(now, conn, from, to),
-            Inbound::Blocks { blocks, malformed, bytes } => {
-                self.blocks_received(now, conn, blocks, malformed.as_deref(), bytes);
+            Inbound::Asked(wanted) => self.range_asked(now, conn, wanted),
+            Inbound::Blocks { id, blocks, malformed, bytes } => {
+                self.blocks_received(now, conn, id, blocks, malformed.as_deref(), bytes);
             }
+            Inbound::Headers { id, links, bytes } => self.headers_received(now, conn, id, links, bytes),
         }
     }
 
@@ -176,7 +178,9 @@ impl Inbound {
             Self::Handshake(_) => MessageKind::Handshake,
             Self::NewBlock(_) => MessageKind::NewBlock,
             Self::NewTxs(_) => MessageKind::NewTx,
-            Self::GetBlocks { .. } => MessageKind::GetBlocks,
+            Self::Asked(Wanted { part: Part::Block, .. }) => MessageKind::GetBlocks,
+            Self::Asked(Wanted { part: Part::Header, .. }) => MessageKind::GetHeaderChain,
+            Self::Headers { .. } => MessageKind::HeaderChain,
             Self::NewHashes { .. } => MessageKind::NewHashes,
             Self::GetData { .. } => MessageKind::GetData,
             Self::Blocks { .. } => MessageKind::BlocksResponse,

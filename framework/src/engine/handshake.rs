@@ -5,9 +5,9 @@ use super::core::{Action, Core, FEELER};
 use super::peer::{Peer, Way};
 use crate::codec::DecodeError;
 use crate::peers::Offence;
-use crate::sync::{ConnId, SyncEvent};
+use crate::sync::{Abilities, ConnId, SyncEvent};
 use crate::transport::Endpoint;
-use crate::types::{ANNOUNCE, Handshake};
+use crate::types::{ANNOUNCE, Handshake, REQUEST_ID};
 
 impl Core {
     /// A message came before the handshake was done. Says whether that is the end of it.
@@ -125,6 +125,8 @@ impl Core {
         );
         peer.fetches = theirs.has_feature(ANNOUNCE);
         peer.progress.says(height);
+        peer.numbers = theirs.has_feature(REQUEST_ID);
+        let abilities = Abilities::of(&theirs);
         peer.handshake = Some(theirs);
         self.reached_anyone = true;
         self.push(Action::FrameCap { conn, cap: self.config.limits.frame_max });
@@ -138,6 +140,9 @@ impl Core {
         self.offer_pool(now, conn);
         // The claim first: a node is not SYNCED for a moment only because nothing is claimed yet.
         self.sync_event(now, SyncEvent::PeerTip { peer: conn, height, legacy });
+        if abilities != Abilities::default() {
+            self.sync_event(now, SyncEvent::PeerAbilities { peer: conn, abilities });
+        }
         self.tend_stuck(now);
         self.after_peers_changed(now);
     }

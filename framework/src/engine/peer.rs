@@ -28,8 +28,10 @@ pub(super) struct Peer {
     pub(super) fetches: bool,
     /// What was announced to it and not fetched yet.
     pub(super) offered: Offered,
-    /// What we asked of it.
-    pub(super) outstanding: Option<Outstanding>,
+    /// Whether it keeps our requests apart by their numbers.
+    pub(super) numbers: bool,
+    /// What we asked of it, oldest first: one, or up to `IN_FLIGHT` where it keeps them apart.
+    pub(super) outstanding: Vec<Outstanding>,
     /// Ranges whose answers may come late, since we gave up waiting. Oldest first.
     pub(super) forgiven: VecDeque<Forgiven>,
     pub(super) serving: Serving,
@@ -56,10 +58,30 @@ pub(super) enum Way {
     In,
 }
 
-/// A `get_blocks` of ours that waits for its answer.
+/// What is asked for of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All of it.
+    Block,
+    /// Its header.
+    Header,
+}
+
+/// A request of a peer's that is to be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The number that goes back with the answer.
+    pub(crate) id: Option<u64>,
+    pub(crate) part: Part,
+    pub(crate) from: Height,
+    pub(crate) to: Height,
+}
+
+/// A request of ours that waits for its answer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Outstanding {
     pub(super) request: RequestId,
+    pub(super) part: Part,
     pub(super) from: Height,
     pub(super) to: Height,
     pub(super) deadline: Duration,
@@ -68,20 +90,22 @@ pub(super) struct Outstanding {
 /// An answer that may still come, and will be forgiven.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Forgiven {
+    /// The number that it will carry, where it has one.
+    pub(super) id: Option<u64>,
     /// The first height that was asked for.
     pub(super) from: Height,
     /// After this it is not waited for any more: it was dropped.
     pub(super) until: Duration,
 }
 
-/// The `get_blocks` of a peer that wait for our answer.
+/// The requests of a peer that wait for our answer.
 #[derive(Debug, Default)]
 pub(super) struct Serving {
-    pub(super) queue: VecDeque<(Height, Height)>,
+    pub(super) queue: VecDeque<Wanted>,
     /// An answer is being made or waits for room in the outbox.
     pub(super) busy: bool,
     /// Ranges served lately, with the time.
-    pub(super) served: VecDeque<((Height, Height), Duration)>,
+    pub(super) served: VecDeque<((Part, Height, Height), Duration)>,
 }
 
 impl Peer {
@@ -105,7 +129,8 @@ impl Peer {
             known: KnownByPeer::new(limits),
             fetches: false,
             offered: Offered::default(),
-            outstanding: None,
+            numbers: false,
+            outstanding: Vec::new(),
             forgiven: VecDeque::new(),
             serving: Serving::default(),
             progress: Progress::default(),
@@ -128,7 +153,7 @@ impl Peer {
 
     /// Whether an answer of ours to a request may still be on its way.
     pub(super) fn awaits_answer(&self) -> bool {
-        self.outstanding.is_some() || !self.forgiven.is_empty()
+        !self.outstanding.is_empty() || !self.forgiven.is_empty()
     }
 
     /// A name for log lines.

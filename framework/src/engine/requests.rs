@@ -4,47 +4,46 @@ use std::time::Duration;
 use super::core::{Action, Core};
 use super::outbox::Class;
 use super::outgoing::Outgoing;
-use super::peer::{Forgiven, Outstanding};
+use super::peer::{Forgiven, Outstanding, Part};
 use crate::peers::Offence;
 use crate::rules::HashedBlock;
-use crate::sync::{ConnId, RequestFailure, RequestId, SyncEvent};
+use crate::sync::{ConnId, IN_FLIGHT, RequestFailure, RequestId, SyncEvent};
 use crate::types::{BlockLink, Height, Message};
 
 /// Late answers that one connection may still owe.
-const FORGIVEN: usize = 8;
+const FORGIVEN: usize = 2 * IN_FLIGHT;
 
 impl Core {
-    /// Asks a peer for blocks; the event that says so where that cannot be.
-    pub(super) fn request_blocks(&mut self, now: Duration, conn: ConnId, asked: Outstanding) -> Option<SyncEvent> {
+    /// Asks a peer for blocks or headers; the event that says so where that cannot be.
+    pub(super) fn send_request(&mut self, now: Duration, conn: ConnId, asked: Outstanding) -> Option<SyncEvent> {
         let response_max = self.config.limits.frame_response_max;
-        let until = now + self.config.limits.legacy_timeout;
-        match self.peers.get_mut(&conn) {
-            Some(peer) if peer.is_ready() && peer.outstanding.is_none() => {
-                let owed = peer.progress.give_up_check(until);
-                peer.owe(owed);
-                peer.outstanding = Some(asked);
-            }
-            _ => {
-                let why = RequestFailure::NotSent;
-                return Some(SyncEvent::RequestFailed { peer: conn, request: asked.request, why });
-            }
-        }
+        let Some(peer) = self.peers.get_mut(&conn).filter(|peer| peer.may_be_asked(asked.part)) else {
+            let why = RequestFailure::NotSent;
+            return Some(SyncEvent::RequestFailed { peer: conn, request: asked.request, why });
+        };
+        let owed = peer.progress.give_up_check(now + self.config.limits.legacy_timeout);
+        peer.owe(owed);
+        let id = peer.numbers.then_some(asked.request.0);
+        peer.outstanding.push(asked);
         self.figures.first_request.get_or_insert(now);
         self.push(Action::FrameCap { conn, cap: response_max });
-        let message = Message::GetBlocks { from_height: asked.from, to_height: asked.to };
-        self.send(now, conn, Class::Needed, Arc::new(Outgoing::new(message)));
+        let Outstanding { from: from_height, to: to_height, .. } = asked;
+        let message = match asked.part {
+            Part::Block => Message::GetBlocks { from_height, to_height },
+            Part::Header => Message::GetHeaderChain { from_height, to_height },
+        };
+        self.send(now, conn, Class::Needed, Arc::new(Outgoing::new(message.with_id(id))));
         None
     }
 
     /// The strategy wants no answer any more; one that comes all the same is forgiven.
     pub(super) fn cancel_request(&mut self, now: Duration, request: RequestId) {
         let until = now + self.config.limits.legacy_timeout;
-        let asked_by = |asked: &Outstanding| asked.request == request;
-        let Some(peer) = self.peers.values_mut().find(|peer| peer.outstanding.as_ref().is_some_and(asked_by)) else {
-            return;
-        };
-        if let Some(asked) = peer.outstanding.take() {
-            peer.forgive(asked, until);
+        for peer in self.peers.values_mut() {
+            if let Some(at) = peer.outstanding.iter().position(|asked| asked.request == request) {
+                peer.give_up(at, until);
+                return;
+            }
         }
     }
 
@@ -52,20 +51,11 @@ impl Core {
     pub(super) fn expire_requests(&mut self, now: Duration) {
         let until = now + self.config.limits.legacy_timeout;
         self.expire_forgiven(now);
-        let overdue: Vec<ConnId> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.outstanding.is_some_and(|asked| asked.deadline <= now))
-            .map(|(conn, _)| *conn)
-            .collect();
-        for conn in overdue {
-            let Some(asked) = self.peers.get_mut(&conn).and_then(|peer| {
-                let asked = peer.outstanding.take()?;
-                peer.forgive(asked, until);
-                Some(asked)
-            }) else {
-                continue;
-            };
+        let overdue = |asked: &Outstanding| asked.deadline <= now;
+        while let Some((conn, asked)) = self.peers.iter_mut().find_map(|(conn, peer)| {
+            let at = peer.outstanding.iter().position(overdue)?;
+            Some((*conn, peer.give_up(at, until)))
+        }) {
             let why = RequestFailure::TimedOut;
             self.sync_event(now, SyncEvent::RequestFailed { peer: conn, request: asked.request, why });
         }
@@ -85,48 +75,25 @@ impl Core {
         }
     }
 
-    /// An answer: it must be to the one request outstanding on this connection, or to one that we gave up on.
+    /// An answer with blocks: it must be to a request outstanding on this connection, or to one that we gave up on.
     pub(super) fn blocks_received(
         &mut self,
         now: Duration,
         conn: ConnId,
+        id: Option<u64>,
         mut blocks: Vec<HashedBlock>,
         malformed: Option<&str>,
         bytes: usize,
     ) {
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
         let first = blocks.first().map(|block| block.link.height);
-        let fits = |asked: &Outstanding| first.is_none_or(|first| first == asked.from);
-        // An answer without blocks says nothing about its range: it is the oldest that is owed.
-        let late = match first {
-            Some(first) => {
-                let meant_now = peer.outstanding.as_ref().is_some_and(fits);
-                (!meant_now).then(|| peer.forgiven.iter().position(|owed| owed.from == first)).flatten()
-            }
-            None => (!peer.forgiven.is_empty()).then_some(0),
-        };
-        if let Some(at) = late {
-            peer.forgiven.remove(at);
-            self.lower_frame_cap(conn);
-            return;
-        }
-        let Some(asked) = peer.outstanding else {
-            if self.check_answered(now, conn, first) {
-                return;
-            }
-            self.penalise(now, conn, &Offence::UnaskedResponse { first });
-            return;
-        };
+        let Some(asked) = self.answered(now, conn, id, Part::Block, first) else { return };
         let most = asked.to - asked.from + 1;
-        if !fits(&asked) || blocks.len() as u64 > most || !consecutive(&blocks) {
-            let detail = format!("got {}", described(&blocks));
-            peer.outstanding = None;
-            let why = RequestFailure::BadAnswer;
-            self.sync_event(now, SyncEvent::RequestFailed { peer: conn, request: asked.request, why });
-            self.penalise(now, conn, &Offence::WrongRange { from: asked.from, to: asked.to, detail });
+        let fits = first.is_none_or(|first| first == asked.from);
+        if !fits || blocks.len() as u64 > most || !consecutive(&blocks) {
+            self.wrong_range(now, conn, &asked, &described(&blocks));
             return;
         }
-        peer.outstanding = None;
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
         for block in &blocks {
             peer.known.insert_block(&block.link.hash);
         }
@@ -154,6 +121,73 @@ impl Core {
         self.sync_event(now, event);
     }
 
+    /// An answer with headers, which link to each other.
+    pub(super) fn headers_received(
+        &mut self,
+        now: Duration,
+        conn: ConnId,
+        id: Option<u64>,
+        links: Vec<BlockLink>,
+        bytes: usize,
+    ) {
+        let Some(asked) = self.answered(now, conn, id, Part::Header, None) else { return };
+        let (first, last) = (links.first().map(|link| link.height), links.last().map(|link| link.height));
+        if first.is_some_and(|first| first < asked.from) || last.is_some_and(|last| last != asked.to) {
+            let got = format!("headers from {} to {}", first.unwrap_or(0), last.unwrap_or(0));
+            self.wrong_range(now, conn, &asked, &got);
+            return;
+        }
+        self.lower_frame_cap(conn);
+        self.sync_event(now, SyncEvent::Headers { peer: conn, request: asked.request, links, bytes });
+    }
+
+    /// Takes the request that an answer is to off the list. Where there is none, the answer is forgiven if we gave up on it, and
+    /// else the connection is over (attacks.md row 7).
+    fn answered(
+        &mut self,
+        now: Duration,
+        conn: ConnId,
+        id: Option<u64>,
+        part: Part,
+        first: Option<Height>,
+    ) -> Option<Outstanding> {
+        let peer = self.peers.get_mut(&conn)?;
+        let of_number = |number: u64| id == Some(number);
+        let (meant, late) = if peer.numbers {
+            let meant = peer.outstanding.iter().position(|asked| of_number(asked.request.0) && asked.part == part);
+            (meant, peer.forgiven.iter().position(|owed| owed.id.is_some_and(of_number)))
+        } else if id.is_some() {
+            (None, None)
+        } else {
+            // At most one is outstanding. An answer without blocks says nothing about its range: it is the oldest that is owed.
+            let fits = |asked: &Outstanding| first.is_some_and(|first| first == asked.from);
+            let meant_now = peer.outstanding.first().is_some_and(fits);
+            let late = match first {
+                Some(first) if !meant_now => peer.forgiven.iter().position(|owed| owed.from == first),
+                Some(_) => None,
+                None => (!peer.forgiven.is_empty()).then_some(0),
+            };
+            ((late.is_none() && !peer.outstanding.is_empty()).then_some(0), late)
+        };
+        if let Some(at) = meant {
+            return Some(peer.outstanding.remove(at));
+        }
+        if let Some(at) = late {
+            peer.forgiven.remove(at);
+            self.lower_frame_cap(conn);
+        } else if id.is_some() || part != Part::Block || !self.check_answered(now, conn, first) {
+            self.penalise(now, conn, &Offence::UnaskedResponse { first });
+        }
+        None
+    }
+
+    fn wrong_range(&mut self, now: Duration, conn: ConnId, asked: &Outstanding, got: &str) {
+        let why = RequestFailure::BadAnswer;
+        self.sync_event(now, SyncEvent::RequestFailed { peer: conn, request: asked.request, why });
+        let detail = format!("got {got}");
+        self.penalise(now, conn, &Offence::WrongRange { from: asked.from, to: asked.to, detail });
+    }
+
     /// A peer's next block that is not on top of ours: worth a line, since operators look for its reason.
     fn note_fork(&mut self, now: Duration, conn: ConnId, first: Option<&HashedBlock>) {
         let (Some(tip), Some(block)) = (self.tip, first) else { return };
@@ -178,8 +212,17 @@ impl Core {
 }
 
 impl super::peer::Peer {
-    fn forgive(&mut self, asked: Outstanding, until: Duration) {
-        self.owe(Some(Forgiven { from: asked.from, until }));
+    fn may_be_asked(&self, part: Part) -> bool {
+        let most = if self.numbers { IN_FLIGHT } else { 1 };
+        self.is_ready() && self.outstanding.len() < most && (part == Part::Block || self.numbers)
+    }
+
+    /// Waits no longer for a request, and forgives its answer until then.
+    fn give_up(&mut self, at: usize, until: Duration) -> Outstanding {
+        let asked = self.outstanding.remove(at);
+        let id = self.numbers.then_some(asked.request.0);
+        self.owe(Some(Forgiven { id, from: asked.from, until }));
+        asked
     }
 
     pub(super) fn owe(&mut self, answer: Option<Forgiven>) {

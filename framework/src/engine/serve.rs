@@ -1,19 +1,41 @@
 use bytes::{Bytes, BytesMut};
 
 use super::connection::Link;
+use super::peer::{Part, Wanted};
 use crate::limits::Limits;
 use crate::store::{ByteBudget, ChainStore, StoreError};
+use crate::types::encoding::{self, BlockDecodeError};
 use crate::types::{BlockLink, Height, Message, WireBlock};
 
-/// The answer to a `get_blocks`, as a frame: as many blocks as there are, up to the protocol's number, and as fit the byte
-/// budget *on the wire*; the first one always.
+/// The answer to a request, as a frame.
 pub(super) async fn answer(
     store: &dyn ChainStore,
     link: &Link,
-    from: Height,
-    to: Height,
+    wanted: Wanted,
     limits: &Limits,
 ) -> Result<Bytes, AnswerError> {
+    match wanted.part {
+        Part::Block => block_answer(store, link, wanted, limits).await,
+        Part::Header => {
+            // In text each byte takes two.
+            let headers = header_chain(store, wanted.from, wanted.to, limits.get_blocks_bytes / 2).await?;
+            let mut frame = BytesMut::new();
+            let message = Message::HeaderChain { headers }.with_id(wanted.id);
+            link.codec.encode(&message, limits.frame_response_max, &mut frame)?;
+            Ok(frame.freeze())
+        }
+    }
+}
+
+/// The answer to a `get_blocks`: as many blocks as there are, up to the protocol's number, and as fit the byte
+/// budget *on the wire*; the first one always.
+async fn block_answer(
+    store: &dyn ChainStore,
+    link: &Link,
+    wanted: Wanted,
+    limits: &Limits,
+) -> Result<Bytes, AnswerError> {
+    let Wanted { id, from, to, .. } = wanted;
     let mut blocks =
         if from > to { Vec::new() } else { store.blocks(from..=to, ByteBudget(limits.get_blocks_bytes)).await? };
     // A text codec needs more bytes than the store does; how many more the last answer has shown.
@@ -22,6 +44,7 @@ pub(super) async fn answer(
         blocks.truncate(count);
         let stored: usize = blocks.iter().map(|block| block.bytes.len()).sum();
         let message = Message::BlocksResponse { blocks: blocks.iter().map(WireBlock::from).collect(), malformed: None };
+        let message = message.with_id(id);
         let mut frame = BytesMut::new();
         link.codec.encode(&message, limits.frame_response_max, &mut frame)?;
         link.answer_sizes.learn(stored, frame.len());
@@ -30,6 +53,44 @@ pub(super) async fn answer(
         }
         count = (count * limits.get_blocks_bytes / frame.len()).clamp(1, count - 1);
     }
+}
+
+/// Blocks whose headers are cut out at a time, to begin with.
+const HEADERS_AT_A_TIME: u64 = 512;
+/// How much is read for the headers of one answer: a small question must not cost much, however large the blocks are.
+const READ_FOR_HEADERS: usize = 16 << 20;
+
+/// The headers of these blocks, as they stand in the store, ascending: all up to the last, from as low as `budget` bytes allow; the last
+/// one always. None where there is no block `to`.
+async fn header_chain(store: &dyn ChainStore, from: Height, to: Height, budget: usize) -> Result<Bytes, AnswerError> {
+    let mut parts: Vec<Vec<u8>> = Vec::new();
+    let (mut end, mut step) = (to, HEADERS_AT_A_TIME);
+    let (mut taken, mut read) = (0usize, 0usize);
+    'chunks: while from <= end && read < READ_FOR_HEADERS {
+        let start = from.max(end.saturating_sub(step - 1));
+        let blocks = store.blocks(start..=end, LOOK_UP).await?;
+        read = blocks.iter().map(|block| block.bytes.len()).fold(read, usize::saturating_add);
+        if blocks.last().is_none_or(|last| last.link.height != end) {
+            if start == end || blocks.is_empty() {
+                break;
+            }
+            // Such a chunk is more than is read at a time.
+            step = (blocks.len() as u64 / 2).max(1);
+            continue;
+        }
+        for block in blocks.iter().rev() {
+            let header = encoding::header_of(&block.bytes)?;
+            taken = taken.saturating_add(header.len());
+            if taken > budget && !parts.is_empty() {
+                break 'chunks;
+            }
+            parts.push(header.to_vec());
+        }
+        let Some(below) = start.checked_sub(1) else { break };
+        end = below;
+    }
+    parts.reverse();
+    Ok(parts.concat().into())
 }
 
 /// How much of our own chain is read at a time to look up links.
@@ -55,6 +116,8 @@ pub(super) enum AnswerError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Encode(#[from] crate::codec::EncodeError),
+    #[error("a stored block: {0}")]
+    Stored(#[from] BlockDecodeError),
 }
 
 /// How many bytes a stored byte takes on the wire, as learnt from answers.

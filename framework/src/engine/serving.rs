@@ -1,19 +1,25 @@
 use std::time::Duration;
 
 use super::core::{Action, Core};
+use super::peer::{Part, Wanted};
 use crate::sync::ConnId;
-use crate::types::Height;
+use crate::types::MAX_HEADERS;
 
 /// Ranges served to one peer that are remembered; what is older is forgotten, and may be asked again at once.
 const SERVED_RANGES: usize = 64;
 
 impl Core {
-    /// A peer asks for blocks: answered in its turn, one at a time for each peer.
-    pub(super) fn blocks_asked(&mut self, now: Duration, conn: ConnId, from: Height, to: Height) {
+    /// A peer asks for blocks or headers: answered in its turn, one at a time for each peer and in the order of its questions.
+    pub(super) fn range_asked(&mut self, now: Duration, conn: ConnId, mut wanted: Wanted) {
         let limits = self.config.limits.clone();
         let Some(peer) = self.peers.get_mut(&conn) else { return };
-        let to = to.min(from.saturating_add(limits.get_blocks_count - 1));
-        peer.progress.shows(from.checked_sub(1));
+        match wanted.part {
+            Part::Block => wanted.to = wanted.to.min(wanted.from.saturating_add(limits.get_blocks_count - 1)),
+            Part::Header => wanted.from = wanted.from.max(wanted.to.saturating_sub(MAX_HEADERS - 1)),
+        }
+        if wanted.part == Part::Block {
+            peer.progress.shows(wanted.from.checked_sub(1));
+        }
         if peer.serving.queue.len() >= limits.get_blocks_queue {
             let (label, host) = (peer.label(), peer.host.clone());
             if let Some(more) = self.log.allow(&host, "get_blocks dropped", now) {
@@ -21,7 +27,7 @@ impl Core {
             }
             return;
         }
-        peer.serving.queue.push_back((from, to));
+        peer.serving.queue.push_back(wanted);
         self.serve_next(now, conn);
     }
 
@@ -40,7 +46,8 @@ impl Core {
         if peer.serving.busy || peer.closing {
             return;
         }
-        let Some(range) = peer.serving.queue.pop_front() else { return };
+        let Some(wanted) = peer.serving.queue.pop_front() else { return };
+        let range = (wanted.part, wanted.from, wanted.to);
         let serving = &mut peer.serving;
         while serving.served.front().is_some_and(|(_, when)| *when + memory <= now) {
             serving.served.pop_front();
@@ -53,6 +60,6 @@ impl Core {
         }
         serving.served.push_back((range, now + after));
         serving.busy = true;
-        self.push(Action::Serve { conn, from: range.0, to: range.1, after });
+        self.push(Action::Serve { conn, wanted, after });
     }
 }

@@ -47,7 +47,7 @@ impl Progress {
 
     /// Another question is asked instead of ours; the answer to it is owed all the same.
     pub(super) fn give_up_check(&mut self, until: Duration) -> Option<Forgiven> {
-        self.check.take().map(|(from, _)| Forgiven { from, until })
+        self.check.take().map(|(from, _)| Forgiven { id: None, from, until })
     }
 }
 
@@ -157,7 +157,7 @@ impl Core {
 impl Peer {
     /// Whether neither side asks the other for blocks.
     fn is_idle(&self) -> bool {
-        self.is_ready() && self.outstanding.is_none() && !self.serving.busy && self.serving.queue.is_empty()
+        self.is_ready() && self.outstanding.is_empty() && !self.serving.busy && self.serving.queue.is_empty()
     }
 }
 

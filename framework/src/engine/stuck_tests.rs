@@ -180,7 +180,7 @@ impl Bench {
             return;
         }
         let blocks = (from..=to.min(node.has)).map(|height| self.block(height)).collect();
-        self.core.received(self.now, conn, Inbound::Blocks { blocks, malformed: None, bytes: 20 });
+        self.core.received(self.now, conn, Inbound::Blocks { id: None, blocks, malformed: None, bytes: 20 });
     }
 
     fn block(&self, height: Height) -> HashedBlock {

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::core::{Action, Core, ImportOrigin};
-use super::peer::{Outstanding, Peer};
+use super::peer::{Outstanding, Part, Peer};
 use crate::chain::{ChainCommand, learn_staked, proposer_signed};
 use crate::node::NodeEvent;
 use crate::peers::Offence;
@@ -37,17 +37,34 @@ impl Core {
     fn sync_action(&mut self, now: Duration, action: SyncAction) -> Option<SyncEvent> {
         match action {
             SyncAction::Request { peer, request, from, to, timeout } => {
-                return self.request_blocks(now, peer, Outstanding { request, from, to, deadline: now + timeout });
+                let asked = Outstanding { request, part: Part::Block, from, to, deadline: now + timeout };
+                return self.send_request(now, peer, asked);
+            }
+            SyncAction::RequestHeaders { peer, request, from, to, timeout } => {
+                let asked = Outstanding { request, part: Part::Header, from, to, deadline: now + timeout };
+                return self.send_request(now, peer, asked);
+            }
+            SyncAction::Vouch { batch, up_to } => {
+                // A strategy may vouch for nothing that no checkpoint covers.
+                let highest = self.config.verifier.genesis().checkpoints.iter().map(|point| point.height).max();
+                if highest.is_some_and(|highest| up_to <= highest) && self.delivered.contains_key(&batch) {
+                    self.vouched.insert(batch, up_to);
+                }
             }
             SyncAction::Cancel { request } => self.cancel_request(now, request),
             SyncAction::Import { batch } => {
                 if let Some(blocks) = self.delivered.remove(&batch) {
                     self.imports.insert(batch, ImportOrigin::Sync);
-                    self.push(Action::Chain(ChainCommand::Import { batch, blocks }));
+                    let command = match self.vouched.remove(&batch) {
+                        Some(up_to) => ChainCommand::ImportVouched { batch, blocks, up_to },
+                        None => ChainCommand::Import { batch, blocks },
+                    };
+                    self.push(Action::Chain(command));
                 }
             }
             SyncAction::Discard { batch } => {
                 self.delivered.remove(&batch);
+                self.vouched.remove(&batch);
             }
             SyncAction::Check { batch } => return Some(self.check_signatures(batch)),
             SyncAction::LookUp { from, to } => self.push(Action::LookUp { from, to }),
@@ -98,6 +115,23 @@ impl Core {
                 );
                 tracing::warn!("{text}; to follow it, sync into a new datadir");
                 self.last_error = Some(text);
+            }
+            SyncReport::OffCheckpoint { checkpoint } => {
+                let text = format!("our own chain is not the one that leads to the checkpoint at height {checkpoint}");
+                tracing::warn!("{text}: where peers of that chain cannot be followed, sync into a new datadir");
+                self.last_error = Some(text);
+            }
+            SyncReport::CheckpointContradicted { peer, height } => {
+                let peer = self.peers.get(peer).map_or_else(|| "a peer".to_owned(), Peer::label);
+                let text = format!("the chain of {peer} contradicts a checkpoint: its block {height} is another one");
+                tracing::warn!("{text}; it is not imported");
+                self.last_error = Some(text);
+            }
+            SyncReport::LinkedToCheckpoint { checkpoint } => {
+                tracing::info!(
+                    checkpoint,
+                    "the headers up to this checkpoint link: below it signatures are not checked"
+                );
             }
             SyncReport::Reorganised { removed } => tracing::info!(removed, "took another branch"),
             SyncReport::Recovered { height, removed } => {

@@ -21,7 +21,7 @@ use crate::store::memory::MemoryStore;
 use crate::sync::SyncStrategy;
 use crate::sync::batch::BatchSync;
 use crate::transport::{Endpoint, LinkName, Listener, Transport, TransportError};
-use crate::types::{ANNOUNCE, Genesis, HashRules, Transaction};
+use crate::types::{ANNOUNCE, Genesis, HEADER_CHAIN, HashRules, REQUEST_ID, Transaction};
 
 /// Requests from handles that may wait for the engine.
 const COMMANDS: usize = 64;
@@ -257,7 +257,7 @@ impl NodeBuilder {
             keys: chain.keys(),
             store: Arc::clone(&self.store),
             names,
-            features: vec![ANNOUNCE.to_owned()],
+            features: [ANNOUNCE, REQUEST_ID, HEADER_CHAIN].map(str::to_owned).into(),
             tip: chain.tip(),
             genesis_hash: chain.genesis_hash(),
             seed: env.seed,

@@ -1,7 +1,8 @@
 //! Syncing in batches: ranges from several peers at a time, imported in order.
 //!
-//! The parts: [`BatchSync`] takes events and keeps the mode (here), `claim` knows peers, `delivery` judges what they send, `schedule` decides whom to ask for what,
-//! `ranges` keeps what came early; `session`, `search` and `reorg` handle forks with the [`ForkRule`]'s advice, and `recover` a STAKE that is not what it was.
+//! The parts: [`BatchSync`] takes events and keeps the mode (here), `claim` knows peers, `delivery` judges what they send, `schedule` decides whom to ask for what, `pace` how much at a time,
+//! `ranges` keeps what came early; `session`, `search` and `reorg` handle forks with the [`ForkRule`]'s advice, and `recover` a STAKE that is not what it was;
+//! `linkage` knows the way to checkpoints and `checkpoint` goes it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -11,6 +12,8 @@ use super::claim::Peer;
 use super::delivery::Answer;
 use super::fork::{ForkRule, RollbackOne};
 use super::limits::SyncLimits;
+use super::linkage::Linkage;
+use super::pace::Answers;
 use super::ranges::{Buffer, Delivered};
 use super::recover::Recovery;
 use super::session::Session;
@@ -41,8 +44,10 @@ pub struct BatchSync<F = RollbackOne> {
     pub(super) importing: VecDeque<Importing>,
     pub(super) session: Option<Session>,
     pub(super) branches: BranchMemory,
+    pub(super) linkage: Linkage,
     pub(super) recovery: Recovery,
     pub(super) seen: Sizing,
+    pub(super) answers: Answers,
     last_request: u64,
     pub(super) mode: Mode,
     network: Connectivity,
@@ -67,6 +72,8 @@ pub(super) struct Asked {
     pub(super) to: Height,
     pub(super) at: Duration,
     pub(super) purpose: Purpose,
+    /// Whether another peer was asked for some of it as well, since this one was late.
+    pub(super) hedged: bool,
 }
 
 /// What a request is for.
@@ -78,6 +85,8 @@ pub(super) enum Purpose {
     Probe,
     /// A step of the fork session.
     Fork,
+    /// Headers on the way down from a checkpoint.
+    Headers,
 }
 
 /// A batch under import.
@@ -114,8 +123,10 @@ impl<F: ForkRule> BatchSync<F> {
             importing: VecDeque::new(),
             session: None,
             branches: BranchMemory::default(),
+            linkage: Linkage::default(),
             recovery: Recovery::default(),
             seen: Sizing::default(),
+            answers: Answers::default(),
             last_request: 0,
             mode: Mode::Syncing,
             network: Connectivity::Dialling,
@@ -142,6 +153,13 @@ impl<F: ForkRule> SyncStrategy for BatchSync<F> {
                 }
             }
             SyncEvent::PeerTip { peer, height, legacy } => self.on_peer_tip(peer, height, legacy),
+            SyncEvent::PeerAbilities { peer, abilities } => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.abilities = abilities;
+                }
+            }
+            SyncEvent::Checkpoints(checkpoints) => self.linkage = Linkage::new(&checkpoints),
+            SyncEvent::Headers { peer, request, links, .. } => self.on_headers(peer, request, &links),
             SyncEvent::Announced { peer, link } => self.on_announced(peer, link),
             SyncEvent::PeerGone { peer } => self.on_peer_gone(peer),
             SyncEvent::Blocks { peer, request, batch, links, bytes, malformed } => {
@@ -196,10 +214,12 @@ impl<F: ForkRule> BatchSync<F> {
     }
 
     fn conclude(&mut self) {
+        self.follow_checkpoints();
         self.close_claims();
         self.hand_over();
         self.tend_session();
         if self.now >= self.paused_until && !self.reorganising() {
+            self.ask_for_headers();
             self.schedule();
             self.probe();
             self.clear_buffer();
@@ -231,7 +251,7 @@ impl<F: ForkRule> BatchSync<F> {
 
     fn on_peer_gone(&mut self, id: ConnId) {
         let Some(peer) = self.peers.remove(&id) else { return };
-        if let Some(request) = peer.request {
+        for request in peer.requests {
             self.requests.remove(&request);
         }
         self.recovery_peer_gone(id);
@@ -307,6 +327,9 @@ impl<F: ForkRule> BatchSync<F> {
     }
 
     pub(super) fn import(&mut self, delivered: Delivered) {
+        if let Some(up_to) = delivered.ancestor_to {
+            self.actions.push_back(SyncAction::Vouch { batch: delivered.batch, up_to });
+        }
         self.actions.push_back(SyncAction::Import { batch: delivered.batch });
         self.importing.push_back(Importing { delivered, doomed: false });
     }

@@ -6,9 +6,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::RequestId;
 use super::limits::SyncLimits;
+use super::pace::Pace;
 use super::sizing::Sizing;
+use super::{Abilities, RequestId};
 use crate::types::Height;
 
 /// Whether a peer's claim is open.
@@ -34,10 +35,13 @@ pub(super) struct Peer {
     pub(super) probed: bool,
     /// Since when we wait for it: from the first request on that nothing good has answered.
     pub(super) waiting: Option<Duration>,
-    pub(super) request: Option<RequestId>,
+    pub(super) abilities: Abilities,
+    /// Outstanding, oldest first.
+    pub(super) requests: Vec<RequestId>,
     /// When it was last asked for anything.
     pub(super) asked: Duration,
     pub(super) sizing: Sizing,
+    pub(super) pace: Pace,
     pub(super) empties: u8,
     pub(super) failures: u8,
     /// It is asked nothing before.
@@ -48,6 +52,10 @@ pub(super) struct Peer {
     pub(super) distrusted: bool,
     /// It delivered what breaks a rule, and is asked for nothing any more.
     pub(super) guilty: bool,
+    /// Its chain contradicts a checkpoint, so that it is asked for nothing any more.
+    pub(super) contradicts: bool,
+    /// It is not asked for headers before.
+    pub(super) headers_not_before: Duration,
     /// A block of it that was refused, and until when it is not asked for it again.
     pub(super) refused: Option<(Height, Duration)>,
     /// Its blocks did not link to our tip.
@@ -74,15 +82,19 @@ impl Peer {
             claim: Claim::Closed,
             probed: false,
             waiting: None,
-            request: None,
+            abilities: Abilities::default(),
+            requests: Vec::new(),
             asked: Duration::ZERO,
             sizing: Sizing::default(),
+            pace: Pace::default(),
             empties: 0,
             failures: 0,
             not_before: Duration::ZERO,
             proven: false,
             distrusted: false,
             guilty: false,
+            contradicts: false,
+            headers_not_before: Duration::ZERO,
             refused: None,
             off_branch: false,
             forks: ForkMemory::default(),
@@ -91,7 +103,7 @@ impl Peer {
 
     /// Opens a claim, or leaves the open one as it is: to repeat it does not renew our patience.
     pub(super) fn open(&mut self, counts: bool, guess: bool) {
-        if self.guilty || self.is_open() {
+        if self.is_ruled_out() || self.is_open() {
             return;
         }
         self.claim = Claim::Open { counts: counts && !self.distrusted, guess };
@@ -130,6 +142,26 @@ impl Peer {
         matches!(self.claim, Claim::Open { guess: true, .. })
     }
 
+    /// Whether it is asked for nothing any more.
+    pub(super) fn is_ruled_out(&self) -> bool {
+        self.guilty || self.contradicts
+    }
+
+    /// Whether nothing is asked of it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// Whether it can be asked for more. Several at a time come once it has shown how fast it is.
+    pub(super) fn has_room(&self) -> bool {
+        self.requests.len() < self.slots()
+    }
+
+    /// How many requests it may have.
+    pub(super) fn slots(&self) -> usize {
+        if self.pace.is_known() { self.abilities.requests.max(1) } else { 1 }
+    }
+
     /// Whether it is said to have the block at this height.
     pub(super) fn has(&self, height: Height) -> bool {
         self.best.is_some_and(|best| best >= height)
@@ -156,6 +188,6 @@ impl Peer {
 
     /// Whether a search for a branching point may still lead to anything.
     pub(super) fn may_fork(&self, limits: &SyncLimits) -> bool {
-        !self.guilty && !self.forks.too_deep && self.forks.tried.len() < limits.fork_tries
+        !self.is_ruled_out() && !self.forks.too_deep && self.forks.tried.len() < limits.fork_tries
     }
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::batch::{Asked, BatchSync, Importing, Purpose};
+use super::claim::Peer;
 use super::fork::ForkRule;
+use super::linkage::Verdict;
 use super::ranges::Delivered;
 use super::{BatchId, ConnId, Mode, RejectKind, RequestFailure, RequestId, SyncAction, SyncOffence, SyncReport};
 use crate::types::{BlockLink, Height, Tip};
@@ -23,12 +25,32 @@ impl<F: ForkRule> BatchSync<F> {
             return;
         };
         self.seen.observe(answer.links.len(), answer.bytes);
+        let awaited = self.is_awaited(asked.from);
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.sizing.observe(answer.links.len(), answer.bytes);
+            let in_time = peer.pace.hedge_after(&self.answers, &self.limits);
+            if let Some(took) = peer.pace.answered(asked.at, self.now, answer.bytes) {
+                if took < in_time {
+                    peer.pace.was_in_time();
+                } else if asked.hedged && awaited {
+                    peer.pace.was_hedged_needlessly();
+                }
+                self.answers.note(took);
+            }
         }
         let Answer { batch, links, bytes, malformed } = answer;
         let delivered =
             Delivered::new(id, batch, asked.from, &links, bytes).filter(|delivered| delivered.last.height <= asked.to);
+        let ancestor_to = match delivered.map_or(Verdict::Unknown, |_| self.linkage.judge(&links)) {
+            Verdict::Contradiction(height) => {
+                self.discard(batch);
+                self.contradict(id, height);
+                return;
+            }
+            Verdict::Ancestor(height) => Some(height),
+            Verdict::Unknown => None,
+        };
+        let delivered = delivered.map(|delivered| Delivered { ancestor_to, ..delivered });
         if malformed {
             let refused = delivered.map_or(asked.from, |delivered| delivered.last.height.saturating_add(1));
             self.refuse(id, refused, self.now.saturating_add(self.limits.refused_pause));
@@ -47,7 +69,7 @@ impl<F: ForkRule> BatchSync<F> {
             return;
         };
         self.note_delivery(id, asked, delivered.last.height);
-        if self.reorganising() || self.peers.get(&id).is_none_or(|peer| peer.guilty) {
+        if self.reorganising() || self.peers.get(&id).is_none_or(Peer::is_ruled_out) {
             self.discard(batch);
             return;
         }
@@ -58,9 +80,10 @@ impl<F: ForkRule> BatchSync<F> {
 
     /// What a delivery says about the peer's height and reliability.
     fn note_delivery(&mut self, id: ConnId, asked: Asked, last: Height) {
-        let syncing = self.mode == Mode::Syncing;
+        let (syncing, now) = (self.mode == Mode::Syncing, self.now);
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        (peer.empties, peer.failures, peer.waiting) = (0, 0, None);
+        let more_to_come = !peer.is_idle();
+        (peer.empties, peer.failures, peer.waiting) = (0, 0, more_to_come.then_some(now));
         if asked.purpose == Purpose::Range && !peer.is_guess() {
             return;
         }
@@ -100,6 +123,8 @@ impl<F: ForkRule> BatchSync<F> {
             _ if asked.purpose == Purpose::Fork => self.fail_session(false),
             // A busy legacy peer is honest: nothing but the request is lost, and patience with its claim ends by itself.
             RequestFailure::TimedOut if legacy => {}
+            // Of blocks the peer may know how to give out all the same.
+            _ if asked.purpose == Purpose::Headers => self.pause_headers(id),
             RequestFailure::TimedOut | RequestFailure::BadAnswer | RequestFailure::NotSent => self.on_failure(id),
         }
     }
@@ -174,7 +199,8 @@ impl<F: ForkRule> BatchSync<F> {
                 self.report_stop(height, why);
                 self.refuse(id, height, refused_until);
             }
-            RejectKind::Stricter | RejectKind::Checkpoint => {
+            RejectKind::Checkpoint => self.contradict(id, height),
+            RejectKind::Stricter => {
                 self.report_stop(height, why);
                 self.refuse(id, height, Duration::MAX);
             }
@@ -184,16 +210,21 @@ impl<F: ForkRule> BatchSync<F> {
     pub(super) fn convict(&mut self, id: ConnId, height: Height) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.guilty = true;
-        let request = peer.request.take();
+        self.rule_out(id);
+        self.actions.push_back(SyncAction::Penalise { peer: id, offence: SyncOffence::InvalidBlock { height } });
+    }
+
+    /// Takes nothing more of a peer.
+    pub(super) fn rule_out(&mut self, id: ConnId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.close();
-        if let Some(request) = request {
+        for request in std::mem::take(&mut peer.requests) {
             self.requests.remove(&request);
             self.actions.push_back(SyncAction::Cancel { request });
         }
         let of_peer = self.buffer.drop_if(|batch| batch.peer == id);
         self.discard_all(of_peer);
         self.session_peer_gone(id);
-        self.actions.push_back(SyncAction::Penalise { peer: id, offence: SyncOffence::InvalidBlock { height } });
     }
 
     /// Notes a block that this peer is not asked for again for a while. Without blame: others may deliver it.
@@ -211,16 +242,23 @@ impl<F: ForkRule> BatchSync<F> {
     }
 
     /// Takes a request off the list, if it is this peer's.
-    fn answered(&mut self, id: ConnId, request: RequestId) -> Option<Asked> {
+    pub(super) fn answered(&mut self, id: ConnId, request: RequestId) -> Option<Asked> {
         let asked = *self.requests.get(&request)?;
         if asked.peer != id {
             return None;
         }
         self.requests.remove(&request);
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.request = None;
+            peer.requests.retain(|outstanding| *outstanding != request);
         }
         Some(asked)
+    }
+
+    /// Whether the block at this height is still to come.
+    fn is_awaited(&self, height: Height) -> bool {
+        let next = self.next_height();
+        next.is_some_and(|next| height >= next)
+            && !self.buffer.spans().any(|span| span.from <= height && height <= span.to)
     }
 
     /// Lets go of the highest batches where answers were larger than expected.

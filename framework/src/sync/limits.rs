@@ -8,7 +8,8 @@ pub const MAX_REQUEST_BLOCKS: u64 = 500;
 /// What a sync allows itself and others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncLimits {
-    /// Blocks that may wait, those under import included.
+    /// Blocks that may be asked for or wait, those under import included: ten full answers, since as many as five are being
+    /// verified, executed and committed, and four on their way.
     pub window_blocks: u64,
     /// Their bytes. The range right above the tip is asked for whatever waits, since nothing else goes on without it.
     pub window_bytes: usize,
@@ -24,8 +25,15 @@ pub struct SyncLimits {
     pub timeout: Duration,
     /// How long a legacy peer may take: applying 500 blocks keeps it busy for 33 s.
     pub timeout_legacy: Duration,
-    /// After how long another peer is asked for a range as well.
+    /// After how long another peer is asked for a range as well while no answer of anybody has shown how long one takes.
     pub stall: Duration,
+    /// The least time after which another peer is asked for a range as well; else three times the median answer.
+    pub hedge_least: Duration,
+    /// The longest such time, for peers that are slow by nature.
+    pub hedge_most: Duration,
+    /// How long an answer should take to come: what a peer is given at a time is cut to it, so that little is lost with a peer that
+    /// stands still.
+    pub answer_time: Duration,
     /// After how long without a linking block a claim closes.
     pub claim_patience: Duration,
     /// The same for a legacy peer that has delivered before: it may be busy, but all liars together delay SYNCED by no more than [`Self::no_progress`].
@@ -54,6 +62,8 @@ pub struct SyncLimits {
     pub local_pause: Duration,
     /// For how long a peer is not asked again for a block whose body or proposer was refused.
     pub refused_pause: Duration,
+    /// The wait before a peer is asked for headers again that gave none.
+    pub headers_pause: Duration,
     /// How long the search for a branching point may take with a peer with features.
     pub search: Duration,
     /// The same with a legacy peer.
@@ -84,6 +94,9 @@ impl Default for SyncLimits {
             timeout: Duration::from_secs(20),
             timeout_legacy: Duration::from_secs(60),
             stall: Duration::from_secs(3),
+            hedge_least: Duration::from_millis(50),
+            hedge_most: Duration::from_secs(64),
+            answer_time: Duration::from_millis(500),
             claim_patience: Duration::from_secs(10),
             claim_patience_legacy: Duration::from_secs(25),
             no_progress: Duration::from_secs(30),
@@ -98,6 +111,7 @@ impl Default for SyncLimits {
             future_pause: Duration::from_secs(5),
             local_pause: Duration::from_secs(10),
             refused_pause: Duration::from_secs(60),
+            headers_pause: Duration::from_secs(10),
             search: Duration::from_secs(60),
             search_legacy: Duration::from_secs(600),
             branch_pause: Duration::from_secs(60),

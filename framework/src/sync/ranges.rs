@@ -13,6 +13,8 @@ pub(super) struct Delivered {
     pub(super) first: BlockLink,
     pub(super) last: Tip,
     pub(super) bytes: usize,
+    /// Up to where its blocks are known to be ancestors of a checkpoint.
+    pub(super) ancestor_to: Option<Height>,
 }
 
 impl Delivered {
@@ -20,7 +22,14 @@ impl Delivered {
     pub(super) fn new(peer: ConnId, batch: BatchId, from: Height, links: &[BlockLink], bytes: usize) -> Option<Self> {
         let (first, last) = (links.first()?, links.last()?);
         let linked = links.windows(2).all(|pair| matches!(pair, [a, b] if b.extends(Some(&a.tip()))));
-        (first.height == from && linked).then(|| Self { batch, peer, first: *first, last: last.tip(), bytes })
+        (first.height == from && linked).then(|| Self {
+            batch,
+            peer,
+            first: *first,
+            last: last.tip(),
+            bytes,
+            ancestor_to: None,
+        })
     }
 
     pub(super) fn from(&self) -> Height {

@@ -77,7 +77,7 @@ impl<F: ForkRule> BatchSync<F> {
         let tip = self.session.as_ref().filter(|_| self.reorganising()).map_or(self.tip, |session| Some(session.ours));
         tip == Some(suspicion.ours)
             && !suspicion.asked.contains(&id)
-            && self.peers.get(&id).is_some_and(|peer| !peer.guilty && peer.has(above))
+            && self.peers.get(&id).is_some_and(|peer| !peer.is_ruled_out() && peer.has(above))
     }
 
     /// When a recovery may begin that has to wait.
@@ -99,8 +99,7 @@ impl<F: ForkRule> BatchSync<F> {
         if too_early || !self.importing.is_empty() || self.now < self.paused_until || self.may_be_extended(next) {
             return;
         }
-        let mut candidates =
-            self.peers.iter().filter(|&(&id, peer)| peer.request.is_none() && self.may_recover_with(id));
+        let mut candidates = self.peers.iter().filter(|&(&id, peer)| peer.is_idle() && self.may_recover_with(id));
         let others_first = candidates.by_ref().map(|(&id, _)| (id == by, id)).min();
         let Some((_, peer)) = others_first else { return };
         if let Some(suspicion) = &mut self.recovery.suspicion {
@@ -119,7 +118,7 @@ impl<F: ForkRule> BatchSync<F> {
                 && peer.has(next)
                 && !peer.off_branch
                 && !peer.distrusted
-                && !peer.guilty
+                && !peer.is_ruled_out()
                 && peer.allowed(self.now).is_some_and(|allowed| allowed >= next)
         })
     }

@@ -127,7 +127,7 @@ impl<F: ForkRule> BatchSync<F> {
 
     /// Asks for what follows on the branch, as far as the peer claims to have it.
     fn ask_further(&mut self, id: ConnId, next: Option<Height>) {
-        let best = self.peers.get(&id).filter(|peer| !peer.guilty).and_then(|peer| peer.best);
+        let best = self.peers.get(&id).filter(|peer| !peer.is_ruled_out()).and_then(|peer| peer.best);
         match (next, best) {
             (Some(next), Some(best)) if best >= next => self.ask_for_branch(id, next, best),
             _ => self.fail_session(false),
@@ -143,6 +143,7 @@ impl<F: ForkRule> BatchSync<F> {
         let depth = depth_of(session.ours, keep);
         self.progress = Some(self.now);
         if kept {
+            self.linkage.reorganised();
             for peer in self.peers.values_mut() {
                 peer.off_branch = false;
             }

@@ -11,33 +11,43 @@ use super::{ConnId, Mode, SyncAction};
 use crate::types::Height;
 
 impl<F: ForkRule> BatchSync<F> {
-    /// Gives every free peer with an open claim something to do: the lowest blocks that nobody was asked for, else those that somebody
-    /// is late with; and to a peer that was not yet asked for what it claims, a small part of the latter at once, so that all claims are probed in parallel.
+    /// Gives every free peer with an open claim something to do: the next blocks, where somebody is late with them; the lowest
+    /// that nobody was asked for; or others that somebody is late with. A peer that was not yet asked for what it claims gets a small part
+    /// of what others were asked for, so that all claims are probed in parallel.
     pub(super) fn schedule(&mut self) {
         let Some(next) = self.next_height() else { return };
-        let mut free: Vec<(bool, bool, Duration, ConnId)> = self
+        let usual = self.usual();
+        let mut free: Vec<(bool, bool, usize, Duration, ConnId)> = self
             .peers
             .iter()
             .filter(|&(&id, peer)| self.is_free(id, peer, next))
-            .map(|(&id, peer)| (!peer.proven, peer.legacy, peer.asked, id))
+            // Of one that is slow beside the others more than one answer would only be waited for.
+            .filter(|(_, peer)| peer.is_idle() || !peer.pace.is_slow(usual))
+            .map(|(&id, peer)| (!peer.proven, peer.legacy, peer.requests.len(), peer.asked, id))
             .collect();
         free.sort_unstable();
         for (.., id) in free {
             let Some(peer) = self.peers.get(&id) else { continue };
             let allowed = peer.best.unwrap_or(0).min(peer.allowed(self.now).unwrap_or(0));
-            let len = range_for(&self.limits, peer.legacy, &peer.sizing, &self.seen);
+            let len = self.range_of(peer);
             let probed = peer.probed;
-            if let Some(gap) = self.gap(next, allowed) {
-                let to = gap.to.min(gap.from.saturating_add(len.min(self.share()) - 1));
-                if self.fits(next, Span { from: gap.from, to }) {
-                    self.ask(id, Span { from: gap.from, to }, Purpose::Range);
+            let late = self.late(id, next, allowed);
+            if late.is_none_or(|late| late.from > next || !probed)
+                && let Some(gap) = self.gap(next, allowed)
+            {
+                let to = gap.to.min(gap.from.saturating_add(len - 1));
+                let span = Span { from: gap.from, to: self.linkage.align(gap.from, to) };
+                if self.fits(next, span) {
+                    self.ask(id, span, Purpose::Range);
                     continue;
                 }
             }
-            if let Some(late) = self.late(next, allowed, probed) {
+            if let Some(late) = late {
                 let len = if probed { len } else { len.min(self.limits.least_share) };
                 let to = late.to.min(allowed).min(late.from.saturating_add(len.max(1) - 1));
-                self.ask(id, Span { from: late.from, to }, Purpose::Range);
+                let span = Span { from: late.from, to };
+                self.note_hedge(span, probed);
+                self.ask(id, span, Purpose::Range);
             }
         }
     }
@@ -71,25 +81,27 @@ impl<F: ForkRule> BatchSync<F> {
             Purpose::Fork if !peer.legacy => limits.claim_patience,
             _ => peer.timeout(limits),
         };
-        (peer.request, peer.asked) = (Some(request), now);
+        peer.requests.push(request);
+        peer.asked = now;
         if purpose == Purpose::Range {
             peer.probed = true;
             peer.waiting = peer.waiting.or(Some(now));
         }
-        self.requests.insert(request, Asked { peer: id, from: span.from, to: span.to, at: now, purpose });
-        self.actions.push_back(SyncAction::Request { peer: id, request, from: span.from, to: span.to, timeout });
+        let Span { from, to } = span;
+        self.requests.insert(request, Asked { peer: id, from, to, at: now, purpose, hedged: false });
+        self.actions.push_back(match purpose {
+            Purpose::Headers => SyncAction::RequestHeaders { peer: id, request, from, to, timeout },
+            _ => SyncAction::Request { peer: id, request, from, to, timeout },
+        });
     }
 
     /// The times at which something is to be done, past ones among them.
     pub(super) fn deadlines(&self) -> Vec<Duration> {
         let mut at = vec![self.paused_until];
         at.extend(self.session_deadline());
+        at.extend(self.headers_deadlines());
+        at.extend(self.lates());
         at.extend(self.recovery_deadline());
-        let idle = self.peers.iter().any(|(_, peer)| peer.is_open() && peer.request.is_none());
-        if idle {
-            let late = self.requests.values().filter(|asked| asked.purpose == Purpose::Range);
-            at.extend(late.map(|asked| asked.at.saturating_add(self.limits.stall)));
-        }
         for peer in self.peers.values().filter(|peer| peer.is_open()) {
             at.extend(peer.patience_ends(&self.limits));
             at.push(peer.not_before);
@@ -121,8 +133,8 @@ impl<F: ForkRule> BatchSync<F> {
 
     fn is_free(&self, id: ConnId, peer: &Peer, next: Height) -> bool {
         peer.is_open()
-            && peer.request.is_none()
-            && !peer.guilty
+            && peer.has_room()
+            && !peer.is_ruled_out()
             && !peer.off_branch
             && peer.not_before <= self.now
             && peer.has(next)
@@ -133,8 +145,8 @@ impl<F: ForkRule> BatchSync<F> {
     fn may_probe(&self, peer: &Peer, next: Height) -> bool {
         (peer.legacy || peer.has(next))
             && !peer.is_open()
-            && !peer.guilty
-            && peer.request.is_none()
+            && !peer.is_ruled_out()
+            && peer.is_idle()
             && peer.allowed(self.now).is_some_and(|allowed| allowed >= next)
     }
 
@@ -142,11 +154,27 @@ impl<F: ForkRule> BatchSync<F> {
         self.may_probe(peer, next) && peer.not_before <= self.now
     }
 
-    /// The most blocks of a range, so that everybody who can help has a share of the window.
-    fn share(&self) -> u64 {
-        let helpers = self.peers.values().filter(|peer| peer.is_open() && !peer.off_branch).count();
-        let helpers = u64::try_from(helpers).unwrap_or(u64::MAX).max(1);
-        (self.limits.window_blocks / helpers).max(self.limits.least_share).max(1)
+    /// How many blocks to ask a peer for: as many as it sends in the time that an answer should take, and as leave a share of the window
+    /// to every other request.
+    fn range_of(&self, peer: &Peer) -> u64 {
+        let helpers = self.peers.values().filter(|peer| peer.is_open() && !peer.off_branch);
+        let slots = helpers.map(Peer::slots).sum::<usize>().max(1);
+        let share = self.limits.window_blocks / u64::try_from(slots).unwrap_or(u64::MAX);
+        let most = range_for(&self.limits, peer.legacy, &peer.sizing, &self.seen)
+            .min(share.max(self.limits.least_share))
+            .max(1);
+        // Legacy peers have a care of their own: they are busy for long, whatever they are asked for.
+        let by_pace = if peer.legacy { None } else { peer.pace.bytes_in(self.limits.answer_time) };
+        let by_share = self.limits.window_bytes / 2 / slots;
+        let bytes = by_pace.map_or(by_share, |bytes| bytes.min(by_share));
+        peer.sizing.blocks_in(bytes, &self.seen).map_or(most, |blocks| blocks.min(most))
+    }
+
+    /// How long answers usually take: the median of the peers', the lower of two.
+    fn usual(&self) -> Option<Duration> {
+        let mut all: Vec<Duration> = self.peers.values().filter_map(|peer| peer.pace.usual()).collect();
+        all.sort_unstable();
+        all.get(all.len().saturating_sub(1) / 2).copied()
     }
 
     /// The lowest blocks up to `last` within the window that nobody was asked for.
@@ -168,21 +196,53 @@ impl<F: ForkRule> BatchSync<F> {
         if span.from == next && self.importing.is_empty() {
             return true;
         }
-        let asked = self.requests.values().map(|asked| self.seen.estimate((asked.to - asked.from).saturating_add(1)));
+        let asked = self.requests.values().filter(|asked| asked.purpose != Purpose::Headers);
+        let asked = asked.map(|asked| self.seen.estimate((asked.to - asked.from).saturating_add(1)));
         let held = asked.fold(self.held_bytes(), usize::saturating_add);
         held.saturating_add(self.seen.estimate((span.to - span.from).saturating_add(1))) <= self.limits.window_bytes
     }
 
-    /// The lowest blocks that somebody is late with; any that were asked for where the peer in question was never `probed`.
-    fn late(&self, next: Height, last: Height, probed: bool) -> Option<Span> {
+    /// The lowest blocks that somebody else is late with, for this peer to be asked for as well; any that were asked for where it
+    /// was never probed.
+    fn late(&self, id: ConnId, next: Height, last: Height) -> Option<Span> {
+        let probed = self.peers.get(&id)?.probed;
         let asked = || self.requests.values().filter(|asked| asked.purpose == Purpose::Range);
-        let in_time = asked().filter(|asked| probed && asked.at.saturating_add(self.limits.stall) > self.now);
+        let in_time = asked().filter(|asked| asked.peer == id || (probed && self.late_at(asked, next) > self.now));
         let in_time = in_time.map(|asked| Span { from: asked.from, to: asked.to });
         let mut covered: Vec<Span> = in_time.chain(self.buffer.spans()).collect();
         covered.sort_unstable();
         let open = (last >= next).then_some(Span { from: next, to: last })?;
         let gap = first_gap(&covered, open)?;
-        let late = asked().find(|asked| asked.from <= gap.from && gap.from <= asked.to)?;
+        let late = asked().find(|asked| asked.peer != id && asked.from <= gap.from && gap.from <= asked.to)?;
         Some(Span { from: gap.from, to: gap.to.min(late.to) })
+    }
+
+    /// When a request counts as late: with the next blocks once its peer has given no answer for longer than is usual, with others only
+    /// after twice that time, since they are not needed yet.
+    fn late_at(&self, asked: &Asked, next: Height) -> Duration {
+        let Some(peer) = self.peers.get(&asked.peer) else { return Duration::ZERO };
+        let oldest = peer.requests.iter().filter_map(|request| self.requests.get(request)).map(|asked| asked.at).min();
+        let since = peer.pace.since(oldest.unwrap_or(asked.at));
+        let after = peer.pace.hedge_after(&self.answers, &self.limits);
+        let times = if asked.from <= next && next <= asked.to { 1 } else { 2 };
+        since.saturating_add(after.saturating_mul(times))
+    }
+
+    /// The times at which requests get late, where somebody could be asked instead.
+    fn lates(&self) -> Vec<Duration> {
+        let Some(next) =
+            self.next_height().filter(|_| self.peers.values().any(|peer| peer.is_open() && peer.has_room()))
+        else {
+            return Vec::new();
+        };
+        let asked = self.requests.values().filter(|asked| asked.purpose == Purpose::Range);
+        asked.map(|asked| self.late_at(asked, next)).collect()
+    }
+
+    /// Notes that others are asked for this as well.
+    fn note_hedge(&mut self, span: Span, late: bool) {
+        for asked in self.requests.values_mut().filter(|asked| late && asked.purpose == Purpose::Range) {
+            asked.hedged |= asked.from <= span.to && span.from <= asked.to;
+        }
     }
 }

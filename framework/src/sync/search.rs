@@ -20,7 +20,7 @@ impl<F: ForkRule> BatchSync<F> {
         let candidate = self.peers.iter().filter(|(_, peer)| {
             peer.is_open()
                 && peer.off_branch
-                && peer.request.is_none()
+                && peer.is_idle()
                 && peer.may_fork(&self.limits)
                 && peer.forks.not_before <= self.now
                 && peer.best.is_some_and(|best| self.rule.is_better(best, ours.height))
@@ -152,9 +152,10 @@ impl<F: ForkRule> BatchSync<F> {
     /// Doubts more of our blocks, after `tried` of them.
     fn search_deeper(&mut self, tried: u64) {
         let bound = self.bound();
+        let beyond = self.linkage.is_off_chain().then(|| tried.saturating_mul(2).clamp(1, bound));
         let Some(session) = &mut self.session else { return };
         let most = bound.min(session.ours.height.saturating_add(1));
-        match self.rule.next_depth(tried).map(|depth| depth.min(most)).filter(|&depth| depth > tried) {
+        match self.rule.next_depth(tried).or(beyond).map(|depth| depth.min(most)).filter(|&depth| depth > tried) {
             Some(asking) => session.stage = Stage::Searching { tried, asking },
             None => self.fail_session(true),
         }

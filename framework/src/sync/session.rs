@@ -105,8 +105,10 @@ impl<F: ForkRule> BatchSync<F> {
     }
 
     /// How many blocks a session may roll back: what the rule says, as far as undo records reach.
+    ///
+    /// A chain that is known not to be a checkpoint's is left however deep that is.
     pub(super) fn bound(&self) -> u64 {
-        self.rule.bound().min(UNDO_DEPTH)
+        if self.linkage.is_off_chain() { UNDO_DEPTH } else { self.rule.bound().min(UNDO_DEPTH) }
     }
 
     /// When the session wants to be looked at.
@@ -131,7 +133,7 @@ impl<F: ForkRule> BatchSync<F> {
         };
         let (peer, stage) = (session.peer, session.stage);
         let too_long = session.began.saturating_add(self.search_limit(peer)) <= self.now;
-        let busy = session.resume_at > self.now || self.peers.get(&peer).is_some_and(|peer| peer.request.is_some());
+        let busy = session.resume_at > self.now || self.peers.get(&peer).is_some_and(|peer| !peer.is_idle());
         match stage {
             _ if too_long && !self.reorganising() => self.fail_session(false),
             Stage::Searching { asking, tried } if !busy => self.ask_lower(tried, asking),

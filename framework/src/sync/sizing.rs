@@ -23,6 +23,12 @@ impl Sizing {
         self.longest = self.longest.max(blocks);
     }
 
+    /// How many blocks are expected to have so many bytes, if that can be told; at least one.
+    pub(super) fn blocks_in(&self, bytes: usize, all: &Self) -> Option<u64> {
+        let size = self.per_block.or(all.per_block)?;
+        Some((u64::try_from(bytes).unwrap_or(u64::MAX) / size.max(1)).max(1))
+    }
+
     /// The expected size of some blocks, in bytes.
     pub(super) fn estimate(&self, blocks: u64) -> usize {
         let bytes = self.per_block.unwrap_or(ASSUMED_BLOCK).saturating_mul(blocks);

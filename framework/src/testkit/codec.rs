@@ -328,6 +328,9 @@ fn next_is_read_after(fixture: &CodecFixture, frames: &[Vec<u8>], expected: fn(&
 
 /// The message with its blocks decoded, where they can be, so that two can be compared.
 fn plain(mut message: Message) -> Message {
+    if let Message::Numbered { id, message } = message {
+        return Message::Numbered { id, message: Box::new(plain(*message)) };
+    }
     let blocks = match &mut message {
         Message::NewBlock(block) => std::slice::from_mut(block),
         Message::BlocksResponse { blocks, .. } => blocks,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::types::{
     Address, Block, BlockLink, Handshake, Hash32, Header, HexText, Message, MessageKind, Payload, Quantity,
-    Transaction, TxType, WireBlock,
+    Transaction, TxType, WireBlock, encoding,
 };
 
 /// Makes up messages. The same seed gives the same ones.
@@ -47,9 +47,12 @@ impl Messages {
         (0..count).map(|_| self.bits().to_le_bytes()[0]).collect()
     }
 
-    /// One message of each type, in random order of content.
+    /// One message of each type, and one with a number of each type that may have one, with random content.
     pub fn one_of_each(&mut self) -> Vec<Message> {
-        MessageKind::ALL.map(|kind| self.message(kind)).into()
+        let plain = MessageKind::ALL.map(|kind| self.message(kind));
+        let numbered = MessageKind::ALL.into_iter().filter(|kind| kind.may_be_numbered());
+        let numbered: Vec<_> = numbered.map(|kind| self.message(kind).with_id(Some(self.number()))).collect();
+        plain.into_iter().chain(numbered).collect()
     }
 
     /// A message of this type; a response has up to four blocks.
@@ -65,6 +68,16 @@ impl Messages {
             }
             MessageKind::NewHashes => Message::NewHashes { blocks: self.few(Self::link), txs: self.few(Self::hash) },
             MessageKind::GetData => Message::GetData { blocks: self.few(Self::hash), txs: self.few(Self::hash) },
+            MessageKind::GetHeaderChain => {
+                Message::GetHeaderChain { from_height: self.number(), to_height: self.number() }
+            }
+            MessageKind::HeaderChain => {
+                let mut headers = Vec::new();
+                for _ in 0..self.below(4) {
+                    encoding::append_header(&self.block().header, &mut headers);
+                }
+                Message::HeaderChain { headers: headers.into() }
+            }
         }
     }
 

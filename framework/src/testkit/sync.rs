@@ -12,6 +12,7 @@
 mod cases;
 mod model;
 mod record;
+mod serving;
 mod world;
 
 pub use cases::*;
@@ -28,7 +29,7 @@ macro_rules! sync_suite {
 
             $crate::sync_suite!(@cases $subject;
                 the_same_events_give_the_same_actions
-                at_most_one_request_is_outstanding_with_a_peer
+                as_many_requests_are_outstanding_with_a_peer_as_it_keeps_apart
                 a_request_asks_for_1_to_500_consecutive_heights
                 blocks_are_imported_in_order
                 every_batch_is_imported_or_discarded_once
@@ -39,6 +40,7 @@ macro_rules! sync_suite {
                 blocks_are_rolled_back_only_towards_delivered_blocks_that_link
                 a_rollback_that_leads_to_nothing_better_is_put_back
                 an_honest_peer_is_never_penalised
+                a_batch_is_vouched_for_only_up_to_an_ancestor_of_a_checkpoint
             );
         }
     };

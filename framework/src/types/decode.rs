@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn header(&mut self) -> Result<Header> {
+    pub(super) fn header(&mut self) -> Result<Header> {
         Ok(Header {
             height: self.u64("height")?,
             prev_hash: self.hash()?,

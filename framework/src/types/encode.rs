@@ -35,6 +35,14 @@ pub(super) fn block(block: &Block, out: &mut impl BufMut) {
     pen.flush();
 }
 
+/// Appends a header, without a version byte.
+pub(super) fn header(header: &Header, out: &mut impl BufMut) {
+    let mut pen = Pen::new(out);
+    pen.length = 0;
+    pen.header(header);
+    pen.flush();
+}
+
 /// Appends a version byte and a transaction.
 pub(super) fn transaction(tx: &Transaction, out: &mut impl BufMut) {
     let mut pen = Pen::new(out);

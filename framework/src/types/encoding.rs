@@ -7,7 +7,7 @@ use bytes::BufMut;
 
 use super::decode::Reader;
 use super::encode::{self, VERSION};
-use super::{Block, Transaction};
+use super::{Block, Header, Transaction};
 
 /// The bytes are no block or transaction in the framework's encoding.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +52,34 @@ pub fn decode_block(bytes: &[u8]) -> Result<Block, BlockDecodeError> {
     decode(bytes, Reader::block)
 }
 
+/// Appends the encoding of a header to `out`: no version byte, so that many stand one behind the other; see [`headers`].
+pub fn append_header(header: &Header, out: &mut impl BufMut) {
+    encode::header(header, out);
+}
+
+/// The part of an encoded block that [`append_header`] makes of its header, cut out without a look at the rest.
+///
+/// # Errors
+/// The bytes do not begin as a block does.
+pub fn header_of(block: &[u8]) -> Result<&[u8], BlockDecodeError> {
+    let body = versioned(block)?;
+    let mut reader = Reader::new(body);
+    reader.header()?;
+    Ok(&body[..body.len() - reader.left()])
+}
+
+/// Reads headers that stand one behind the other. Ends with the first error.
+pub fn headers(bytes: &[u8]) -> impl Iterator<Item = Result<Header, BlockDecodeError>> {
+    let mut reader = Some(Reader::new(bytes));
+    std::iter::from_fn(move || {
+        let next = reader.as_mut().filter(|reader| reader.left() > 0)?.header();
+        if next.is_err() {
+            reader = None;
+        }
+        Some(next)
+    })
+}
+
 /// Encodes a transaction.
 pub fn encode_transaction(tx: &Transaction) -> Vec<u8> {
     let mut out = Vec::with_capacity(encode::USUAL_TRANSACTION);
@@ -76,14 +104,19 @@ fn decode<'a, T>(
     bytes: &'a [u8],
     read: impl FnOnce(&mut Reader<'a>) -> Result<T, BlockDecodeError>,
 ) -> Result<T, BlockDecodeError> {
-    let (&version, body) = bytes.split_first().ok_or(BlockDecodeError::Empty)?;
-    if version != VERSION {
-        return Err(BlockDecodeError::Version { found: version });
-    }
-    let mut reader = Reader::new(body);
+    let mut reader = Reader::new(versioned(bytes)?);
     let value = read(&mut reader)?;
     match reader.left() {
         0 => Ok(value),
         left => Err(BlockDecodeError::Trailing(left)),
+    }
+}
+
+/// What follows the version byte.
+fn versioned(bytes: &[u8]) -> Result<&[u8], BlockDecodeError> {
+    match bytes.split_first() {
+        Some((&VERSION, body)) => Ok(body),
+        Some((&found, _)) => Err(BlockDecodeError::Version { found }),
+        None => Err(BlockDecodeError::Empty),
     }
 }

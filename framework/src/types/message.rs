@@ -44,7 +44,37 @@ pub enum Message {
         /// The hashes of transactions: at most [`MAX_ANNOUNCED_TXS`].
         txs: Vec<Hash32>,
     },
+    /// Asks for the headers of the blocks `from ..= to`, at most [`MAX_HEADERS`]. Only within a [`Numbered`](Self::Numbered), and
+    /// only for peers that show [`HEADER_CHAIN`].
+    GetHeaderChain {
+        /// The first height asked for.
+        from_height: Height,
+        /// The last height asked for: the answer ends there, and begins higher where not all of it fits.
+        to_height: Height,
+    },
+    /// Consecutive headers, ascending, that end with the last one asked for; none where there is no such block. Only within a
+    /// [`Numbered`](Self::Numbered).
+    HeaderChain {
+        /// What [`encoding::append_header`] makes of each, one behind the other. Not yet looked at if they come from a peer.
+        headers: bytes::Bytes,
+    },
+    /// A request, or the answer to one, with a number by which they find together: a `get_blocks`, `blocks_response`,
+    /// `get_header_chain` or `header_chain`. Only for peers that show [`REQUEST_ID`].
+    Numbered {
+        /// Chosen by whoever asks, and not used before on this connection.
+        id: u64,
+        /// The message.
+        message: Box<Message>,
+    },
 }
+
+/// The feature in a handshake that says that a node answers a numbered request with the same number, so that several may
+/// be under way.
+pub const REQUEST_ID: &str = "request-id-1";
+/// The feature in a handshake that says that a node answers [`Message::GetHeaderChain`].
+pub const HEADER_CHAIN: &str = "header-chain-1";
+/// The most headers in one [`Message::HeaderChain`]: about 0.7 MiB.
+pub const MAX_HEADERS: u64 = 4096;
 
 /// The feature in a handshake that says that a node takes [`Message::NewHashes`] and [`Message::GetData`].
 pub const ANNOUNCE: &str = "announce-1";
@@ -70,11 +100,15 @@ pub enum MessageKind {
     NewHashes,
     /// [`Message::GetData`]
     GetData,
+    /// [`Message::GetHeaderChain`]
+    GetHeaderChain,
+    /// [`Message::HeaderChain`]
+    HeaderChain,
 }
 
 impl MessageKind {
     /// Every type.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Handshake,
         Self::NewBlock,
         Self::NewTx,
@@ -82,6 +116,8 @@ impl MessageKind {
         Self::BlocksResponse,
         Self::NewHashes,
         Self::GetData,
+        Self::GetHeaderChain,
+        Self::HeaderChain,
     ];
 
     /// The name on the reference's wire.
@@ -94,7 +130,14 @@ impl MessageKind {
             Self::BlocksResponse => "blocks_response",
             Self::NewHashes => "new_hashes",
             Self::GetData => "get_data",
+            Self::GetHeaderChain => "get_header_chain",
+            Self::HeaderChain => "header_chain",
         }
+    }
+
+    /// Whether a message of this type may have a number.
+    pub fn may_be_numbered(self) -> bool {
+        matches!(self, Self::GetBlocks | Self::BlocksResponse | Self::GetHeaderChain | Self::HeaderChain)
     }
 
     /// The type with this name.
@@ -104,7 +147,16 @@ impl MessageKind {
 }
 
 impl Message {
-    /// Which type this is.
+    /// This message with a number, where it was asked for with one.
+    #[must_use]
+    pub fn with_id(self, id: Option<u64>) -> Self {
+        match id {
+            Some(id) => Self::Numbered { id, message: Box::new(self) },
+            None => self,
+        }
+    }
+
+    /// Which type this is; of a numbered message, its own.
     pub fn kind(&self) -> MessageKind {
         match self {
             Self::Handshake(_) => MessageKind::Handshake,
@@ -114,6 +166,9 @@ impl Message {
             Self::BlocksResponse { .. } => MessageKind::BlocksResponse,
             Self::NewHashes { .. } => MessageKind::NewHashes,
             Self::GetData { .. } => MessageKind::GetData,
+            Self::GetHeaderChain { .. } => MessageKind::GetHeaderChain,
+            Self::HeaderChain { .. } => MessageKind::HeaderChain,
+            Self::Numbered { message, .. } => message.kind(),
         }
     }
 }

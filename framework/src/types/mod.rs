@@ -26,6 +26,9 @@ pub use block::{Block, BlockLink, EncodedBlock, Header, Height, Tip};
 pub use genesis::{Checkpoint, Genesis, GenesisError, GenesisValidator, HashRules, Network, NetworkParams};
 pub use hash::{Hash32, ParseHashError};
 pub use hex_text::HexText;
-pub use message::{ANNOUNCE, Handshake, MAX_ANNOUNCED_BLOCKS, MAX_ANNOUNCED_TXS, Message, MessageKind, WireBlock};
+pub use message::{
+    ANNOUNCE, HEADER_CHAIN, Handshake, MAX_ANNOUNCED_BLOCKS, MAX_ANNOUNCED_TXS, MAX_HEADERS, Message, MessageKind,
+    REQUEST_ID, WireBlock,
+};
 pub use payload::Payload;
 pub use transaction::{Transaction, TxType};

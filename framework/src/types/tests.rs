@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::encoding::{BlockDecodeError, decode_block, decode_transaction, encode_block, encode_transaction};
+use super::encoding::{self, BlockDecodeError, decode_block, decode_transaction, encode_block, encode_transaction};
 use super::*;
 
 /// The blocks of the reference's chains, and of every candidate that decodes, as JSON.
@@ -367,6 +367,22 @@ fn a_number_with_a_superfluous_group_or_too_many_bits_is_refused() {
     *most.last_mut().unwrap() = 0x07;
     assert!(matches!(decode_transaction(&with_amount(&most)), Err(BlockDecodeError::Malformed(_))));
     assert!(matches!(decode_transaction(&with_amount(&[0x80; 30])), Err(BlockDecodeError::Malformed(_))));
+}
+
+#[test]
+fn a_header_is_cut_out_of_its_block_and_read_among_others() {
+    let of_vector = |at: usize| serde_json::from_str::<Block>(&vector_blocks()[at]).unwrap();
+    let (one, mut two) = (of_vector(7), of_vector(8));
+    two.header.height += 1;
+    two.header.zk_state_proof_hash = Some("x".repeat(300));
+    let mut row = encoding::header_of(&encode_block(&one)).unwrap().to_vec();
+    encoding::append_header(&two.header, &mut row);
+    let read: Vec<_> = encoding::headers(&row).map(Result::unwrap).collect();
+    assert_eq!(read, [one.header, two.header]);
+    row.pop();
+    let broken: Vec<_> = encoding::headers(&row).map(|header| header.is_ok()).collect();
+    assert_eq!(broken, [true, false]);
+    assert_eq!(encoding::headers(&[]).count(), 0);
 }
 
 proptest! {

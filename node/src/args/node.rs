@@ -3,9 +3,9 @@ use std::net::IpAddr;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use cpc_framework::transport::Endpoint;
-use cpc_framework::types::Network;
+use cpc_framework::types::{Checkpoint, Network};
 
-use super::values::{listen_host, network, peer};
+use super::values::{checkpoint, listen_host, network, peer};
 use super::{CodecName, StoreName, TransportName};
 use crate::links::LinkSpec;
 
@@ -58,6 +58,14 @@ pub struct NodeArgs {
     /// Where the chain is kept; `memory` forgets it at the end.
     #[arg(long, value_name = "NAME", env = "CPC_STORE", default_value = "file")]
     pub store: StoreName,
+
+    /// A block that the chain must contain, besides those in the genesis file. May be repeated [default: none]
+    ///
+    /// Below it, blocks that are known to be its ancestors by their hashes are taken without a look at signatures: whoever
+    /// gives you the hash is trusted for that. All else is checked. Another block at HEIGHT is refused, and
+    /// nothing below it is rolled back.
+    #[arg(long, value_name = "HEIGHT:HASH", env = "CPC_CHECKPOINT", value_delimiter = ',', value_parser = checkpoint)]
+    pub checkpoint: Vec<Checkpoint>,
 
     /// First compute the state again from the stored blocks, checking every state root [default: off]
     #[arg(long, env = "CPC_REBUILD_STATE", value_parser = BoolishValueParser::new())]

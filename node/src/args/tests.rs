@@ -60,6 +60,16 @@ fn peers_are_a_list_of_addresses() {
 }
 
 #[test]
+fn checkpoints_are_heights_with_hashes_and_may_be_repeated() {
+    let (one, two) = ("ab".repeat(32), "cd".repeat(32));
+    let Command::Run(run) = command(&format!("cpc-node run --checkpoint 7:{one} --checkpoint 9:{two}")) else {
+        panic!("not run")
+    };
+    let shown: Vec<_> = run.node.checkpoint.iter().map(|point| (point.height, point.hash.to_string())).collect();
+    assert_eq!(shown, [(7, one), (9, two)]);
+}
+
+#[test]
 fn an_ipv6_host_is_put_into_brackets() {
     let Command::Run(run) = command("cpc-node run --p2p-host ::1") else { panic!("not run") };
     assert_eq!(run.node.p2p_host, "[::1]");
@@ -75,6 +85,9 @@ fn wrong_usage_is_refused_in_one_line_that_names_the_value() {
         ("cpc-node run --peers a:99999", "a:99999"),
         ("cpc-node run --p2p-port 70000", "70000"),
         ("cpc-node run --p2p-host 1.2.3.4:5", "1.2.3.4:5"),
+        ("cpc-node run --checkpoint 12", "12"),
+        ("cpc-node run --checkpoint x:00", "x:00"),
+        ("cpc-node sync --checkpoint 5:00ff", "5:00ff"),
         ("cpc-node run --transport pigeon", "pigeon"),
         ("cpc-node run --listen tcp+xml://a:1", "xml"),
         ("cpc-node run --listen 0.0.0.0:9000", "0.0.0.0:9000"),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use cpc_framework::transport::Endpoint;
-use cpc_framework::types::Network;
+use cpc_framework::types::{Checkpoint, Network};
 
 /// The longest time that an option can ask for: 100 years, which every clock can count to.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -23,6 +23,14 @@ pub(super) fn peer(text: &str) -> Result<Endpoint, String> {
         return Err(format!("{text:?} has port 0, which nobody can listen on"));
     }
     Ok(endpoint)
+}
+
+/// A height and the hash of the block there.
+pub(super) fn checkpoint(text: &str) -> Result<Checkpoint, String> {
+    let (height, hash) = text.split_once(':').ok_or("expected HEIGHT:HASH")?;
+    let height = height.parse().map_err(|_| format!("{height:?} is no height"))?;
+    let hash = hash.parse().map_err(|error| format!("{hash:?} is no hash: {error}"))?;
+    Ok(Checkpoint { height, hash })
 }
 
 /// A host to listen on, in the form that goes before `:port`.

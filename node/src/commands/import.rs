@@ -22,7 +22,8 @@ const BATCH_BYTES: usize = 4 << 20;
 /// `cpc-node import`
 pub(super) async fn import(datadir: &Datadir, args: ImportArgs) -> Result<(), CliError> {
     let stop = Stop::listen()?;
-    let genesis = Arc::new(datadir.genesis(args.network.network)?);
+    let genesis = engine_glue::with_checkpoints(datadir.genesis(args.network.network)?, &args.checkpoint)?;
+    let genesis = Arc::new(genesis);
     let lines = open(args.file.clone(), stop.clone()).await?;
     let store = engine_glue::open_store(datadir, &genesis, StoreName::File)?;
     let chain = engine_glue::open_chain(datadir, genesis, store).await?;

@@ -137,3 +137,23 @@ fn a_response_is_a_list_of_blocks() {
     let line = format!("{{\"type\":\"blocks_response\",\"payload\":{{\"blocks\":[{0},{0}]}}}}\n", block_json());
     both_ways(&two, &line);
 }
+
+#[test]
+fn a_numbered_request_or_answer_has_one_more_field() {
+    let numbered = |message| Message::Numbered { id: 7, message: Box::new(message) };
+    let line = "{\"type\":\"get_blocks\",\"payload\":{\"request_id\":7,\"from_height\":1,\"to_height\":500}}\n";
+    both_ways(&numbered(Message::GetBlocks { from_height: 1, to_height: 500 }), line);
+    let line = "{\"type\":\"blocks_response\",\"payload\":{\"request_id\":7,\"blocks\":[]}}\n";
+    both_ways(&numbered(Message::BlocksResponse { blocks: vec![], malformed: None }), line);
+    let line = "{\"type\":\"get_header_chain\",\"payload\":{\"request_id\":7,\"from_height\":1,\"to_height\":9}}\n";
+    both_ways(&numbered(Message::GetHeaderChain { from_height: 1, to_height: 9 }), line);
+    let line = "{\"type\":\"header_chain\",\"payload\":{\"request_id\":7,\"headers\":\"00ff\"}}\n";
+    both_ways(&numbered(Message::HeaderChain { headers: bytes::Bytes::from_static(&[0, 255]) }), line);
+}
+
+#[test]
+fn an_answer_keeps_its_number_where_a_block_cannot_be_read() {
+    let line = "{\"type\":\"blocks_response\",\"payload\":{\"request_id\":7,\"blocks\":[{}]}}\n";
+    let Ok(Message::Numbered { id: 7, message }) = decode(line) else { panic!("no numbered answer") };
+    assert!(matches!(*message, Message::BlocksResponse { malformed: Some(_), .. }));
+}

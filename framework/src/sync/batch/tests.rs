@@ -2,6 +2,7 @@
 
 mod among_liars;
 mod any_events;
+mod checkpoints;
 mod following;
 mod fork_sessions;
 mod forks;
@@ -10,6 +11,7 @@ mod recoveries;
 mod refusals;
 mod synced;
 mod wake_ups;
+mod window;
 
 use std::collections::BTreeMap;
 

@@ -26,9 +26,27 @@ pub fn the_same_events_give_the_same_actions(make: Make<'_>) {
     }
 }
 
-/// At most one request is outstanding with a peer.
-pub fn at_most_one_request_is_outstanding_with_a_peer(make: Make<'_>) {
-    in_random_networks(make, |world| world.assert_kept(Rule::OneRequestPerPeer));
+/// At most one request is outstanding with a peer, or as many as it keeps apart.
+pub fn as_many_requests_are_outstanding_with_a_peer_as_it_keeps_apart(make: Make<'_>) {
+    in_random_networks(make, |world| world.assert_kept(Rule::RequestsPerPeer));
+}
+
+/// A batch is vouched for only up to a block that is known to be a checkpoint or an ancestor of one.
+pub fn a_batch_is_vouched_for_only_up_to_an_ancestor_of_a_checkpoint(make: Make<'_>) {
+    in_random_networks(make, |world| world.assert_kept(Rule::Vouch));
+    let (chain, other) = (Chain::to(3000), Chain::to(500).fork(300, 1, 3500));
+    for liars in 1..4 {
+        let checkpoints = [1000, 2500].into_iter().filter_map(|height| chain.at(height));
+        let mut world = World::new(make(), &Chain::to(0)).with_checkpoints(checkpoints);
+        for _ in 0..liars {
+            world.connect(Peer::able(&other));
+            world.connect(Peer { headers: true, ..Peer::inventor(4000) });
+        }
+        world.connect(Peer::able(&chain));
+        world.run_until(LONG);
+        world.assert_kept(Rule::Vouch);
+        assert!(world.penalised().is_empty(), "a checkpoint is ours; nobody is at fault for it");
+    }
 }
 
 /// A request asks for 1 to 500 consecutive heights.
@@ -182,6 +200,12 @@ pub fn random_network(make: Make<'_>, seed: u64) -> World {
     let ours = trunk.grow(0, common + dice.below(130));
     let mut theirs = [ours.grow(0, common + 150 + dice.below(900)), trunk.grow(7, common + dice.below(400))];
     let mut world = World::new(make(), &ours).importing_at(Duration::from_micros(dice.below(3000)));
+    if dice.below(3) == 0 {
+        let height = theirs[0].height().unwrap_or(0);
+        let checkpoints = [height / 2, height.saturating_sub(dice.below(300))];
+        let above = checkpoints.into_iter().filter(|&height| Some(height) > ours.height());
+        world = world.with_checkpoints(above.filter_map(|height| theirs[0].at(height)));
+    }
     world.name = format!("the random network of seed {seed}");
     let mut ids = vec![];
     for _ in 0..60 {
@@ -253,5 +277,11 @@ fn random_peer(dice: &mut Dice, chains: &[Chain; 2]) -> Peer {
         peer.latency += Duration::from_millis(dice.below(300));
     }
     peer.longest_answer = 1 + dice.below(500);
+    if !peer.legacy && dice.below(2) == 0 {
+        (peer.requests, peer.headers) = (1 + usize::try_from(dice.below(4)).unwrap_or(0), dice.below(4) > 0);
+    }
+    if dice.below(6) == 0 {
+        peer.bytes_per_second = Some(20_000 + dice.below(1_000_000));
+    }
     peer
 }

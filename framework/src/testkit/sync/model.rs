@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sync::RejectKind;
+use crate::sync::{Abilities, IN_FLIGHT, RejectKind};
 use crate::types::{BlockLink, Hash32, Height, Tip};
 
 /// Numbers from a seed, by the algorithm `SplitMix64`.
@@ -131,6 +131,14 @@ pub struct Peer {
     pub faults: BTreeMap<Height, RejectKind>,
     /// The block at this height and those after it cannot be read.
     pub malformed_at: Option<Height>,
+    /// How many requests it keeps apart; it answers them one after the other.
+    pub requests: usize,
+    /// Whether it gives out headers.
+    pub headers: bool,
+    /// How fast it sends, besides its latency.
+    pub bytes_per_second: Option<u64>,
+    /// From this time on it sends nothing more.
+    pub freezes_at: Option<Duration>,
     /// Its blocks at these heights have STAKEs that name these keys: under v1 rules, what no hash covers.
     pub stakes: BTreeMap<Height, u8>,
     /// The proposers of its blocks at these heights were staked, lower down: by the block at that height, if with that key. Where a node
@@ -156,9 +164,23 @@ impl Peer {
             leaves_at: None,
             faults: BTreeMap::new(),
             malformed_at: None,
+            requests: 1,
+            headers: false,
+            bytes_per_second: None,
+            freezes_at: None,
             stakes: BTreeMap::new(),
             staked: BTreeMap::new(),
         }
+    }
+
+    /// An honest peer with all that [`Abilities`] names.
+    pub fn able(chain: &Chain) -> Self {
+        Self { requests: IN_FLIGHT, headers: true, ..Self::honest(chain) }
+    }
+
+    /// What it can do beyond the documented protocol.
+    pub fn abilities(&self) -> Abilities {
+        Abilities { requests: self.requests, headers: self.headers }
     }
 
     /// An honest legacy peer, which takes this long for an answer.
@@ -187,6 +209,19 @@ impl Peer {
         self
     }
 
+    /// The headers that it gives out: as many as there are of the asked, the last one among them.
+    pub(super) fn header_answer(&self, from: Height, to: Height) -> Option<Vec<BlockLink>> {
+        if !self.headers || self.chain.at(to).is_none() {
+            return Some(Vec::new());
+        }
+        let from = from.max(to.saturating_sub(self.longest_answer.max(1) * 8 - 1));
+        self.answers_above(from).then(|| self.chain.range(from, to))
+    }
+
+    fn answers_above(&self, from: Height) -> bool {
+        self.latency < Duration::MAX && self.silent_above.is_none_or(|height| from <= height)
+    }
+
     /// Whether a node may penalise it.
     pub fn is_at_fault(&self) -> bool {
         self.forged_at.is_some() || self.faults.values().any(|why| *why == RejectKind::Invalid)
@@ -194,7 +229,7 @@ impl Peer {
 
     /// Its answer: the blocks, and whether another one could not be read; `None` for silence.
     pub(super) fn answer(&self, from: Height, to: Height) -> Option<(Vec<BlockLink>, bool)> {
-        if self.latency == Duration::MAX || self.silent_above.is_some_and(|height| from > height) {
+        if !self.answers_above(from) {
             return None;
         }
         let mut to = to.min(from.saturating_add(self.longest_answer.max(1) - 1));

@@ -42,6 +42,16 @@ impl World {
         self.outstanding.len()
     }
 
+    /// How many blocks were delivered and are neither applied nor discarded.
+    pub fn held_blocks(&self) -> usize {
+        self.held.values().map(|batch| batch.links.len()).sum()
+    }
+
+    /// How many blocks were imported that the strategy vouched for.
+    pub fn vouched(&self) -> u64 {
+        self.vouched
+    }
+
     /// What operators were told.
     pub fn reports(&self) -> Vec<&SyncReport> {
         self.log

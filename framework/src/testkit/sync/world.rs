@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::model::{Chain, Peer};
 use crate::sync::{
-    BatchId, ConnId, Connectivity, Mode, RejectKind, RequestFailure, RequestId, StakeBlock, SyncAction, SyncEvent,
-    SyncStrategy,
+    Abilities, BatchId, ConnId, Connectivity, Mode, RejectKind, RequestFailure, RequestId, StakeBlock, SyncAction,
+    SyncEvent, SyncStrategy,
 };
-use crate::types::{BlockLink, Hash32, Height, Tip};
+use crate::types::{BlockLink, Checkpoint, Hash32, Height, MAX_HEADERS, Tip};
 
 /// The most actions that one event may cause before the strategy counts as running in circles.
 const MOST_ACTIONS: usize = 10_000;
@@ -16,8 +16,10 @@ const MOST_ACTIONS: usize = 10_000;
 /// A rule of the contract that a world watches over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
-    /// At most one request is outstanding with a peer.
-    OneRequestPerPeer,
+    /// At most one request is outstanding with a peer, or as many as it keeps apart.
+    RequestsPerPeer,
+    /// A batch is vouched for only up to a known ancestor of a checkpoint.
+    Vouch,
     /// A request has a fresh number and asks for 1 to 500 heights.
     RequestSize,
     /// Imports are in order.
@@ -43,11 +45,11 @@ pub struct World {
     pub(super) now: Duration,
     agenda: BTreeMap<(Duration, u64), Happening>,
     serial: u64,
-    peers: BTreeMap<ConnId, Peer>,
+    pub(super) peers: BTreeMap<ConnId, Peer>,
     gone: BTreeSet<ConnId>,
     guilty: BTreeSet<ConnId>,
     pub(super) outstanding: BTreeMap<RequestId, (ConnId, Height, Height)>,
-    used: BTreeSet<RequestId>,
+    pub(super) used: BTreeSet<RequestId>,
     pub(super) held: BTreeMap<BatchId, Batch>,
     pub(super) chain: Chain,
     pub(super) journal: Option<Journal>,
@@ -55,6 +57,14 @@ pub struct World {
     stakes: BTreeMap<Height, u8>,
     jobs: VecDeque<SyncAction>,
     import_per_block: Duration,
+    pub(super) block_bytes: usize,
+    checkpoints: BTreeMap<Height, Hash32>,
+    /// Hashes of checkpoints, and of what is known to be their ancestors.
+    pub(super) proven: BTreeSet<Hash32>,
+    /// How many blocks were imported with a word for them.
+    pub(super) vouched: u64,
+    vouched_for: BTreeMap<BatchId, Height>,
+    pub(super) busy_until: BTreeMap<ConnId, Duration>,
     /// What messages call it.
     pub name: String,
     /// Every action, with its time.
@@ -75,21 +85,22 @@ pub(super) struct Journal {
 
 #[derive(Debug)]
 pub(super) struct Batch {
-    peer: ConnId,
-    links: Vec<BlockLink>,
-    faults: BTreeMap<Height, RejectKind>,
-    handed_over: bool,
-    checked: bool,
-    unsigned_above: Option<Height>,
-    forged_at: Option<Height>,
-    stakes: BTreeMap<Height, u8>,
-    staked: BTreeMap<Height, (Height, u8)>,
+    pub(super) peer: ConnId,
+    pub(super) links: Vec<BlockLink>,
+    pub(super) faults: BTreeMap<Height, RejectKind>,
+    pub(super) handed_over: bool,
+    pub(super) checked: bool,
+    pub(super) unsigned_above: Option<Height>,
+    pub(super) forged_at: Option<Height>,
+    pub(super) stakes: BTreeMap<Height, u8>,
+    pub(super) staked: BTreeMap<Height, (Height, u8)>,
 }
 
 #[derive(Debug)]
-enum Happening {
+pub(super) enum Happening {
     Event(SyncEvent),
     Answer { peer: ConnId, request: RequestId, from: Height, to: Height },
+    Headers { peer: ConnId, request: RequestId, from: Height, to: Height },
     TimeOut { peer: ConnId, request: RequestId },
     Leave(ConnId),
     Work,
@@ -114,6 +125,12 @@ impl World {
             stakes: BTreeMap::new(),
             jobs: VecDeque::new(),
             import_per_block: Duration::from_micros(100),
+            block_bytes: 1500,
+            checkpoints: BTreeMap::new(),
+            proven: BTreeSet::new(),
+            vouched: 0,
+            vouched_for: BTreeMap::new(),
+            busy_until: BTreeMap::new(),
             name: "the simulated network".to_owned(),
             log: Vec::new(),
             modes: Vec::new(),
@@ -130,13 +147,31 @@ impl World {
         self
     }
 
+    /// Lets blocks have this size on the wire.
+    pub fn with_blocks_of(mut self, bytes: usize) -> Self {
+        self.block_bytes = bytes;
+        self
+    }
+
+    /// Demands these blocks of every chain.
+    pub fn with_checkpoints(mut self, links: impl IntoIterator<Item = BlockLink>) -> Self {
+        self.checkpoints = links.into_iter().map(|link| (link.height, link.hash)).collect();
+        self.proven = self.checkpoints.values().copied().collect();
+        let checkpoints = self.checkpoints.iter().map(|(&height, &hash)| Checkpoint { height, hash }).collect();
+        self.tell(SyncEvent::Checkpoints(checkpoints));
+        self
+    }
+
     /// Connects a peer now.
     pub fn connect(&mut self, peer: Peer) -> ConnId {
         let id = ConnId(self.serial());
-        let (height, legacy) = (peer.claims, peer.legacy);
+        let (height, legacy, abilities) = (peer.claims, peer.legacy, peer.abilities());
         self.peers.insert(id, peer);
         self.tell(SyncEvent::Connectivity(Connectivity::Connected));
         self.tell(SyncEvent::PeerTip { peer: id, height, legacy });
+        if abilities != Abilities::default() {
+            self.tell(SyncEvent::PeerAbilities { peer: id, abilities });
+        }
         id
     }
 
@@ -236,16 +271,16 @@ impl World {
         }
     }
 
-    fn breach(&mut self, rule: Rule, what: String) {
+    pub(super) fn breach(&mut self, rule: Rule, what: String) {
         self.breaches.push((rule, what));
     }
 
-    fn serial(&mut self) -> u64 {
+    pub(super) fn serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial
     }
 
-    fn schedule(&mut self, after: Duration, happening: Happening) {
+    pub(super) fn schedule(&mut self, after: Duration, happening: Happening) {
         let serial = self.serial();
         self.agenda.insert((self.now.saturating_add(after), serial), happening);
     }
@@ -254,6 +289,7 @@ impl World {
         match happening {
             Happening::Event(event) => self.tell(event),
             Happening::Answer { peer, request, from, to } => self.answer(peer, request, from, to),
+            Happening::Headers { peer, request, from, to } => self.give_headers(peer, request, from, to),
             Happening::TimeOut { peer, request } => {
                 if self.outstanding.remove(&request).is_some() {
                     self.tell(SyncEvent::RequestFailed { peer, request, why: RequestFailure::TimedOut });
@@ -264,43 +300,22 @@ impl World {
         }
     }
 
-    fn answer(&mut self, id: ConnId, request: RequestId, from: Height, to: Height) {
-        let Some(peer) = self.peers.get(&id) else { return };
-        let Some((links, malformed)) = peer.answer(from, to) else { return };
-        if self.outstanding.remove(&request).is_none() {
-            return;
-        }
-        let mut faults = peer.faults.clone();
-        if peer.makes_up {
-            // Made-up blocks are signed by nobody; where they link by chance of an empty chain, that is found out.
-            faults.extend(links.first().map(|link| (link.height, RejectKind::NotLinked)));
-        }
-        let nothing_signed = (peer.unsigned || peer.makes_up).then_some(from.saturating_sub(1));
-        let (unsigned_above, forged_at) = (nothing_signed.or(peer.unsigned_above), peer.forged_at);
-        let (stakes, staked) = (peer.stakes.clone(), peer.staked.clone());
-        let batch = BatchId(self.serial());
-        let bytes = links.len() * 1500;
-        self.held.insert(
-            batch,
-            Batch {
-                peer: id,
-                links: links.clone(),
-                faults,
-                handed_over: false,
-                checked: false,
-                unsigned_above,
-                forged_at,
-                stakes,
-                staked,
-            },
-        );
-        self.tell(SyncEvent::Blocks { peer: id, request, batch, links, bytes, malformed });
-    }
-
     fn carry_out(&mut self, action: SyncAction) {
         self.log.push((self.now, action.clone()));
         match action {
-            SyncAction::Request { peer, request, from, to, timeout } => self.send(peer, request, from, to, timeout),
+            SyncAction::Request { peer, request, from, to, timeout } => {
+                if to < from || to - from >= 500 {
+                    self.breach(Rule::RequestSize, format!("{request:?} for {from}..={to}"));
+                }
+                self.send(peer, request, from, to, timeout, false);
+            }
+            SyncAction::RequestHeaders { peer, request, from, to, timeout } => {
+                if to < from || to - from >= MAX_HEADERS {
+                    self.breach(Rule::RequestSize, format!("{request:?} for the headers {from}..={to}"));
+                }
+                self.send(peer, request, from, to, timeout, true);
+            }
+            SyncAction::Vouch { batch, up_to } => self.vouch(batch, up_to),
             SyncAction::Cancel { request } => drop(self.outstanding.remove(&request)),
             SyncAction::Discard { batch } => {
                 if self.held.remove(&batch).is_none_or(|batch| batch.handed_over) {
@@ -330,25 +345,13 @@ impl World {
         }
     }
 
-    fn send(&mut self, id: ConnId, request: RequestId, from: Height, to: Height, timeout: Duration) {
-        if to < from || to - from >= 500 || !self.used.insert(request) {
-            self.breach(Rule::RequestSize, format!("{request:?} for {from}..={to}"));
+    fn vouch(&mut self, id: BatchId, up_to: Height) {
+        let link = self.held.get(&id).filter(|batch| !batch.handed_over);
+        let link = link.and_then(|batch| batch.links.iter().find(|link| link.height == up_to));
+        if !link.is_some_and(|link| self.proven.contains(&link.hash)) {
+            self.breach(Rule::Vouch, format!("{id:?} vouched for up to {up_to}"));
         }
-        if self.outstanding.values().any(|&(peer, ..)| peer == id) {
-            self.breach(Rule::OneRequestPerPeer, format!("{request:?} to {id:?}"));
-        }
-        let Some(peer) = self.peers.get(&id) else {
-            self.breach(Rule::GonePeer, format!("{request:?} to {id:?}"));
-            return;
-        };
-        let (latency, leaves) = (peer.latency, peer.leaves_at.is_some_and(|height| to >= height));
-        self.outstanding.insert(request, (id, from, to));
-        if leaves {
-            self.schedule(latency, Happening::Leave(id));
-        } else if latency < Duration::MAX {
-            self.schedule(latency, Happening::Answer { peer: id, request, from, to });
-        }
-        self.schedule(timeout, Happening::TimeOut { peer: id, request });
+        self.vouched_for.insert(id, up_to);
     }
 
     fn check(&mut self, id: BatchId) {
@@ -455,8 +458,11 @@ impl World {
             return SyncEvent::Tick;
         };
         for link in &batch.links {
+            let other = self.checkpoints.get(&link.height).is_some_and(|hash| *hash != link.hash);
             let proposer = batch.staked.get(&link.height);
-            let fault = if !link.extends(self.tip().as_ref()) {
+            let fault = if other {
+                Some(RejectKind::Checkpoint)
+            } else if !link.extends(self.tip().as_ref()) {
                 Some(RejectKind::NotLinked)
             } else if proposer.is_some_and(|(at, key)| self.stakes.get(at) != Some(key)) {
                 Some(RejectKind::WrongProposer)
@@ -470,6 +476,7 @@ impl World {
                 return SyncEvent::Rejected { batch: id, height: link.height, why, tip: self.tip() };
             }
             self.chain.push(*link);
+            self.vouched += u64::from(self.vouched_for.get(&id).is_some_and(|&up_to| link.height <= up_to));
             self.stakes.extend(batch.stakes.get(&link.height).map(|&key| (link.height, key)));
         }
         match self.tip() {

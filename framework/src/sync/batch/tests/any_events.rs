@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::sync::{Abilities, IN_FLIGHT};
 use crate::testkit::sync::Dice;
-use crate::types::Hash32;
+use crate::types::{Checkpoint, Hash32, MAX_HEADERS};
 
 /// Heights at which sums go wrong, among harmless ones.
 const HEIGHTS: [Height; 10] = [0, 1, 5, 100, 101, 600, i64::MAX as u64, u64::MAX - 501, u64::MAX - 1, u64::MAX];
@@ -17,6 +18,7 @@ struct Driver {
     dice: Dice,
     now: Duration,
     outstanding: BTreeMap<RequestId, (ConnId, Height, Height)>,
+    headers: BTreeMap<RequestId, (ConnId, Height, Height)>,
     used: BTreeSet<RequestId>,
     held: BTreeSet<BatchId>,
     importing: Vec<BatchId>,
@@ -34,6 +36,7 @@ impl Driver {
             dice: Dice::new(seed),
             now: Duration::ZERO,
             outstanding: BTreeMap::new(),
+            headers: BTreeMap::new(),
             used: BTreeSet::new(),
             held: BTreeSet::new(),
             importing: vec![],
@@ -85,7 +88,7 @@ impl Driver {
 
     fn event(&mut self) -> SyncEvent {
         let peer = ConnId(self.dice.below(5));
-        match self.dice.below(22) {
+        match self.dice.below(25) {
             0 => SyncEvent::LocalTip(self.tip()),
             1 => SyncEvent::Connectivity(self.pick(&[
                 Connectivity::NoPeersKnown,
@@ -105,14 +108,15 @@ impl Driver {
             6 if self.dice.below(3) == 0 => {
                 self.known.remove(&peer);
                 self.outstanding.retain(|_, (of, ..)| *of != peer);
+                self.headers.retain(|_, (of, ..)| *of != peer);
                 SyncEvent::PeerGone { peer }
             }
             7..13 => self.blocks(peer),
             13 => {
                 let why = self.pick(&[RequestFailure::TimedOut, RequestFailure::BadAnswer, RequestFailure::NotSent]);
-                match self.outstanding.pop_first() {
+                match self.outstanding.pop_first().or_else(|| self.headers.pop_first()) {
                     Some((request, (peer, ..))) => SyncEvent::RequestFailed { peer, request, why },
-                    None => SyncEvent::RequestFailed { peer, request: RequestId(self.dice.below(50)), why },
+                    None => SyncEvent::RequestFailed { peer, request: RequestId(u64::MAX), why },
                 }
             }
             14 if !self.importing.is_empty() => {
@@ -150,6 +154,23 @@ impl Driver {
             }
             18 if self.dice.below(2) == 0 => SyncEvent::RollbackFailed { tip: self.tip() },
             18 => SyncEvent::ReorgFinished { tip: self.tip() },
+            22 if !self.headers.is_empty() => {
+                let (request, (peer, from, to)) = self.headers.pop_first().unwrap();
+                let mut links = self.links(from.max(to.saturating_sub(20)), to);
+                if self.dice.below(4) == 0 {
+                    links.clear();
+                }
+                SyncEvent::Headers { peer, request, links, bytes: 1 }
+            }
+            23 if self.known.contains(&peer) => {
+                let requests = usize::try_from(self.dice.below(5)).unwrap();
+                let abilities = Abilities { requests, headers: self.dice.below(2) == 0 };
+                SyncEvent::PeerAbilities { peer, abilities }
+            }
+            24 if self.dice.below(20) == 0 => {
+                let heights = [self.height(), self.height()];
+                SyncEvent::Checkpoints(heights.map(|height| Checkpoint { height, hash: self.hash() }).into())
+            }
             _ => SyncEvent::Tick,
         }
     }
@@ -182,7 +203,7 @@ impl Driver {
             self.note(&action)?;
         }
         prop_assert!(self.strategy.next_deadline().is_none_or(|at| at > self.now));
-        prop_assert_eq!(self.strategy.status().outstanding, self.outstanding.len());
+        prop_assert_eq!(self.strategy.status().outstanding, self.outstanding.len() + self.headers.len());
         self.rests()?;
         let waiting: BTreeSet<BatchId> = self.held.iter().copied().collect();
         prop_assert!(waiting.len() <= 2_000, "{} batches held", waiting.len());
@@ -201,17 +222,31 @@ impl Driver {
         Ok(())
     }
 
+    fn few_are_outstanding(&self, peer: ConnId) -> Result<(), TestCaseError> {
+        let all = self.outstanding.values().chain(self.headers.values());
+        prop_assert!(all.filter(|&&(of, ..)| of == peer).count() <= IN_FLIGHT, "{peer:?} is asked too much");
+        Ok(())
+    }
+
     fn note(&mut self, action: &SyncAction) -> Result<(), TestCaseError> {
         match *action {
             SyncAction::Request { peer, request, from, to, .. } => {
                 prop_assert!(from <= to && to - from < 500, "{from}..={to}");
                 prop_assert!(self.used.insert(request), "{request:?} twice");
                 prop_assert!(self.known.contains(&peer), "{peer:?} is not there");
-                prop_assert!(self.outstanding.values().all(|&(of, ..)| of != peer), "{peer:?} asked twice");
                 self.outstanding.insert(request, (peer, from, to));
+                self.few_are_outstanding(peer)?;
+            }
+            SyncAction::RequestHeaders { peer, request, from, to, .. } => {
+                prop_assert!(from <= to && to - from < MAX_HEADERS, "{from}..={to}");
+                prop_assert!(self.used.insert(request), "{request:?} twice");
+                prop_assert!(self.known.contains(&peer), "{peer:?} is not there");
+                self.headers.insert(request, (peer, from, to));
+                self.few_are_outstanding(peer)?;
             }
             SyncAction::Cancel { request } => {
-                prop_assert!(self.outstanding.remove(&request).is_some(), "{request:?} is not outstanding");
+                let known = self.outstanding.remove(&request).or_else(|| self.headers.remove(&request));
+                prop_assert!(known.is_some(), "{request:?} is not outstanding");
             }
             SyncAction::Import { batch } => {
                 prop_assert!(self.held.remove(&batch), "{batch:?} is not held");

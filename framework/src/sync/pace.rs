@@ -1,0 +1,200 @@
+//! How fast answers come: what a peer is given at a time, and after how long somebody else is asked as well.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::IN_FLIGHT;
+use super::limits::SyncLimits;
+
+/// How many answers are remembered: enough for a median, few enough to follow a change.
+const REMEMBERED: usize = 33;
+/// The most doublings of a peer's patience; the limits end it before.
+const MOST_DOUBLINGS: u32 = 16;
+/// A peer whose answers take so many times as long as the usual one is slow by nature.
+const SLOW: u32 = 3;
+/// An answer that came so many times sooner after the one before than it was waited for came together with it. More than the
+/// requests on their way: those that are answered one after the other are spread evenly.
+const TOGETHER: u32 = 8;
+const _: () = assert!(TOGETHER as usize > IN_FLIGHT);
+
+/// How long the last answers took, whoever gave them.
+#[derive(Debug, Default)]
+pub(super) struct Answers(VecDeque<Duration>);
+
+impl Answers {
+    pub(super) fn note(&mut self, took: Duration) {
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back(took);
+    }
+
+    pub(super) fn median(&self) -> Option<Duration> {
+        let mut sorted: Vec<Duration> = self.0.iter().copied().collect();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied()
+    }
+}
+
+/// How fast one peer is.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// When it last gave an answer: the next one is not worked at before.
+    last: Option<Duration>,
+    /// How long its answers take, smoothed.
+    usual: Option<Duration>,
+    /// The least time that an answer took, which is not a matter of its size.
+    least: Option<Duration>,
+    /// Bytes in a second, smoothed.
+    rate: Option<u64>,
+    /// How often its patience is doubled, since somebody else was asked needlessly.
+    doublings: u32,
+}
+
+impl Pace {
+    /// Takes note of an answer to a request of this time, with its size; says how long it took. One that came together with the one
+    /// before, after a way that both went at once, says nothing: the first one has said it.
+    pub(super) fn answered(&mut self, asked: Duration, now: Duration, bytes: usize) -> Option<Duration> {
+        let took = now.saturating_sub(self.since(asked));
+        self.last = Some(now);
+        if took.saturating_mul(TOGETHER) < now.saturating_sub(asked) {
+            return None;
+        }
+        self.usual = Some(self.usual.map_or(took, |usual| usual / 4 * 3 + took / 4));
+        let least = self.least.map_or(took, |least| least.min(took));
+        self.least = Some(least);
+        // What every answer takes says nothing of how fast bytes come.
+        let sending = took.saturating_sub(least).as_micros();
+        if let Some(rate) = (bytes as u128).saturating_mul(1_000_000).checked_div(sending) {
+            let rate = u64::try_from(rate).unwrap_or(u64::MAX);
+            self.rate = Some(self.rate.map_or(rate, |old| old / 4 * 3 + rate / 4).max(1));
+        }
+        Some(took)
+    }
+
+    /// Takes note of an answer that is no measure for others.
+    pub(super) fn heard(&mut self, now: Duration) {
+        self.last = Some(now);
+    }
+
+    /// Whether it has ever answered.
+    pub(super) fn is_known(&self) -> bool {
+        self.last.is_some()
+    }
+
+    /// Since when the answer to the oldest request of this time is worked at.
+    pub(super) fn since(&self, oldest: Duration) -> Duration {
+        self.last.map_or(oldest, |last| last.max(oldest))
+    }
+
+    /// How many bytes come in so long; `None` while nothing is known.
+    pub(super) fn bytes_in(&self, time: Duration) -> Option<usize> {
+        let bytes = u128::from(self.rate?).saturating_mul(time.as_micros()) / 1_000_000;
+        Some(usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
+    /// How long its answers usually take.
+    pub(super) fn usual(&self) -> Option<Duration> {
+        self.usual
+    }
+
+    /// Whether it is slow where others usually take so long.
+    pub(super) fn is_slow(&self, others: Option<Duration>) -> bool {
+        self.usual.zip(others).is_some_and(|(usual, others)| usual > others.saturating_mul(SLOW))
+    }
+
+    /// After how long without an answer somebody else is asked as well.
+    pub(super) fn hedge_after(&self, answers: &Answers, limits: &SyncLimits) -> Duration {
+        let usual = answers.median().map_or(limits.stall, |median| median.saturating_mul(3));
+        let least = usual.clamp(limits.hedge_least, limits.hedge_most);
+        least.saturating_mul(1 << self.doublings).min(limits.hedge_most)
+    }
+
+    /// Somebody else was asked as well, and this peer answered first: it takes longer by nature.
+    pub(super) fn was_hedged_needlessly(&mut self) {
+        self.doublings = (self.doublings + 1).min(MOST_DOUBLINGS);
+    }
+
+    /// It answered in time.
+    pub(super) fn was_in_time(&mut self) {
+        self.doublings = self.doublings.saturating_sub(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn answers(of: impl IntoIterator<Item = u64>) -> Answers {
+        let mut answers = Answers::default();
+        of.into_iter().for_each(|millis| answers.note(ms(millis)));
+        answers
+    }
+
+    #[test]
+    fn others_are_asked_after_three_median_answers_but_not_before_50_ms() {
+        let (pace, limits) = (Pace::default(), SyncLimits::default());
+        assert_eq!(pace.hedge_after(&answers([]), &limits), limits.stall);
+        assert_eq!(pace.hedge_after(&answers([5, 5, 400]), &limits), ms(50));
+        assert_eq!(pace.hedge_after(&answers([100, 200, 9000]), &limits), ms(600));
+        assert_eq!(pace.hedge_after(&answers([33_000; 40]), &limits), ms(64_000));
+    }
+
+    #[test]
+    fn patience_with_a_peer_that_is_slow_by_nature_grows_to_64_s_and_back() {
+        let (mut pace, limits, answers) = (Pace::default(), SyncLimits::default(), answers([100]));
+        let mut seen = vec![];
+        for _ in 0..10 {
+            seen.push(pace.hedge_after(&answers, &limits).as_millis());
+            pace.was_hedged_needlessly();
+        }
+        assert_eq!(seen, [300, 600, 1200, 2400, 4800, 9600, 19_200, 38_400, 64_000, 64_000]);
+        (0..10).for_each(|_| pace.was_in_time());
+        assert_eq!(pace.hedge_after(&answers, &limits), ms(300));
+    }
+
+    #[test]
+    fn an_answer_is_not_worked_at_before_the_one_in_front_of_it() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.answered(ms(0), ms(400), 1000), Some(ms(400)));
+        assert_eq!(pace.answered(ms(0), ms(900), 1000), Some(ms(500)));
+        assert_eq!(pace.since(ms(100)), ms(900));
+        assert_eq!(pace.since(ms(1000)), ms(1000));
+    }
+
+    #[test]
+    fn answers_that_come_together_count_as_one() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.answered(ms(0), ms(300), 1000), Some(ms(300)));
+        assert_eq!(pace.answered(ms(1), ms(301), 1000), None);
+        assert_eq!((pace.usual(), pace.since(ms(2))), (Some(ms(300)), ms(301)));
+    }
+
+    #[test]
+    fn what_every_answer_takes_is_no_matter_of_its_size() {
+        let mut far = Pace::default();
+        for at in 0..10 {
+            far.answered(ms(at * 2000), ms(at * 2000 + 2000), 50_000);
+        }
+        assert_eq!(far.bytes_in(ms(500)), None, "as many as are asked for");
+        let mut throttled = Pace::default();
+        throttled.answered(ms(0), ms(100), 50_000);
+        for at in 1..30 {
+            throttled.answered(ms(at * 2000), ms(at * 2000 + 1100), 500_000);
+        }
+        assert_eq!(throttled.bytes_in(ms(500)), Some(250_000));
+    }
+
+    #[test]
+    fn a_peer_is_slow_beside_others_only() {
+        let mut pace = Pace::default();
+        pace.answered(ms(0), ms(33_000), 1000);
+        assert!(pace.is_slow(Some(ms(60))));
+        assert!(!pace.is_slow(Some(ms(20_000))));
+        assert!(!pace.is_slow(None) && !Pace::default().is_slow(Some(ms(50))));
+    }
+}
