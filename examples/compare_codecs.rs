@@ -36,11 +36,10 @@ use cpc_examples::compare::{Codecs, Comparison};
 /// Each time is the shortest of so many. Without optimisation the times say nothing, and few do.
 const ROUNDS: usize = if cfg!(debug_assertions) { 2 } else { 25 };
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     let out = out_file()?;
     let codecs = Codecs { base: &JsonCodec, other: &PostcardCodec };
-    let comparison = Comparison::run(codecs, ROUNDS).await?;
+    let comparison = Comparison::run(codecs, ROUNDS)?;
     println!("{comparison}");
     std::fs::write(&out, comparison.chart().to_svg())?;
     println!("chart: {}", out.display());

@@ -60,7 +60,7 @@ impl Comparison {
     ///
     /// # Errors
     /// The vectors are not there, or a message does not come out as it went in.
-    pub async fn run(codecs: Codecs<'_>, rounds: usize) -> Result<Self, Box<dyn Error>> {
+    pub fn run(codecs: Codecs<'_>, rounds: usize) -> Result<Self, Box<dyn Error>> {
         let mainline = Mainline::load()?.blocks;
         let messages = one_of_each(&mainline)?;
         let messages =
@@ -72,7 +72,7 @@ impl Comparison {
             syncs: vec![codecs.measure("mainline, 1210 blocks", &whole_sync(&mainline), rounds)?],
         };
         for transfers in [0, 20, 100] {
-            let blocks = generate::blocks(GENERATED_BLOCKS, transfers).await?;
+            let blocks = generate::blocks(GENERATED_BLOCKS, transfers)?;
             let what = format!("{GENERATED_BLOCKS} blocks of {transfers} txs");
             comparison.syncs.push(codecs.measure(&what, &whole_sync(&blocks), rounds)?);
         }

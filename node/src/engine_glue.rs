@@ -22,12 +22,18 @@ use crate::datadir::Datadir;
 use crate::links::LinkSpec;
 use crate::{CliError, one_line};
 
-/// Opens the store, which then belongs to this process.
-pub(crate) fn open_store(datadir: &Datadir, store: StoreName) -> Result<Arc<dyn ChainStore>, CliError> {
-    Ok(match store {
-        StoreName::Memory => Arc::new(MemoryStore::default()),
-        StoreName::File => Arc::new(open_files(datadir)?),
-    })
+/// Opens the store, which then belongs to this process, and checks that it belongs to the datadir's genesis.
+pub(crate) fn open_store(
+    datadir: &Datadir,
+    genesis: &Genesis,
+    store: StoreName,
+) -> Result<Arc<dyn ChainStore>, CliError> {
+    if store == StoreName::Memory {
+        return Ok(Arc::new(MemoryStore::default()));
+    }
+    let store = open_files(datadir)?;
+    check_genesis(datadir, genesis, store.genesis_id())?;
+    Ok(Arc::new(store))
 }
 
 /// Opens the store of a datadir that has one, and checks that it belongs to the datadir's genesis.
@@ -52,10 +58,15 @@ pub(crate) fn summary(datadir: &Datadir, genesis: &Genesis) -> Result<Option<Sto
     Ok(summary)
 }
 
-/// Fails if another process has the chain open; damage is none of its business.
-pub(crate) fn refuse_if_in_use(datadir: &Datadir) -> Result<(), CliError> {
+/// Fails if nothing can be said of the chain: another process has it open, or the disk refuses. Damage is none of its business.
+pub(crate) fn refuse_if_unusable(datadir: &Datadir) -> Result<(), CliError> {
     match FileStore::summary(datadir.root()) {
-        Err(error) if error.kind == StoreErrorKind::Locked => Err(in_use(datadir)),
+        Ok(None) => return Ok(()),
+        Err(error) if error.kind == StoreErrorKind::Locked => return Err(in_use(datadir)),
+        _ => {}
+    }
+    match FileStore::open(datadir.root()) {
+        Err(error) if matches!(error.kind, StoreErrorKind::Io | StoreErrorKind::Full) => Err(failed(datadir, &error)),
         _ => Ok(()),
     }
 }
@@ -131,7 +142,7 @@ pub(crate) async fn start_node(
     let genesis = with_checkpoints(datadir.genesis(args.network.network)?, &args.checkpoint)?;
     let validator = datadir.validator_key(Scheme::of(genesis.hash_rules))?;
     let identity = datadir.identity()?;
-    let store = open_store(datadir, args.store)?;
+    let store = open_store(datadir, &genesis, args.store)?;
     if args.rebuild_state {
         rebuild_state(datadir, Arc::new(genesis.clone()), Arc::clone(&store)).await?;
     }

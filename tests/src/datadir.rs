@@ -54,6 +54,24 @@ impl Datadir {
         fs::read_to_string(self.path.join(file)).unwrap()
     }
 
+    /// The name and content of every file in it, by name.
+    pub fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let mut files = Vec::new();
+        let mut folders = vec![self.path.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                if entry.file_type().unwrap().is_dir() {
+                    folders.push(entry.path());
+                } else {
+                    let name = entry.path().strip_prefix(&self.path).unwrap().to_str().unwrap().to_owned();
+                    files.push((name, fs::read(entry.path()).unwrap()));
+                }
+            }
+        }
+        files.sort();
+        files
+    }
+
     /// Writes a file beside it, and gives its path.
     pub fn beside(&self, file: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path.parent().unwrap().join(file);

@@ -85,6 +85,19 @@ pub async fn post(port: u16, path: &str, body: &str) -> Answer {
     request(port, "POST", path, "localhost", "Content-Type: application/json\r\n", body).await
 }
 
+/// A request to a node that may not be there, or end while it answers: then there is no answer.
+pub async fn attempt(port: u16, method: &str, path: &str, body: &str) -> Option<Answer> {
+    let length = body.len();
+    let text = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
+    let received = tokio::time::timeout(PATIENCE, exchange(port, &text)).await.ok()?.ok()?;
+    let (head, body) = received.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some(Answer { status, head: head.to_owned(), body: body.to_owned() })
+}
+
 /// A request with everything chosen; `headers` are whole lines.
 pub async fn request(port: u16, method: &str, path: &str, host: &str, headers: &str, body: &str) -> Answer {
     let length = body.len();
@@ -94,14 +107,7 @@ pub async fn request(port: u16, method: &str, path: &str, host: &str, headers: &
 
 /// Sends a text and reads the answer, until the other side ends the connection.
 pub async fn raw(port: u16, text: &str) -> Answer {
-    let received = async {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        stream.write_all(text.as_bytes()).await.unwrap();
-        let mut received = Vec::new();
-        stream.read_to_end(&mut received).await.unwrap();
-        String::from_utf8(received).unwrap()
-    };
-    let received = within(PATIENCE, "an answer of the RPC", received).await;
+    let received = within(PATIENCE, "an answer of the RPC", exchange(port, text)).await.unwrap();
     let (head, body) = received.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {received:?}"));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     Answer {
@@ -109,6 +115,15 @@ pub async fn raw(port: u16, text: &str) -> Answer {
         head: head.to_owned(),
         body: body.to_owned(),
     }
+}
+
+/// Sends a text, and gives all that comes back until the other side ends the connection.
+async fn exchange(port: u16, text: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.write_all(text.as_bytes()).await?;
+    let mut received = String::new();
+    stream.read_to_string(&mut received).await?;
+    Ok(received)
 }
 
 /// A server that answers each request by its method and path, and keeps what it was asked.

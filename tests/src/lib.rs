@@ -1,6 +1,6 @@
 //! Shared pieces of the end-to-end tests: node processes, data directories, test chains, and a peer written against the wire alone.
 //!
-//! But for [`feeder`], [`generate`], [`maker`] and [`network`], nothing here uses a type of the framework: what these tests say about the node, they say from outside.
+//! But for [`feeder`], [`generate`], [`kills`], [`maker`] and [`network`], nothing here uses a type of the framework: what these tests say about the node, they say from outside.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
@@ -12,13 +12,16 @@ pub mod deadline;
 pub mod feeder;
 pub mod generate;
 pub mod http;
+pub mod kills;
 pub mod maker;
 pub mod network;
 pub mod peer;
 pub mod process;
 pub mod proxy;
 pub mod raw;
+pub mod simulation;
 pub mod soak;
+pub mod throttle;
 pub mod vectors;
 pub mod wire;
 

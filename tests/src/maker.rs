@@ -6,15 +6,14 @@ use cpc_framework::executor::accounts::AccountExecutor;
 use cpc_framework::executor::{Executor, ProposalTemplate, StateMachine};
 use cpc_framework::rules::Hasher;
 use cpc_framework::rules::keys::{Scheme, SecretKey, VALIDATOR_PREFIX};
+use cpc_framework::testkit::executor::MemoryState;
 use cpc_framework::types::{Block, Genesis, Tip, Transaction};
-
-use crate::generate::State;
 
 /// The lone validator of a network, at the end of its chain.
 #[derive(Debug)]
 pub struct Maker {
     hasher: Hasher,
-    view: State,
+    view: MemoryState,
     machine: Box<dyn StateMachine>,
     key: SecretKey,
     tip: Option<Tip>,
@@ -27,7 +26,7 @@ impl Maker {
     /// after its parent.
     pub fn new(genesis: &Genesis, key: SecretKey, timestamp: u64) -> Self {
         let genesis = Arc::new(genesis.clone());
-        let view = State::new(AccountExecutor.genesis_state(&genesis).unwrap());
+        let view = MemoryState(AccountExecutor.genesis_state(&genesis).unwrap().into_iter().collect());
         let block_time = genesis.params.block_time;
         Self {
             hasher: Hasher::new(&genesis),
@@ -56,7 +55,7 @@ impl Maker {
         block.pq_signature = self.key.sign(&self.hasher.header_hash(&block.header));
         let hashed = self.hasher.hash_block(Arc::new(block.clone()));
         let changes = self.machine.execute(&self.view, &hashed, 0).unwrap();
-        self.view.apply(changes);
+        self.view.apply(&changes);
         self.tip = Some(hashed.link.tip());
         block
     }

@@ -16,6 +16,8 @@ use tokio::task::JoinHandle;
 
 use crate::deadline::{until, within};
 
+mod limited;
+
 /// How long any command may take that has no deadline of its own.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -208,12 +210,17 @@ pub struct Process {
 impl Process {
     /// Starts `run` on `datadir`, listening on a free port of 127.0.0.1, and waits until it listens.
     pub async fn run(binary: &str, datadir: &Path, more: &[&str]) -> Self {
+        Self::run_as(binary, datadir, more, |call| call).await
+    }
+
+    /// Starts [`Process::run`] in another way, such as [`Call::with_files_up_to`].
+    pub async fn run_as(binary: &str, datadir: &Path, more: &[&str], way: impl FnOnce(Call) -> Call) -> Self {
         let (port, rpc_port) = (free_port(), free_port());
-        let mut node = Call::at(binary, datadir)
+        let call = Call::at(binary, datadir)
             .args(["run", "--p2p-host", "127.0.0.1", "--p2p-port", &port.to_string()])
             .args(["--port", &rpc_port.to_string()])
-            .args(more)
-            .start();
+            .args(more);
+        let mut node = way(call).start();
         (node.p2p_port, node.rpc_port) = (Some(port), Some(rpc_port));
         node.listening(port).await;
         node.listening(rpc_port).await;
@@ -348,6 +355,11 @@ impl Process {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// How long ago it was started.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let name = match signal {
@@ -369,7 +381,8 @@ impl Process {
 
     /// SIGKILL, and its end.
     pub async fn kill(mut self) -> Output {
-        self.signal(Signal::Kill);
+        // Not by way of another process, which would take its time.
+        self.child.start_kill().unwrap();
         self.exit(PATIENCE).await
     }
 

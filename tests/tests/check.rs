@@ -43,6 +43,16 @@ async fn an_empty_chain_is_whole_and_no_datadir_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_that_was_cut_short_left_nothing_wrong() {
+    let dir = Datadir::joined(NODE, Chain::fork()).await;
+    drop(cpc_framework::store::file::FileStore::open(dir.path()).unwrap());
+    let found = check(&dir, 0).await;
+    assert_eq!((&found["ok"], &found["height"]), (&Value::Bool(true), &Value::Null));
+    dir.import(NODE, &Chain::fork().up_to(3)).await;
+    assert_eq!(check(&dir, 0).await["height"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn flipped_bits_in_the_chains_file_are_found_or_do_no_harm() {
     let dir = Datadir::holding(NODE, Chain::fork()).await;
     let whole = check(&dir, 0).await;

@@ -149,13 +149,13 @@ async fn init_for_a_network_of_the_reference_writes_a_genesis_in_its_form() {
 #[tokio::test(flavor = "multi_thread")]
 async fn init_never_overwrites() {
     let dir = Datadir::holding(NODE, &Chain::fork().up_to(3)).await;
-    let before = files_of(&dir);
+    let before = dir.files();
     for args in [&["init"][..], &["init", "--network", "devnet"], &["init", "--genesis", "GENESIS"]] {
         let genesis = Chain::mainline().genesis.to_str().unwrap();
         let args: Vec<&str> = args.iter().map(|arg| if *arg == "GENESIS" { genesis } else { *arg }).collect();
         refused(dir.call(NODE).args(args).output().await, 1, &["exist"]);
     }
-    assert_eq!(files_of(&dir), before);
+    assert_eq!(dir.files(), before);
     // A key alone is not overwritten either.
     let dir = Datadir::absent();
     fs::create_dir(dir.path()).unwrap();
@@ -236,7 +236,8 @@ async fn a_datadir_refuses_another_genesis_than_its_own() {
     )
     .unwrap();
     assert_ne!(dir.read("genesis.json"), own);
-    refused(dir.call(NODE).arg("run").output_within(SOON).await, 1, &["genesis"]);
+    let file = dir.path().join("genesis.json");
+    refused(dir.call(NODE).arg("run").output_within(SOON).await, 1, &["another genesis", file.to_str().unwrap()]);
     fs::write(dir.path().join("genesis.json"), own).unwrap();
     assert_eq!(dir.tip(NODE).await, (3, Chain::fork().hashes[3].clone()), "nothing is lost");
 }
@@ -255,7 +256,7 @@ async fn a_damaged_key_is_named_and_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_datadir_ends_in_one_line_and_not_in_a_panic() {
     let good = Datadir::holding(NODE, &Chain::fork().up_to(30)).await;
-    let largest = files_of(&good).into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap().0;
+    let largest = good.files().into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap().0;
     for damage in ["zeroed", "cut"] {
         let dir = good.copy();
         let file = dir.path().join(&largest);
@@ -310,9 +311,9 @@ async fn a_second_process_on_a_datadir_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn status_changes_no_file() {
     let dir = Datadir::holding(NODE, &Chain::fork().up_to(3)).await;
-    let before = files_of(&dir);
+    let before = dir.files();
     assert_eq!(dir.status(NODE).await["height"], 3);
-    assert!(files_of(&dir) == before, "a file has changed");
+    assert!(dir.files() == before, "a file has changed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -542,7 +543,7 @@ async fn a_damaged_peers_file_is_set_aside_and_the_node_starts() {
         let node = Process::run(NODE, dir.path(), &[]).await;
         node.line("peers.json", PROMPT).await;
         node.stop().await;
-        let kept = files_of(&dir).into_iter().any(|(name, bytes)| name != "peers.json" && bytes == text.as_bytes());
+        let kept = dir.files().into_iter().any(|(name, bytes)| name != "peers.json" && bytes == text.as_bytes());
         assert!(kept || text.is_empty(), "{text:?} was not set aside");
     }
 }
@@ -560,22 +561,4 @@ fn options(help: &str) -> Vec<String> {
         }
     }
     options
-}
-
-/// The name and content of every file in a datadir.
-fn files_of(dir: &Datadir) -> Vec<(String, Vec<u8>)> {
-    let mut files = Vec::new();
-    let mut folders = vec![dir.path().to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-            if entry.file_type().unwrap().is_dir() {
-                folders.push(entry.path());
-            } else {
-                let name = entry.path().strip_prefix(dir.path()).unwrap().to_str().unwrap().to_owned();
-                files.push((name, fs::read(entry.path()).unwrap()));
-            }
-        }
-    }
-    files.sort();
-    files
 }

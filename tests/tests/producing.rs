@@ -180,7 +180,7 @@ async fn a_partition_heals_to_the_higher_chain_and_loses_no_transaction() {
     for hash in &alone {
         // Nobody handed it in again, and the others never had it: it came back from the removed block by the pool.
         let height = found.get(hash).expect("lost what the other branch had");
-        assert!(*height as usize >= surviving.len(), "{hash} is in block {height} already");
+        assert!(*height >= surviving.len() as u64, "{hash} is in block {height} already");
     }
     assert!(!found.contains_key(&spent_alone), "one nonce was used twice");
     let count: usize = chain.iter().map(|block| block.txs.len()).sum();

@@ -208,7 +208,7 @@ async fn a_new_block_goes_on_to_other_peers_and_not_back() {
     assert!(!echoed, "a block came back to its sender");
     let twice = others[1].received("new_block").iter().filter_map(Received::block).filter(|b| b.height == 61).count();
     assert_eq!(twice, 1, "a block was sent twice");
-    assert_eq!(raw::tip_of(node.port()).await, (62, Some(chain.hashes[62].clone())));
+    assert_eq!(raw::reaches(&node, 62, PROMPT).await, chain.hashes[62], "it is passed on before it is durable");
 }
 
 #[tokio::test(flavor = "multi_thread")]

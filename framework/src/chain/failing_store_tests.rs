@@ -114,7 +114,12 @@ impl Bench {
         let batch = BatchId(self.batches);
         let hasher = self.verifier.hasher();
         let blocks = self.blocks[heights].iter().map(|block| hasher.hash_block(Arc::new(block.clone()))).collect();
-        match self.order(ChainCommand::Import { batch, blocks }).await {
+        let mut event = self.order(ChainCommand::Import { batch, blocks }).await;
+        // What is executed is told before it is durable.
+        while let ChainEvent::Executed { .. } = event {
+            event = self.handle.events.recv().await.unwrap();
+        }
+        match event {
             ChainEvent::Imported { batch: done, outcome } if done == batch => outcome,
             other => panic!("{other:?}"),
         }
@@ -122,7 +127,12 @@ impl Bench {
 
     async fn order(&mut self, command: ChainCommand) -> ChainEvent {
         self.handle.commands.send(command).await.unwrap();
-        self.handle.events.recv().await.unwrap()
+        loop {
+            match self.handle.events.recv().await.unwrap() {
+                ChainEvent::Executed { .. } => {}
+                event => return event,
+            }
+        }
     }
 
     async fn height(&self) -> Option<Height> {

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::store::{StateChange, StateKey, StateValue, StateView, StoreError};
@@ -10,20 +10,23 @@ pub(super) struct Overlay {
     /// The changes of each block that `base` may lack, oldest first, with the number of its commit.
     layers: VecDeque<(u64, Vec<StateChange>)>,
     /// The newest value of each key in `layers`, with how many layers hold it.
-    merged: BTreeMap<StateKey, (Option<StateValue>, usize)>,
+    merged: HashMap<StateKey, (Option<StateValue>, usize)>,
 }
 
 impl Overlay {
     pub(super) fn new(base: Arc<dyn StateView>) -> Self {
-        Self { base, layers: VecDeque::new(), merged: BTreeMap::new() }
+        Self { base, layers: VecDeque::new(), merged: HashMap::new() }
     }
 
     /// Adds what a block changed; `commit` numbers never fall.
     pub(super) fn push(&mut self, commit: u64, changes: Vec<StateChange>) {
         for change in &changes {
-            let entry = self.merged.entry(change.key.clone()).or_insert((None, 0));
-            entry.0.clone_from(&change.new);
-            entry.1 += 1;
+            if let Some((value, holders)) = self.merged.get_mut(&change.key) {
+                value.clone_from(&change.new);
+                *holders += 1;
+            } else {
+                self.merged.insert(change.key.clone(), (change.new.clone(), 1));
+            }
         }
         self.layers.push_back((commit, changes));
     }
@@ -62,11 +65,9 @@ impl StateView for Overlay {
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
-        let mut ours = self
-            .merged
-            .range::<[u8], _>((std::ops::Bound::Included(prefix), std::ops::Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .peekable();
+        // Who executes blocks gets keys all the time, and scans now and then: order is made when it is asked for.
+        let ours: BTreeMap<_, _> = self.merged.iter().filter(|(key, _)| key.starts_with(prefix)).collect();
+        let mut ours = ours.into_iter().peekable();
         let mut go_on = true;
         self.base.scan(prefix, &mut |key, value| {
             while let Some((our_key, (our_value, _))) = ours.next_if(|(our_key, _)| our_key.as_ref() < key) {

@@ -148,18 +148,29 @@ async fn after_a_crash_between_record_and_sending_only_the_very_same_block_is_si
     drop(chain);
     // The chain knows nothing of the block, only the journal does.
     let (mut chain, slot, clock, _) = about_to_sign(journal.clone()).await;
-    let again = chain.produce(chain.tip(), slot, txs(&blocks[1])).await.unwrap();
-    assert_eq!(again.link, before.link);
     let error = chain.produce(chain.tip(), slot, Vec::new()).await.unwrap_err();
     assert!(matches!(error, ProduceError::Sign(SignError::SignedBefore { .. })), "{error}");
     clock.0.fetch_add(1, Ordering::Relaxed);
     let error = chain.produce(chain.tip(), slot, txs(&blocks[1])).await.unwrap_err();
     assert!(matches!(error, ProduceError::Sign(SignError::SignedBefore { .. })), "{error}");
+    clock.0.fetch_sub(1, Ordering::Relaxed);
+    let again = chain.produce(chain.tip(), slot, txs(&blocks[1])).await.unwrap();
+    assert_eq!(again.link, before.link);
     // The next round of ours is another matter.
     let next = chain.next_slot(slot.ends).unwrap();
     clock.0.store(next.starts, Ordering::Relaxed);
     assert!(next.round > slot.round);
     chain.produce(chain.tip(), next, Vec::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_signed_block_that_came_to_nothing_is_given_again_for_its_slot_and_parent() {
+    let (mut chain, slot, clock, blocks) = about_to_sign(Failing::default()).await;
+    let before = chain.produce(chain.tip(), slot, txs(&blocks[1])).await.unwrap();
+    // The store did not take it; a second later, and without its transactions, it would be another one.
+    clock.0.fetch_add(1, Ordering::Relaxed);
+    let again = chain.produce(chain.tip(), slot, Vec::new()).await.unwrap();
+    assert_eq!((again.link, &again.block), (before.link, &before.block));
 }
 
 #[tokio::test]

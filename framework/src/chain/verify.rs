@@ -7,11 +7,8 @@ use super::VerifiedTxs;
 use crate::env::ComputePool;
 use crate::rules::keys::{self, VALIDATOR_PREFIX};
 use crate::rules::payload;
-use crate::rules::{HashedBlock, Rejection, SignatureCheck, Verifier};
+use crate::rules::{HashedBlock, MAX_BATCH, Rejection, SignatureCheck, Verifier};
 use crate::types::{Address, Height, HexText, TxType, encoding};
-
-/// How many signatures are checked together. Batches of Ed25519 gain little beyond it, and a smaller batch finds a bad one sooner.
-const SIGNATURES_PER_BATCH: usize = 256;
 
 /// Public keys of proposers by address. An address certifies its key, so an entry is never wrong, whoever brought it.
 #[derive(Debug, Clone, Default)]
@@ -87,16 +84,15 @@ pub(crate) fn verify_batch(
         }
     }
 
-    let batches: Vec<&[(usize, SignatureCheck)]> = checks.chunks(batch_size(checks.len(), pool.width())).collect();
     let first_bad = pool
-        .map(&batches, |batch| {
-            let only: Vec<SignatureCheck> = batch.iter().map(|(_, check)| check.clone()).collect();
-            verifier.verify(&only).err().map(|at| &batch[at])
+        .map(&shares(&checks, pool.width()), |share| {
+            let only: Vec<SignatureCheck> = share.iter().map(|at| checks[*at].1.clone()).collect();
+            verifier.verify(&only).err().map(|at| share[at])
         })
         .into_iter()
         .flatten()
-        .min_by_key(|(index, _)| *index);
-    if let Some((index, check)) = first_bad {
+        .min();
+    if let Some((index, check)) = first_bad.map(|at| &checks[at]) {
         rejection = Some((*index, verifier.signature_rejection(&blocks[*index], check)));
     }
 
@@ -158,14 +154,16 @@ fn prepare(
     if let Some(key) = &key {
         checks.push(verifier.block_signature(block, key)?);
     }
-    Ok(Prepared { bytes: encoding::encode_block(&block.block).into(), checks, signed: key.is_some() })
+    let bytes = block.encoded.clone().unwrap_or_else(|| encoding::encode_block(&block.block).into());
+    Ok(Prepared { bytes, checks, signed: key.is_some() })
 }
 
 /// What is left to check of a block that is an ancestor of a checkpoint. A header's hash says who proposed it and which transactions
 /// it has, so that neither can be another one's; what it does not cover no signature covers either (protocol.md section 4).
 fn prepare_vouched(verifier: &Verifier, block: &HashedBlock) -> Result<Prepared, Rejection> {
     verifier.check_block(block)?;
-    Ok(Prepared { bytes: encoding::encode_block(&block.block).into(), checks: Vec::new(), signed: true })
+    let bytes = block.encoded.clone().unwrap_or_else(|| encoding::encode_block(&block.block).into());
+    Ok(Prepared { bytes, checks: Vec::new(), signed: true })
 }
 
 /// The keys of validators that come in with these very blocks and may propose later ones among them.
@@ -183,7 +181,42 @@ fn keys_staked_in(verifier: &Verifier, blocks: &[HashedBlock]) -> HashMap<Addres
         .collect()
 }
 
-/// Even shares for all cores, up to the size that pays.
-fn batch_size(checks: usize, width: usize) -> usize {
-    checks.div_ceil(width.max(1)).clamp(1, SIGNATURES_PER_BATCH)
+/// Even shares for all cores, as few as the size of a batch allows: the places of their checks, in order. What one key signed
+/// is in one share, since a batch pays for each key once.
+fn shares(checks: &[(usize, SignatureCheck)], width: usize) -> Vec<Vec<usize>> {
+    let count = checks.len().div_ceil(MAX_BATCH).next_multiple_of(width.max(1));
+    let mut places: Vec<usize> = (0..checks.len()).collect();
+    places.sort_by_key(|at| checks[*at].1.batch_key());
+    let share = |places: &[usize]| {
+        let mut share = places.to_vec();
+        share.sort_unstable();
+        share
+    };
+    places.chunks(checks.len().div_ceil(count.max(1)).max(1)).map(share).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::keys::{Scheme, SecretKey};
+    use crate::types::{Hash32, HashRules};
+
+    #[test]
+    fn shares_are_even_in_order_and_keep_a_key_together() {
+        let keys: Vec<SecretKey> = (0..6).map(|_| SecretKey::generate(Scheme::Ed25519)).collect();
+        let check = |at: usize| {
+            let (key, hash) = (&keys[at % keys.len()], Hash32([7; 32]));
+            let check = SignatureCheck::new(HashRules::Canonical, None, &key.public_key(), &key.sign(&hash), hash);
+            (at, check.unwrap())
+        };
+        let checks: Vec<_> = (0..60).map(check).collect();
+        let shares = shares(&checks, 2);
+        assert_eq!(shares.iter().map(Vec::len).collect::<Vec<_>>(), [30, 30]);
+        for share in &shares {
+            assert!(share.is_sorted());
+            let keys: std::collections::HashSet<_> = share.iter().map(|at| checks[*at].1.batch_key()).collect();
+            assert_eq!(keys.len(), 3);
+        }
+        assert!(super::shares(&[], 2).is_empty());
+    }
 }

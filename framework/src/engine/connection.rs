@@ -548,7 +548,7 @@ impl Txs {
 }
 
 fn hash(hasher: &Hasher, block: &WireBlock) -> Result<HashedBlock, String> {
-    block.decode().map(|block| hasher.hash_block(block)).map_err(|error| error.to_string())
+    hasher.hash_wire_block(block).map_err(|error| error.to_string())
 }
 
 /// The places of headers that stand one behind the other, each of which must name the one before it as its parent.

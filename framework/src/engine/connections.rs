@@ -4,7 +4,8 @@ use super::connection::CloseReason;
 use super::core::{Action, Core};
 use super::peer::{Peer, Way};
 use crate::codec::DecodeError;
-use crate::peers::{Host, Offence, Subject};
+use crate::node::NodeEvent;
+use crate::peers::{Host, Offence, Penalty, Subject};
 use crate::sync::{ConnId, SyncEvent};
 use crate::transport::{Endpoint, PeerId};
 
@@ -153,7 +154,11 @@ impl Core {
             };
             tracing::warn!(peer = %peer.label(), score = penalty.score, more, "{offence}: {consequence}");
         }
-        penalty.close
+        let close = penalty.close;
+        // A ban that spares loopback is none.
+        let penalty = Penalty { ban: banned, ..penalty };
+        self.push(Action::Publish(NodeEvent::Penalised { peer: peer.label(), penalty }));
+        close
     }
 
     /// Ends a connection, with a word to the log.

@@ -112,9 +112,13 @@ pub(crate) struct Core {
     pub(super) spares: Vec<(ConnId, HashedBlock)>,
     /// What the chain was asked to import.
     pub(super) imports: BTreeMap<BatchId, ImportOrigin>,
+    /// Whether the sync's last import was stopped: those that were under way behind it cannot link.
+    pub(super) sync_stopped: bool,
     /// Where the chain will end once the gossip under import is applied.
     pub(super) gossip_tip: Option<Tip>,
     pub(super) reorganising: bool,
+    /// What others are told of: `tip`, but in the middle of a reorganisation the one before, which a crash would put back.
+    pub(super) settled_tip: Option<Tip>,
     pub(super) producing: Producing,
     pub(super) mode: Mode,
     pub(super) figures: Figures,
@@ -193,8 +197,10 @@ impl Core {
             vouched: BTreeMap::new(),
             spares: Vec::new(),
             imports: BTreeMap::new(),
+            sync_stopped: false,
             gossip_tip: config.tip,
             reorganising: false,
+            settled_tip: config.tip,
             producing: Producing::default(),
             mode: Mode::Syncing,
             figures: Figures::default(),
@@ -313,8 +319,8 @@ impl Core {
             p2p_port: name.map_or(0, |name| name.p2p_port),
             protocol_version: 1,
             network: self.config.verifier.genesis().network.clone(),
-            best_height: self.tip.map(|tip| tip.height),
-            best_hash: self.tip.map(|tip| tip.hash),
+            best_height: self.settled_tip.map(|tip| tip.height),
+            best_hash: self.settled_tip.map(|tip| tip.hash),
             genesis_hash: self.genesis_hash,
             features: Some(self.config.features.clone()),
             nonce: Some(self.nonce),

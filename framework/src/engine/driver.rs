@@ -1,4 +1,4 @@
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,7 +135,8 @@ pub(crate) struct Driver {
     commands: mpsc::Receiver<Command>,
     status: watch::Sender<NodeStatus>,
     events: broadcast::Sender<NodeEvent>,
-    conns: HashMap<ConnId, Arc<Link>>,
+    /// In order, so that a simulation always ends them alike.
+    conns: BTreeMap<ConnId, Arc<Link>>,
     next_conn: u64,
     /// Accept loops, dials, upgrades and answers under way: all end with the driver.
     tasks: JoinSet<()>,
@@ -178,7 +179,7 @@ impl Driver {
             commands: parts.commands,
             status: parts.status,
             events: parts.events,
-            conns: HashMap::new(),
+            conns: BTreeMap::new(),
             next_conn: 0,
             tasks,
             answering: Arc::new(Semaphore::new(ANSWERS_AT_ONCE)),
@@ -597,7 +598,9 @@ impl Driver {
         }
         let unsaved =
             Unsaved { peers: self.peers_file.zip(self.unsaved_peers), pool: self.pool_file.zip(self.unsaved_pool) };
-        let _ = tokio::task::spawn_blocking(move || unsaved.write()).await;
+        if !unsaved.is_empty() {
+            let _ = tokio::task::spawn_blocking(move || unsaved.write()).await;
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::sync::ConnId;
 use crate::types::Hash32;
 
 /// What is announced and fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Item {
     Block(Hash32),
     Tx(Hash32),
@@ -82,8 +82,10 @@ impl Fetches {
         if self.at_peer.remove(&peer).is_none() {
             return Vec::new();
         }
-        let asked: Vec<Item> =
+        let mut asked: Vec<Item> =
             self.wants.iter().filter(|(_, want)| want.asked == peer).map(|(item, _)| *item).collect();
+        // The map's own order differs from run to run.
+        asked.sort_unstable();
         asked.into_iter().filter_map(|item| self.ask_another(now, item)).collect()
     }
 

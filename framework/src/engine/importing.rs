@@ -5,6 +5,7 @@ use super::core::{Action, Core, ImportOrigin, RELAYED_BLOCKS, TIP_UPDATE_INTERVA
 use super::fetching::Item;
 use crate::chain::{Applied, ChainEvent, ChainOutcome, Stop, genesis_hash_in};
 use crate::node::NodeEvent;
+use crate::rules::Rule;
 use crate::sync::{BatchId, Mode, RejectKind, SyncEvent};
 use crate::types::{Tip, Transaction};
 
@@ -29,6 +30,7 @@ impl Core {
             ChainEvent::ReorgFinished { tip } => {
                 self.reorganising = false;
                 self.moved(now, tip);
+                self.tip_update_due.get_or_insert(now + TIP_UPDATE_INTERVAL);
                 let accounts = self.accounts();
                 let removed = std::mem::take(&mut self.removed);
                 self.pool.return_txs(removed.clone(), &accounts, now);
@@ -37,7 +39,7 @@ impl Core {
                 self.sync_event(now, SyncEvent::ReorgFinished { tip });
             }
             ChainEvent::NextSlot { tip, slot } => self.producing.slot_known(tip, slot),
-            ChainEvent::Produced { slot, result } => self.produced(slot, result),
+            ChainEvent::Produced { slot, result } => self.produced(now, slot, result),
             ChainEvent::Failed(error) => {
                 tracing::error!("the chain cannot go on: {error}");
                 self.fatal = Some(error.to_string());
@@ -61,8 +63,13 @@ impl Core {
         let ChainOutcome { applied, stop, tip } = outcome;
         self.note_applied(now, &applied, tip);
         let failed_at = applied.last().map(|last| last.link.height + 1).or(tip.map(|tip| tip.height + 1)).unwrap_or(0);
-        if let Some(stop) = &stop {
+        if let Some(stop) = &stop
+            && !self.is_in_the_wake(origin, stop)
+        {
             self.report_stop(now, origin, stop);
+        }
+        if origin == Some(ImportOrigin::Sync) {
+            self.sync_stopped = stop.is_some();
         }
         match origin {
             Some(ImportOrigin::Sync) => {
@@ -80,6 +87,9 @@ impl Core {
                 self.sync_event(now, SyncEvent::LocalTip(tip));
             }
             Some(ImportOrigin::Own) => {
+                if stop.is_some() {
+                    self.producing.not_stored(now);
+                }
                 self.figures.proposed += applied.len() as u64;
                 self.gossip_tip = self.tip;
                 self.sync_event(now, SyncEvent::LocalTip(tip));
@@ -146,12 +156,21 @@ impl Core {
     /// Our chain ends here now.
     fn moved(&mut self, _now: Duration, tip: Option<Tip>) {
         self.tip = tip;
+        if !self.reorganising {
+            self.settled_tip = tip;
+        }
         if tip.is_none() {
             self.genesis_hash = None;
         }
         if !self.imports.values().any(|origin| *origin != ImportOrigin::Sync) {
             self.gossip_tip = tip;
         }
+    }
+
+    /// Whether blocks could not be applied for no other reason than that those before them could not.
+    fn is_in_the_wake(&self, origin: Option<ImportOrigin>, stop: &Stop) -> bool {
+        let gap = matches!(stop, Stop::Rejected(rejection) if rejection.rule == Rule::Height);
+        gap && self.sync_stopped && origin == Some(ImportOrigin::Sync)
     }
 
     pub(super) fn report_stop(&mut self, now: Duration, origin: Option<ImportOrigin>, stop: &Stop) {

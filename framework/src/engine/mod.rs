@@ -16,6 +16,8 @@ mod handshake;
 #[cfg(test)]
 mod handshake_tests;
 mod importing;
+#[cfg(test)]
+mod importing_tests;
 mod links;
 mod outbox;
 mod outgoing;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::core::{Action, Core, ImportOrigin};
 use crate::chain::{ChainCommand, ProduceError};
-use crate::producer::{Slot, candidates};
+use crate::producer::{SignError, Slot, candidates};
 use crate::rules::HashedBlock;
 use crate::sync::Mode;
 use crate::types::Tip;
@@ -26,9 +26,12 @@ enum State {
     Asked,
     /// This is the slot on top of this tip, if there is one.
     Waiting { tip: Option<Tip>, slot: Option<Slot> },
-    /// In this slot nothing more is tried on top of this tip.
-    Done { tip: Option<Tip>, slot: Slot },
+    /// In this slot nothing more is tried on top of this tip, but `again` where our own disk was at fault.
+    Done { tip: Option<Tip>, slot: Slot, again: Option<Duration> },
 }
+
+/// The wait before a block is tried again that our own journal or store has not taken.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 impl Producing {
     /// When to call [`Core::produce`] again, at the latest.
@@ -39,6 +42,19 @@ impl Producing {
     /// The chain has looked up our slot.
     pub(super) fn slot_known(&mut self, tip: Option<Tip>, slot: Option<Slot>) {
         self.state = State::Waiting { tip, slot };
+    }
+
+    /// Whether another attempt is due, in a slot in which one failed.
+    #[cfg(test)]
+    pub(super) fn tries_again(&self, now: Duration) -> bool {
+        matches!(self.state, State::Done { again: Some(at), .. } if at <= now)
+    }
+
+    /// Our own store has not taken the block of this slot.
+    pub(super) fn not_stored(&mut self, now: Duration) {
+        if let State::Done { again, .. } = &mut self.state {
+            *again = Some(now + AGAIN_AFTER);
+        }
     }
 }
 
@@ -65,10 +81,12 @@ impl Core {
             State::Waiting { slot: Some(slot), .. } if seconds < slot.starts => {
                 self.producing.deadline = Some(now + Duration::from_secs(slot.starts).saturating_sub(unix_now));
             }
-            State::Done { slot, .. } if seconds < slot.ends => {
-                self.producing.deadline = Some(now + Duration::from_secs(slot.ends).saturating_sub(unix_now));
+            State::Done { slot, again, .. } if seconds < slot.ends && again.is_none_or(|at| now < at) => {
+                // The slot of block 0 has no end.
+                let end = now.saturating_add(Duration::from_secs(slot.ends).saturating_sub(unix_now));
+                self.producing.deadline = Some(again.map_or(end, |at| at.min(end)));
             }
-            // Nothing is known, or the slot is over.
+            // Nothing is known, or the slot is over, or it is time for another attempt.
             State::Unknown | State::Waiting { .. } | State::Done { .. } => self.ask_for_slot(),
         }
     }
@@ -94,9 +112,12 @@ impl Core {
     }
 
     /// The chain has made our block, or has not.
-    pub(super) fn produced(&mut self, slot: Slot, result: Result<HashedBlock, ProduceError>) {
+    pub(super) fn produced(&mut self, now: Duration, slot: Slot, result: Result<HashedBlock, ProduceError>) {
         // Whatever became of it: one attempt in a slot and on a tip is enough.
-        self.producing.state = State::Done { tip: self.tip, slot };
+        let ours_at_fault =
+            matches!(&result, Err(ProduceError::Execute(_) | ProduceError::Sign(SignError::Journal(_))));
+        let again = ours_at_fault.then_some(now + AGAIN_AFTER);
+        self.producing.state = State::Done { tip: self.tip, slot, again };
         match result {
             // What a sync imports does not show in `gossip_tip`; it may have begun since this block was asked for.
             Ok(block)

@@ -1,9 +1,10 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::announcing_tests::Bench;
 use super::core::{Action, ImportOrigin};
-use crate::chain::ChainCommand;
-use crate::producer::Slot;
+use crate::chain::{ChainCommand, ChainEvent, ProduceError};
+use crate::producer::{JournalError, SignError, Slot};
 use crate::testkit::messages::Messages;
 use crate::types::{Block, Hash32};
 
@@ -19,7 +20,7 @@ impl Bench {
     /// Whether our block goes on to the import, where the chain has just made it.
     fn proposes(&mut self) -> bool {
         let block = self.core.config.verifier.hasher().hash_block(Arc::new(first_block()));
-        self.core.produced(Slot { height: 0, round: 0, starts: 0, ends: 1 }, Ok(block));
+        self.core.produced(Duration::ZERO, Slot { height: 0, round: 0, starts: 0, ends: 1 }, Ok(block));
         let mut imports = false;
         while let Some(action) = self.core.poll_action() {
             imports |= matches!(action, Action::Chain(ChainCommand::Import { .. }));
@@ -39,4 +40,18 @@ async fn our_block_is_dropped_where_a_sync_began_to_import_while_it_was_made() {
     let batch = bench.core.new_batch();
     bench.core.imports.insert(batch, ImportOrigin::Sync);
     assert!(!bench.proposes());
+}
+
+/// The slot of block 0 has no end.
+#[tokio::test]
+async fn a_block_that_our_own_journal_did_not_take_is_tried_again_in_its_slot() {
+    let mut bench = Bench::new().await;
+    let slot = Slot { height: 0, round: 0, starts: 0, ends: u64::MAX };
+    let full = JournalError { message: "no space is left on the disk".into(), source: None };
+    let failed = ChainEvent::Produced { slot, result: Err(ProduceError::Sign(SignError::Journal(full))) };
+    bench.core.chain_event(Duration::from_secs(100), failed);
+    assert!(!bench.core.producing.tries_again(Duration::from_secs(104)), "not at once");
+    assert!(bench.core.producing.tries_again(Duration::from_secs(105)));
+    bench.core.chain_event(Duration::from_secs(100), ChainEvent::Produced { slot, result: Err(ProduceError::Moved) });
+    assert!(!bench.core.producing.tries_again(Duration::from_secs(1000)), "nothing was at fault");
 }

@@ -13,7 +13,7 @@ impl Core {
         let peers = self.peers.values().filter(|peer| peer.is_ready()).count();
         NodeStatus {
             mode: sync.mode,
-            tip: self.tip,
+            tip: self.settled_tip,
             genesis_hash: self.genesis_hash,
             target: sync.target,
             outstanding: sync.outstanding,

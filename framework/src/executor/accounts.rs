@@ -13,12 +13,11 @@ use super::{ExecuteError, Executor, ExecutorError, ProposalTemplate, Proposer, S
 use crate::rules::schedule::proposer_index;
 use crate::rules::{HashedBlock, Rule, Verifier};
 use crate::store::{StateChange, StateKey, StateValue, StateView, StoreError};
-use crate::types::{Address, Block, Genesis, Hash32, HashRules, Header, HexText, Transaction};
+use crate::types::{Address, Block, Genesis, Hash32, Header, HexText, Transaction};
 
 mod election;
 mod flat;
 mod overlay;
-mod page;
 mod sparse;
 pub mod state;
 #[cfg(test)]
@@ -26,8 +25,8 @@ mod tests;
 mod transition;
 mod tree;
 
-/// Executes blocks on accounts and validators. Its machines keep the active validators in memory, and under v1 rules the
-/// hashes of the state tree: about 150 bytes for each account.
+/// Executes blocks on accounts and validators. Its machines keep the active validators and the hashes of the state tree in
+/// memory: about 150 bytes for each account.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AccountExecutor;
 
@@ -58,9 +57,6 @@ impl Executor for AccountExecutor {
         }
         transition.overlay.put_counter(REGISTERED, genesis.validators.len() as u64)?;
         transition.overlay.put_counter(EPOCH, 0)?;
-        if genesis.hash_rules == HashRules::Canonical {
-            StateTree::Sparse.update(&mut transition.overlay)?;
-        }
         let changes = transition.overlay.into_changes().into_iter();
         Ok(changes.filter_map(|change| Some((change.key, change.new?))).collect())
     }
@@ -128,8 +124,7 @@ impl StateMachine for AccountMachine {
         let height = template.parent.map_or(0, |parent| parent.height.saturating_add(1));
         let mut transition = Transition::new(&genesis, height, Overlay::new(view));
         let txs = self.select(&mut transition, &template.txs)?;
-        let state_root =
-            self.tree.update(&mut transition.overlay).and_then(|()| self.tree.root(&mut transition.overlay));
+        let state_root = self.tree.update(&mut transition.overlay).map(|()| self.tree.root());
         self.tree.forget(&transition.overlay)?;
         let tx_hashes: Vec<Hash32> = txs.iter().map(|tx| self.verifier.hasher().transaction_hash(tx)).collect();
         let header = Header {
@@ -179,7 +174,7 @@ impl AccountMachine {
             return Err(transition.rejection(Rule::ComputeRoot, detail).into());
         }
         self.tree.update(&mut transition.overlay)?;
-        let state_root = self.tree.root(&mut transition.overlay)?;
+        let state_root = self.tree.root();
         if state_root != header.state_root {
             let detail = format!("expected {state_root}, got {}", header.state_root);
             return Err(transition.rejection(Rule::StateRoot, detail).into());

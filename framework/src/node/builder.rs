@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, watch};
+use tracing::Instrument as _;
 
 use super::{NodeEvent, NodeHandle};
 use crate::chain::{Chain, ChainError, ChainHandle};
@@ -46,6 +47,7 @@ pub struct NodeBuilder {
     env: Option<Env>,
     validator: Option<SecretKey>,
     journal: Box<dyn SigningJournal>,
+    span: tracing::Span,
 }
 
 /// A node cannot start.
@@ -100,6 +102,7 @@ impl NodeBuilder {
             env: None,
             validator: None,
             journal: Box::new(MemoryJournal::default()),
+            span: tracing::Span::none(),
         }
     }
 
@@ -195,6 +198,12 @@ impl NodeBuilder {
         self
     }
 
+    /// The span that the engine's log lines are in, so that several nodes of one process can be told apart. Default: none.
+    pub fn span(mut self, span: tracing::Span) -> Self {
+        self.span = span;
+        self
+    }
+
     /// Opens the chain, starts to listen and to dial. Not cancel-safe: dropped, a part may have started.
     ///
     /// # Errors
@@ -276,7 +285,7 @@ impl NodeBuilder {
             status,
             events: events.clone(),
         });
-        tokio::spawn(driver.run(peers, saved, pool));
+        tokio::spawn(driver.run(peers, saved, pool).instrument(self.span));
         let listening = listening.into();
         Ok(NodeHandle { commands, status: status_out, events, store: self.store, genesis, listening })
     }

@@ -5,7 +5,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::NodeStatus;
 use crate::engine::Command;
 use crate::mempool::{self, PoolSnapshot};
-use crate::peers::PeerInfo;
+use crate::peers::{PeerInfo, Penalty};
 use crate::store::ChainStore;
 use crate::sync::Mode;
 use crate::transport::Endpoint;
@@ -39,6 +39,13 @@ pub enum NodeEvent {
     },
     /// The mode changed.
     ModeChanged(Mode),
+    /// A peer was penalised for a proven fault.
+    Penalised {
+        /// Whose fault it is: an address as the log shows it.
+        peer: String,
+        /// What it did, with the proof, and what it costs.
+        penalty: Penalty,
+    },
 }
 
 /// The node has stopped.

@@ -10,7 +10,7 @@ use crate::types::{Hash32, Height, Tip};
 pub struct NodeStatus {
     /// SYNCING or SYNCED (protocol.md section 1).
     pub mode: Mode,
-    /// The last applied block.
+    /// The last applied block. In the middle of a reorganisation still the one before it: a crash would put that back.
     pub tip: Option<Tip>,
     /// The hash of block 0.
     pub genesis_hash: Option<Hash32>,

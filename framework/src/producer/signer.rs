@@ -9,6 +9,8 @@ pub struct Signer {
     key: SecretKey,
     address: Address,
     journal: Box<dyn SigningJournal>,
+    /// What was signed last in this run.
+    last: Option<HashedBlock>,
 }
 
 /// A block was not signed.
@@ -33,7 +35,7 @@ pub enum SignError {
 impl Signer {
     /// A signer with its key and its journal.
     pub fn new(key: SecretKey, journal: Box<dyn SigningJournal>) -> Self {
-        Self { address: key.address(VALIDATOR_PREFIX), key, journal }
+        Self { address: key.address(VALIDATOR_PREFIX), key, journal, last: None }
     }
 
     /// The validator's address.
@@ -48,6 +50,9 @@ impl Signer {
 
     /// Signs a block of a round. What it returns is on record already. Blocks on the journal.
     ///
+    /// Where a block for this height and round, on the same parent, was signed in this run, that one is given again: it
+    /// may have come to nothing, since the store could not take it, and a second one must never be.
+    ///
     /// # Errors
     /// Another block for this height and round was signed, or one above it, or the journal fails.
     pub fn sign(&mut self, hasher: &Hasher, mut block: Block, round: u64) -> Result<HashedBlock, SignError> {
@@ -57,12 +62,17 @@ impl Signer {
         if let Some(last) = last
             && !asked.may_follow(Some(&last))
         {
-            return Err(SignError::SignedBefore { asked, last });
+            let same_slot = (asked.height, asked.round) == (last.height, last.round);
+            let signed = self.last.as_ref().filter(|signed| signed.link.hash == last.hash);
+            let again = signed.filter(|signed| same_slot && signed.link.prev_hash == block.header.prev_hash);
+            return again.cloned().ok_or(SignError::SignedBefore { asked, last });
         }
         if last != Some(asked) {
             self.journal.record(asked)?;
         }
         block.pq_signature = self.key.sign(&hash);
-        Ok(hasher.hash_block(block.into()))
+        let signed = hasher.hash_block(block.into());
+        self.last = Some(signed.clone());
+        Ok(signed)
     }
 }

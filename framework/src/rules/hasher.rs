@@ -1,8 +1,11 @@
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::payload::{self, TaskResult};
 use super::{hash_canonical, hash_v1, merkle};
-use crate::types::{Block, BlockLink, Genesis, Hash32, HashRules, Header, Transaction, TxType};
+use crate::types::encoding::BlockDecodeError;
+use crate::types::{Block, BlockLink, Genesis, Hash32, HashRules, Header, Transaction, TxType, WireBlock};
 
 /// Computes hashes and roots under one chain's hash rules. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -20,6 +23,8 @@ pub struct HashedBlock {
     pub link: BlockLink,
     /// The hashes of its transactions, in order.
     pub tx_hashes: Vec<Hash32>,
+    /// The block in the framework's encoding, where it came in it: who stores it need not encode it again.
+    pub encoded: Option<Bytes>,
 }
 
 impl Hasher {
@@ -89,11 +94,24 @@ impl Hasher {
         }
     }
 
+    /// Decodes, where it must be, and hashes a block and its transactions.
+    ///
+    /// # Errors
+    /// The bytes encode no block.
+    pub fn hash_wire_block(&self, block: &WireBlock) -> Result<HashedBlock, BlockDecodeError> {
+        let encoded = match block {
+            WireBlock::Decoded(_) => None,
+            // A value has one encoding that decodes: what was read is what would be written.
+            WireBlock::Encoded(bytes) | WireBlock::Both(_, bytes) => Some(bytes.clone()),
+        };
+        Ok(HashedBlock { encoded, ..self.hash_block(block.decode()?) })
+    }
+
     /// Hashes a block and its transactions.
     pub fn hash_block(&self, block: Arc<Block>) -> HashedBlock {
         let hash = self.header_hash(&block.header);
         let tx_hashes = block.txs.iter().map(|tx| self.transaction_hash(tx)).collect();
         let link = BlockLink { height: block.header.height, hash, prev_hash: block.header.prev_hash };
-        HashedBlock { block, link, tx_hashes }
+        HashedBlock { block, link, tx_hashes, encoded: None }
     }
 }

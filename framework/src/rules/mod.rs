@@ -24,6 +24,7 @@ mod tests;
 pub use canonical::{MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH};
 pub use hasher::{HashedBlock, Hasher};
 pub use rejection::{Rejection, Rule};
+pub(crate) use signature::MAX_BATCH;
 pub use signature::{SignatureCheck, SignatureFault};
 pub use transaction::TxFault;
 pub use verify::{MAX_SECONDS_AHEAD, Parent, Verifier};

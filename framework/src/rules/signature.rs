@@ -53,6 +53,18 @@ impl SignatureCheck {
         Ok(Self { tx, signed })
     }
 
+    /// The key, where signatures of one key cost less in a batch together.
+    pub(crate) fn batch_key(&self) -> Option<&[u8; 32]> {
+        match &self.signed {
+            Signed::Secp256k1 { .. } => None,
+            Signed::Ed25519(signed) => Some(&signed.key),
+        }
+    }
+
+    fn is_batched(&self) -> bool {
+        matches!(self.signed, Signed::Ed25519(_))
+    }
+
     /// Whether the signature is valid.
     pub fn is_valid(&self) -> bool {
         self.verify().is_ok()
@@ -83,16 +95,21 @@ pub enum SignatureFault {
     Invalid,
 }
 
-/// More in a batch than this gains nothing: the cost of a signature falls with the logarithm of their number, until the
-/// tables outgrow the processor's caches.
-const MAX_BATCH: usize = 1024;
+/// More in a batch than this gain little: the cost of a signature falls with the logarithm of their number.
+pub(crate) const MAX_BATCH: usize = 4096;
+
+/// So few are checked one by one where a batch of them failed.
+const MIN_BATCH: usize = 8;
+
+/// So many are checked together where each verdict counts: what one bad signature costs the good ones is bounded by it.
+const EACH_BATCH: usize = 1024;
 
 /// Runs checks; gives the index of the first that fails. Ed25519 runs in batches, which give the verdicts of single
 /// checks by the construction of ZIP 215.
 pub(super) fn verify(checks: &[SignatureCheck]) -> Result<(), usize> {
     for (n, chunk) in checks.chunks(MAX_BATCH).enumerate() {
         if !batch_is_valid(chunk)
-            && let Some(i) = chunk.iter().position(|check| !check.is_valid())
+            && let Some(i) = first_invalid(chunk)
         {
             return Err(n * MAX_BATCH + i);
         }
@@ -100,10 +117,23 @@ pub(super) fn verify(checks: &[SignatureCheck]) -> Result<(), usize> {
     Ok(())
 }
 
+/// The first invalid one of checks that are not valid as a batch. Halves are tried as batches, so that a bad signature among
+/// thousands costs about one batch more, whoever sends it.
+fn first_invalid(checks: &[SignatureCheck]) -> Option<usize> {
+    let (left, right) = checks.split_at(checks.len() / 2);
+    if checks.len() <= MIN_BATCH || !checks[0].is_batched() {
+        return checks.iter().position(|check| !check.is_valid());
+    }
+    if batch_is_valid(left) {
+        return first_invalid(right).map(|i| left.len() + i);
+    }
+    first_invalid(left).or_else(|| first_invalid(right).map(|i| left.len() + i))
+}
+
 /// Runs checks; says of each whether it holds. What a bad one among good ones costs is bounded: a batch that is not good as
 /// a whole is checked one by one.
 pub(super) fn verify_each(checks: &[SignatureCheck]) -> Vec<Result<(), SignatureFault>> {
-    let verdicts = checks.chunks(MAX_BATCH).flat_map(|chunk| {
+    let verdicts = checks.chunks(EACH_BATCH).flat_map(|chunk| {
         let good = batch_is_valid(chunk);
         chunk.iter().map(move |check| if good { Ok(()) } else { check.verify() })
     });

@@ -1,6 +1,6 @@
 //! What every store does alike: the checks before a change, and many blocks' state changes folded into one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{Commit, MAX_STATE_KEY, StateChange, StateKey, StateValue, StoreError, StoreErrorKind};
 use crate::types::{Hash32, Height, Tip};
@@ -115,8 +115,8 @@ pub(super) fn nothing_to_commit() -> StoreError {
     StoreError::new(StoreErrorKind::Invalid, "an empty batch was committed to an empty chain")
 }
 
-/// Only what is left after folding is worth a copy.
-fn owned(folded: BTreeMap<&StateKey, &Option<StateValue>>) -> Folded {
+/// Only what is left after folding is worth a copy, and a place in the order.
+fn owned(folded: HashMap<&StateKey, &Option<StateValue>>) -> Folded {
     folded.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 

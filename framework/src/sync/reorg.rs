@@ -76,6 +76,17 @@ impl<F: ForkRule> BatchSync<F> {
         }
     }
 
+    /// Our tip was moved by a block of gossip or of our own. Where a rollback is on its way, the block was before it: it is
+    /// taken off with the others, and the branch has to be better than a chain that ends with it.
+    pub(super) fn on_local_tip(&mut self, tip: Option<Tip>) {
+        self.tip = tip;
+        if let (Some(tip), Some(session)) = (tip, &mut self.session)
+            && matches!(session.stage, Stage::RollingBack { .. })
+        {
+            session.ours = tip;
+        }
+    }
+
     pub(super) fn on_rolled_back(&mut self, tip: Option<Tip>) {
         self.tip = tip;
         let Some(session) = &mut self.session else { return };

@@ -11,11 +11,14 @@
 //! Each macro makes a module with a `#[test]` for each case, so that a failure names the sentence that does not hold. Where a case needs
 //! randomness it prints the seed, and `CPC_TEST_SEED` repeats it. A crate that calls `store_suite!` needs tokio with `macros` and `rt`.
 //!
-//! Besides them: [`messages`] makes up messages with every oddity that chains may hold, and [`sync::World`] is a node in virtual time.
+//! Besides them: [`chains`] makes chains of any shape, [`messages`] makes up messages with every oddity that chains may hold, [`sync::World`] is
+//! a strategy in virtual time, and [`sim`] runs whole nodes so, with faults and Byzantine peers, by seed.
 
+pub mod chains;
 pub mod codec;
 pub mod executor;
 pub mod messages;
+pub mod sim;
 pub mod store;
 pub mod sync;
 pub mod transport;

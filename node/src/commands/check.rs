@@ -45,7 +45,7 @@ struct Found {
 pub(super) async fn check(datadir: &Datadir, args: &CheckArgs) -> Result<(), CliError> {
     let mut stop = Stop::listen()?;
     let genesis = Arc::new(datadir.genesis(args.network.network)?);
-    engine_glue::refuse_if_in_use(datadir)?;
+    engine_glue::refuse_if_unusable(datadir)?;
     let chain = tokio::select! {
         biased;
         () = stop.wanted() => return Err(CliError::failed("interrupted: the check did not come to its end")),
@@ -83,6 +83,10 @@ pub(super) async fn check(datadir: &Datadir, args: &CheckArgs) -> Result<(), Cli
 async fn check_chain(datadir: &Datadir, genesis: &Arc<Genesis>) -> Result<Option<AuditReport>, CliError> {
     let Some(store) = engine_glue::open_existing(datadir, genesis)? else { return Ok(None) };
     let total = engine_glue::height_of_tip(datadir, &store).await?.map_or(0, |height| height + 1);
+    if total == 0 && store.genesis_id().is_none() {
+        // The first start was cut short before the genesis state was there.
+        return Ok(None);
+    }
     let mut progress = Progress::start("checking", 0);
     let (executor, env) = (engine_glue::executor(), engine_glue::environment()?);
     let audit = chain::audit(Arc::clone(genesis), &store, executor, &env, |height| {

@@ -1,4 +1,4 @@
-//! `soak`: a network under load and perturbations. `cargo run -p cpc-tests --bin soak -- --seconds 60 --seed 7`
+//! `soak`: a network under load and perturbations. `cargo run -p cpc-tests --features long --bin soak -- --seconds 60 --seed 7`
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a program for developers")]
 
 use std::ffi::OsString;

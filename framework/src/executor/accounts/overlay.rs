@@ -50,12 +50,6 @@ impl<'a> Overlay<'a> {
         Ok(())
     }
 
-    /// Writes a value that follows from other writes: [`Overlay::take_written`] does not tell of it.
-    pub(super) fn put_derived(&mut self, key: &StateKey, value: StateValue) -> Result<(), StoreError> {
-        self.entry(key)?.new = Some(value);
-        Ok(())
-    }
-
     /// The account of an address; an empty one where it does not exist.
     pub(super) fn account(&mut self, address: &Address) -> Result<Account, StoreError> {
         let key = account_key(address);
@@ -64,6 +58,13 @@ impl<'a> Overlay<'a> {
 
     pub(super) fn put_account(&mut self, address: &Address, account: Account) -> Result<(), StoreError> {
         self.put(&account_key(address), Some(encode_account(address, account)))
+    }
+
+    /// As [`Overlay::account`], with the key of the account, for whoever writes it too.
+    pub(super) fn account_with_key(&mut self, address: &Address) -> Result<(StateKey, Account), StoreError> {
+        let key = account_key(address);
+        let account = self.get(&key)?.map_or(Ok(Account::default()), |value| Ok(decode_account(&key, &value)?.1));
+        account.map(|account| (key, account))
     }
 
     pub(super) fn validator(&mut self, address: &Address) -> Result<Option<Validator>, StoreError> {
@@ -113,11 +114,11 @@ impl<'a> Overlay<'a> {
         std::mem::take(&mut self.written).into_iter().map(read).collect()
     }
 
-    /// The keys under a prefix that were read or written and are or were there, with the value before and now.
-    pub(super) fn touched<'s>(&'s self, prefix: &'s [u8]) -> impl Iterator<Item = Touched<'s>> {
+    /// The keys that were read or written and are or were there, with the value before and now.
+    pub(super) fn touched(&self) -> impl Iterator<Item = Touched<'_>> {
         self.entries
             .iter()
-            .filter(move |(key, entry)| key.starts_with(prefix) && (entry.old.is_some() || entry.new.is_some()))
+            .filter(|(_, entry)| entry.old.is_some() || entry.new.is_some())
             .map(|(key, entry)| (key, entry.old.as_deref(), entry.new.as_deref()))
     }
 

@@ -7,7 +7,6 @@
 //! | `p/` power (descending), then registration order or address | the address of a validator with at least the minimum stake |
 //! | `m/epoch` | the epoch index |
 //! | `m/validators` | how many validators were ever registered |
-//! | `t/` path | a page of the canonical state tree |
 //!
 //! Values are in the postcard format. Under v1 rules any text is an address; one that is too long for a key stands
 //! under its hash, after a byte that no UTF-8 text contains, with its text in the value.
@@ -203,7 +202,8 @@ pub(super) fn corrupt(key: &[u8], what: &str) -> StoreError {
 
 fn address_key(prefix: &[u8], address: &Address) -> StateKey {
     let text = address.as_str().as_bytes();
-    let mut key = prefix.to_vec();
+    let mut key = Vec::with_capacity(prefix.len() + text.len().clamp(1 + 32, MAX_KEY_ADDRESS));
+    key.extend_from_slice(prefix);
     if text.len() <= MAX_KEY_ADDRESS {
         key.extend_from_slice(text);
     } else {

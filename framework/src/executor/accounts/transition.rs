@@ -1,7 +1,7 @@
 //! What a transaction does to the state, and what a proposer earns (protocol.md section 4).
 
 use super::overlay::Overlay;
-use super::state::{REGISTERED, Validator, candidate_key};
+use super::state::{REGISTERED, Validator, candidate_key, encode_account};
 use crate::executor::ExecuteError;
 use crate::rules::keys::{ACCOUNT_PREFIX, VALIDATOR_PREFIX, address_of};
 use crate::rules::payload::stake_pub_key;
@@ -46,7 +46,7 @@ impl<'a, 'v> Transition<'a, 'v> {
             rejection.stricter_than_v1 = true;
             return Err(rejection.into());
         };
-        let sender = self.overlay.account(&tx.from_address)?;
+        let (sender_key, sender) = self.overlay.account_with_key(&tx.from_address)?;
         if tx.nonce != sender.nonce {
             let detail = format!("{} is at nonce {}, got {}", tx.from_address, sender.nonce, tx.nonce);
             return fail(self, Rule::TxNonce, detail);
@@ -75,13 +75,17 @@ impl<'a, 'v> Transition<'a, 'v> {
                 let Some(to) = tx.to_address.as_ref().filter(|to| !to.as_str().is_empty()) else {
                     return fail(self, Rule::TxRecipient, "a transfer must have a to_address".into());
                 };
-                let mut recipient = if *to == tx.from_address { sender } else { self.overlay.account(to)? };
+                let to_itself = *to == tx.from_address;
+                let (recipient_key, mut recipient) =
+                    if to_itself { (sender_key.clone(), sender) } else { self.overlay.account_with_key(to)? };
                 let Some(credited) = recipient.balance.checked_add(tx.amount) else {
                     return fail(self, Rule::TxBalance, format!("{to} would own more than 2^128"));
                 };
                 recipient.balance = credited;
-                self.overlay.put_account(&tx.from_address, sender)?;
-                self.overlay.put_account(to, recipient)?;
+                if !to_itself {
+                    self.overlay.put(&sender_key, Some(encode_account(&tx.from_address, sender)))?;
+                }
+                self.overlay.put(&recipient_key, Some(encode_account(to, recipient)))?;
             }
             TxType::Stake => {
                 let rules = self.genesis.hash_rules;

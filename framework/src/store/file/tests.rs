@@ -12,6 +12,7 @@ use crate::types::BlockLink;
 
 mod damage;
 mod kill;
+mod torn;
 
 #[derive(Debug)]
 struct InDirectory(tempfile::TempDir);

@@ -86,7 +86,8 @@ impl Writer {
         guarded(&layout.database, || Self::load(builder().open(&layout.database)?))
     }
 
-    fn load(db: Database) -> Result<(Self, Shown), Fault> {
+    /// Reads what an open database holds.
+    pub(super) fn load(db: Database) -> Result<(Self, Shown), Fault> {
         let meta = tables::load_meta(&db)?;
         let (records, entries) = tables::load_records(&db, meta.checkpoint)?;
         if meta.checkpoint + entries.len() as u64 != meta.count() {

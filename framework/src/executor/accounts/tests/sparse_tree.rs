@@ -5,11 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::executor::accounts::overlay::Overlay;
-use crate::executor::accounts::page::{Page, Slot};
-use crate::executor::accounts::sparse::{self, Leaf};
+use crate::executor::accounts::sparse::{SparseTree, change};
 use crate::store::{StateKey, StateValue};
-use crate::testkit::executor::MemoryState;
 use crate::types::Hash32;
 
 fn hash(parts: &[&[u8]]) -> [u8; 32] {
@@ -38,68 +35,71 @@ fn naive_root_of(entries: &BTreeMap<StateKey, StateValue>) -> Hash32 {
     Hash32(naive_root(&leaves, 0))
 }
 
+fn bytes(number: u16) -> StateValue {
+    StateValue::copy_from_slice(&number.to_be_bytes())
+}
+
+/// Keys with the value that they get; `None` removes one.
+type Batch = BTreeMap<u16, Option<u16>>;
+
 proptest! {
     #[test]
-    fn has_the_root_that_its_definition_gives_after_any_insertions(
-        batches in proptest::collection::vec(proptest::collection::btree_map(0..400u16, any::<u16>(), 0..60), 1..8)
+    fn has_the_root_that_its_definition_gives_after_any_changes(
+        batches in proptest::collection::vec(
+            proptest::collection::btree_map(0..400u16, proptest::option::weighted(0.7, any::<u16>()), 0..60), 1..12)
     ) {
-        let mut state = MemoryState::default();
+        let mut tree = SparseTree::default();
         let mut entries = BTreeMap::new();
         for batch in batches {
-            let bytes = |number: u16| StateValue::copy_from_slice(&number.to_be_bytes());
-            let batch: Vec<_> = batch.into_iter().map(|(key, value)| (bytes(key), bytes(value))).collect();
-            entries.extend(batch.iter().cloned());
-            let mut overlay = Overlay::new(&state);
-            sparse::insert(&mut overlay, &batch).unwrap();
-            let root = sparse::root(&mut overlay).unwrap();
-            prop_assert_eq!(root, naive_root_of(&entries));
-            let changes = overlay.into_changes();
-            state.apply(&changes);
+            let batch: Batch = batch;
+            let changes = batch.iter().map(|(key, value)| change(&bytes(*key), value.map(bytes).as_deref()));
+            tree.apply(changes.collect());
+            for (key, value) in batch {
+                match value {
+                    Some(value) => entries.insert(bytes(key), bytes(value)),
+                    None => entries.remove(&bytes(key)),
+                };
+            }
+            prop_assert_eq!(tree.root(), naive_root_of(&entries));
         }
-
-        let all: Vec<_> = entries.into_iter().collect();
-        let empty = MemoryState::default();
-        let mut at_once = Overlay::new(&empty);
-        sparse::insert(&mut at_once, &all).unwrap();
-        let mut fresh = MemoryState::default();
-        fresh.apply(&at_once.into_changes());
-        prop_assert_eq!(fresh, state, "the pages depend on the entries alone");
+        tree.apply(entries.keys().map(|key| change(key, None)).collect());
+        prop_assert_eq!(tree.root(), Hash32::ZERO, "nothing is left of it");
     }
+}
 
-    #[test]
-    fn pages_are_read_back_as_they_were_written(
-        slots in proptest::collection::vec((0..3u8, any::<[u8; 32]>(), any::<[u8; 32]>()), 16)
-    ) {
-        let mut page = Box::<Page>::default();
-        for (index, (kind, one, other)) in slots.into_iter().enumerate() {
-            *page.slot_mut(index) = match kind {
-                0 => Slot::Empty,
-                1 => Slot::Leaf(Leaf { path: Hash32(one), hash: Hash32(other) }),
-                _ => Slot::Node(Hash32(one)),
-            };
-        }
-        page.seal();
-        let bytes = page.encode();
-        prop_assert_eq!(Page::decode(&bytes), Some(page));
-        prop_assert_eq!(Page::decode(&bytes[..bytes.len() - 1]), None);
-        prop_assert_eq!(Page::decode(&[&bytes[..], &[0]].concat()), None);
-    }
+/// Keys whose paths part only after many bits have a long way of nodes with one half above them.
+#[test]
+fn an_entry_that_goes_takes_the_nodes_above_it_along() {
+    let mut keys: Vec<_> = (0..20_000u32).map(|number| StateKey::copy_from_slice(&number.to_be_bytes())).collect();
+    keys.sort_by_key(|key| change(key, None).0);
+    let shared = |pair: &[StateKey]| {
+        let (a, b) = (change(&pair[0], None).0, change(&pair[1], None).0);
+        a.0.iter().zip(b.0).map(|(a, b)| (a ^ b).leading_zeros()).take_while(|zeros| *zeros == 8).count()
+    };
+    let close = keys.windows(2).max_by_key(|pair| shared(pair)).unwrap();
+    assert!(shared(close) >= 2, "two of so many keys share 16 bits at least");
+    let mut tree = SparseTree::default();
+    let entry = |key: &StateKey| change(key, Some(b"value"));
+    tree.apply(vec![entry(&close[0])]);
+    let alone = tree.root();
+    tree.apply(vec![entry(&close[1])]);
+    assert_ne!(tree.root(), alone);
+    tree.apply(vec![change(&close[1], None)]);
+    assert_eq!(tree.root(), alone);
 }
 
 #[test]
 fn an_empty_tree_has_a_root_of_zeros() {
-    let empty = MemoryState::default();
-    assert_eq!(sparse::root(&mut Overlay::new(&empty)).unwrap(), Hash32::ZERO);
+    assert_eq!(SparseTree::default().root(), Hash32::ZERO);
 }
 
 /// Worked out from the definition alone, by another program. They must never change: chains depend on them.
 #[test]
 fn has_the_roots_that_are_frozen() {
     let root_of = |entries: &[(StateKey, StateValue)]| {
-        let empty = MemoryState::default();
-        let mut overlay = Overlay::new(&empty);
-        sparse::insert(&mut overlay, entries).unwrap();
-        sparse::root(&mut overlay).unwrap().to_string()
+        let mut tree = SparseTree::default();
+        tree.apply(entries.iter().map(|(key, value)| change(key, Some(value))).collect());
+        tree.root().to_string()
     };
     let epoch = (StateKey::from_static(b"m/epoch"), StateValue::from_static(&[0]));
     assert_eq!(root_of(&[epoch]), "81b5210e36cba9ccb802e5a985cfb6b0538547e5bc857035be3e4ea04ac54d01");

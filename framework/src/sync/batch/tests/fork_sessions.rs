@@ -138,3 +138,26 @@ fn the_next_peer_has_its_turn_at_once_when_a_search_took_too_long() {
     let actions = desk.tell_at(search, SyncEvent::Tick);
     assert_eq!(actions.iter().filter(|action| is_lookup(action)).count(), 1, "{actions:?}");
 }
+
+#[test]
+fn a_block_that_was_applied_just_before_the_rollback_counts_for_our_branch() {
+    let mut desk = Desk::new(SyncLimits::default());
+    let actions = desk.tell(SyncEvent::PeerTip { peer: ConnId(1), height: Some(OURS + 1), legacy: false });
+    let actions = desk.answer(&actions, 500);
+    let actions = desk.search(actions, 500);
+    let Some(&SyncAction::Check { batch }) = actions.iter().find(|action| matches!(action, SyncAction::Check { .. }))
+    else {
+        panic!("{actions:?}")
+    };
+    let actions = desk.tell(SyncEvent::Checked { batch, signed: 21, wrong: None });
+    assert_eq!(actions, [SyncAction::Rollback { keep: Some(100) }]);
+    // Gossip that the chain had taken in before it came to the rollback.
+    let newer = Chain::to(OURS + 1).tip();
+    assert_eq!(desk.tell(SyncEvent::LocalTip(newer)), []);
+    let kept = desk.ours.at(100).unwrap().tip();
+    let actions = desk.tell(SyncEvent::RolledBack { tip: Some(kept) });
+    let [SyncAction::Import { batch }] = actions[..] else { panic!("{actions:?}") };
+    let theirs = desk.theirs.at(OURS + 1).unwrap().tip();
+    let actions = desk.tell(SyncEvent::Imported { batch, tip: theirs });
+    assert_eq!(actions, [SyncAction::FinishReorg { keep: false }], "a branch of equal height is not better");
+}
