@@ -45,6 +45,8 @@ pub struct BatchSync<F = RollbackOne> {
     pub(super) session: Option<Session>,
     pub(super) branches: BranchMemory,
     pub(super) linkage: Linkage,
+    /// Hashes of batches that came while not all was known of the way to a checkpoint, until they are imported.
+    pub(super) samples: BTreeMap<BatchId, Vec<Tip>>,
     pub(super) recovery: Recovery,
     pub(super) seen: Sizing,
     pub(super) answers: Answers,
@@ -124,6 +126,7 @@ impl<F: ForkRule> BatchSync<F> {
             session: None,
             branches: BranchMemory::default(),
             linkage: Linkage::default(),
+            samples: BTreeMap::new(),
             recovery: Recovery::default(),
             seen: Sizing::default(),
             answers: Answers::default(),
@@ -307,7 +310,7 @@ impl<F: ForkRule> BatchSync<F> {
             let Some(&batch) = self.buffer.get(next) else { return };
             if batch.extends(self.last_linked().as_ref()) {
                 self.buffer.take(next);
-                self.import(batch);
+                self.import_if_on_chain(batch);
             } else if self.importing.is_empty() {
                 // Our tip is certain, so these are of another branch.
                 self.leave_branch(batch.peer);
@@ -400,11 +403,14 @@ impl<F: ForkRule> BatchSync<F> {
     }
 
     pub(super) fn discard(&mut self, batch: BatchId) {
+        self.samples.remove(&batch);
         self.actions.push_back(SyncAction::Discard { batch });
     }
 
     pub(super) fn discard_all(&mut self, batches: Vec<BatchId>) {
-        self.actions.extend(batches.into_iter().map(|batch| SyncAction::Discard { batch }));
+        for batch in batches {
+            self.discard(batch);
+        }
     }
 
     /// The bytes that wait or are under import.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::batch::{BatchSync, Purpose};
 use super::claim::Peer;
 use super::fork::ForkRule;
-use super::linkage::{Arrival, Step};
-use super::ranges::Span;
+use super::linkage::{Arrival, Step, Verdict};
+use super::ranges::{Delivered, Span};
 use super::{ConnId, RequestId, SyncAction, SyncReport};
 use crate::types::{BlockLink, Height};
 
@@ -43,9 +43,30 @@ impl<F: ForkRule> BatchSync<F> {
         }
         let fits = links.last().is_some_and(|last| last.height == asked.to);
         match if fits { self.linkage.take(links, self.tip) } else { None } {
-            Some(Step::Down) => {}
+            Some(Step::Down) => self.judge_imports(),
             Some(Step::Contradiction(height)) => self.contradict(id, height),
             None => self.pause_headers(id),
+        }
+    }
+
+    /// Imports a batch, unless it is known by now that it is not of a checkpoint's chain.
+    pub(super) fn import_if_on_chain(&mut self, delivered: Delivered) {
+        let samples = self.samples.get(&delivered.batch).map_or(&[][..], Vec::as_slice);
+        match self.linkage.judge_again(samples) {
+            Verdict::Contradiction(height) => {
+                self.discard(delivered.batch);
+                self.contradict(delivered.peer, height);
+            }
+            Verdict::Ancestor(height) => self.import(Delivered { ancestor_to: Some(height), ..delivered }),
+            Verdict::Unknown => self.import(delivered),
+        }
+    }
+
+    /// What is under import cannot be taken back, but it can be left again.
+    fn judge_imports(&mut self) {
+        let mut samples = self.importing.iter().filter_map(|importing| self.samples.get(&importing.delivered.batch));
+        if samples.any(|samples| matches!(self.linkage.judge_again(samples), Verdict::Contradiction(_))) {
+            self.linkage.leaves_chain();
         }
     }
 

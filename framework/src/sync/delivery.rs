@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::batch::{Asked, BatchSync, Importing, Purpose};
 use super::claim::Peer;
 use super::fork::ForkRule;
-use super::linkage::Verdict;
+use super::linkage::{Linkage, Verdict};
 use super::ranges::Delivered;
 use super::{BatchId, ConnId, Mode, RejectKind, RequestFailure, RequestId, SyncAction, SyncOffence, SyncReport};
 use crate::types::{BlockLink, Height, Tip};
@@ -72,6 +72,9 @@ impl<F: ForkRule> BatchSync<F> {
         if self.reorganising() || self.peers.get(&id).is_none_or(Peer::is_ruled_out) {
             self.discard(batch);
             return;
+        }
+        if self.linkage.is_walking() {
+            self.samples.insert(delivered.batch, Linkage::samples(&links));
         }
         let superfluous = self.buffer.insert(delivered);
         self.discard_all(superfluous);
@@ -140,6 +143,7 @@ impl<F: ForkRule> BatchSync<F> {
     }
 
     pub(super) fn on_imported(&mut self, batch: BatchId, tip: Tip) {
+        self.samples.remove(&batch);
         self.tip = Some(tip);
         let Some(place) = self.importing.iter().position(|importing| importing.delivered.batch == batch) else {
             return;
@@ -161,6 +165,7 @@ impl<F: ForkRule> BatchSync<F> {
     }
 
     pub(super) fn on_rejected(&mut self, batch: BatchId, height: Height, why: RejectKind, tip: Option<Tip>) {
+        self.samples.remove(&batch);
         if tip.map(|tip| tip.height) > self.tip.map(|tip| tip.height) {
             self.progress = Some(self.now);
         }

@@ -113,6 +113,34 @@ impl Linkage {
         self.off_chain
     }
 
+    /// Blocks that are on their way onto our chain turned out to be another one's.
+    pub(super) fn leaves_chain(&mut self) {
+        self.off_chain = true;
+    }
+
+    /// Whether more is to be learnt about what lies above our tip.
+    pub(super) fn is_walking(&self) -> bool {
+        self.walk.is_some()
+    }
+
+    /// Some of these blocks' hashes, for [`judge_again`](Self::judge_again): at every height that an anchor may have.
+    pub(super) fn samples(links: &[BlockLink]) -> Vec<Tip> {
+        links.iter().filter(|link| link.height % LEAST_SPACING == 0).map(BlockLink::tip).collect()
+    }
+
+    /// What is known by now of blocks that link to each other, of which only samples are left.
+    pub(super) fn judge_again(&self, samples: &[Tip]) -> Verdict {
+        let mut verdict = Verdict::Unknown;
+        for sample in samples {
+            match self.anchors.get(&sample.height) {
+                Some(hash) if *hash == sample.hash => verdict = Verdict::Ancestor(sample.height),
+                Some(_) => return Verdict::Contradiction(sample.height),
+                None => {}
+            }
+        }
+        verdict
+    }
+
     /// We left our chain for another one.
     pub(super) fn reorganised(&mut self) {
         self.off_chain = false;

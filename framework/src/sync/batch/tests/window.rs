@@ -89,7 +89,8 @@ fn several_answers_are_on_their_way_from_a_far_server() {
     let chain = chain_for(8, 30);
     let far = |requests| Peer { latency: Duration::from_millis(300), requests, ..Scripted::honest(&chain) };
     let (one, four) = (time_with(&chain, [far(1)]), time_with(&chain, [far(4)]));
-    assert!(four < 0.4 * one, "{four} s with four requests on their way, {one} s with one");
+    // Four requests share the bytes of the window: each asks for less.
+    assert!(four < 0.6 * one, "{four} s with four requests on their way, {one} s with one");
 }
 
 #[test]
