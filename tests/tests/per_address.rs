@@ -98,6 +98,30 @@ async fn row_21_an_address_connects_8_times_at_once_and_then_once_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn row_23_speaking_another_codec_again_and_again_bans_nobody() {
+    let chain = Chain::fork();
+    let limits = Limits {
+        exempt_loopback: false,
+        accept_burst: 100,
+        pending_per_address: 64,
+        inbound_per_address: 8,
+        ..Limits::for_network("devnet")
+    };
+    let node = builder(chain).limits(limits).start().await.unwrap();
+    for _ in 0..20 {
+        let mut socket = connect_from("127.0.0.2", port(&node)).await;
+        // A frame of postcard.
+        socket.try_send(b"\xc7cpc\x01\0\0\0\x02\0\0").await;
+        let heard = socket.closed(PROMPT).await;
+        assert!(heard.iter().any(|message| message.greeting().is_some()), "it hears what is spoken here");
+    }
+    let mut socket = connect_from("127.0.0.2", port(&node)).await;
+    socket.send(&Hello::modern(chain).line()).await;
+    socket.next(PROMPT, "a handshake", Received::greeting).await;
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn row_7_an_answer_to_a_request_that_was_given_up_is_forgiven() {
     const PATIENCE: Duration = Duration::from_millis(500);
     let chain = Chain::fork();

@@ -132,6 +132,9 @@ impl Core {
                 }
             } else if self.fetches.announced(now, conn, item) {
                 asked.push((conn, item));
+            } else if !self.fetches.knows(item) {
+                // No room to fetch it: the strategy looks for it then, since a block is worth more than what fills the room.
+                self.sync_event(now, SyncEvent::PeerTip { peer: conn, height: Some(link.height), legacy });
             }
         }
         for hash in txs {

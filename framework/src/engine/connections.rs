@@ -83,6 +83,7 @@ impl Core {
         let Some(peer) = self.peers.remove(&conn) else { return };
         self.guard.gone(conn);
         self.fetch_elsewhere(now, conn);
+        self.spares.retain(|(by, _)| *by != conn);
         let told = peer.closing;
         // Whom we dialled may be something else than a node altogether, until its handshake shows otherwise; and the
         // reference bounds no line.
@@ -146,7 +147,9 @@ impl Core {
         let identity = peer.identity.as_ref();
         let penalty = self.scores.record(&Subject::of(&peer.remote, identity), offence, now);
         let banned = penalty.ban.filter(|ban| self.guard.ban(&peer.remote, identity, now + *ban, now));
-        if let Some(more) = self.log.allow(&peer.host, offence.kind(), now) {
+        // A ban is always told of: it is rare, and explains what else stays away.
+        let told = self.log.allow(&peer.host, offence.kind(), now).or(banned.map(|_| 0));
+        if let Some(more) = told {
             let consequence = match (banned, penalty.close) {
                 (Some(ban), _) => format!("banned for {} s", ban.as_secs()),
                 (None, true) => "connection closed".to_owned(),

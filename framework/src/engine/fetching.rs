@@ -53,6 +53,11 @@ impl Fetches {
         true
     }
 
+    /// Whether it is being fetched.
+    pub(super) fn knows(&self, item: Item) -> bool {
+        self.wants.contains_key(&item)
+    }
+
     /// It has come, from whomever.
     pub(super) fn arrived(&mut self, item: Item) {
         self.take(item);

@@ -148,11 +148,14 @@ impl Core {
     }
 
     /// What an inbound peer says first cannot be read at all: most likely it speaks another codec. It hears our handshake,
-    /// so that its log can say so too.
+    /// so that its log can say so too. That is nobody's fault, and costs no points: a ban of its address would keep it out
+    /// once its operator has chosen the right codec, and everybody else there.
     pub(super) fn not_understood(&mut self, now: Duration, conn: ConnId, error: &DecodeError) {
         self.send_handshake(now, conn);
-        if let Some(offence) = Offence::of_frame(error) {
-            self.penalise(now, conn, &offence);
+        let Some(peer) = self.peers.get(&conn) else { return };
+        let (host, label) = (peer.host.clone(), peer.label());
+        if let Some(more) = self.log.allow(&host, "not understood", now) {
+            tracing::warn!(peer = %label, more, "what it says cannot be read: {error}: connection closed");
         }
         self.close_quietly(conn, &error.to_string());
     }

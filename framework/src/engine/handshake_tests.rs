@@ -1,5 +1,5 @@
 use super::announcing_tests::{A, Bench};
-use super::connection::Inbound;
+use super::connection::{CloseReason, Inbound};
 use super::core::Action;
 use crate::sync::ConnId;
 use crate::transport::Endpoint;
@@ -60,6 +60,16 @@ async fn a_second_connection_of_one_node_is_closed() {
     let mut bench = Bench::new().await;
     assert_eq!(bench.visit(H, "127.0.0.1", shown_by_h()), []);
     assert_eq!(bench.visit(M, "127.0.0.1", shown_by_h()), [M]);
+}
+
+#[tokio::test]
+async fn a_copy_of_a_block_goes_with_the_peer_that_sent_it() {
+    let mut bench = Bench::new().await;
+    let block = crate::testkit::messages::Messages::from_printed_seed().block();
+    let block = bench.core.config.verifier.hasher().hash_block(std::sync::Arc::new(block));
+    bench.core.spares.push((A, block));
+    bench.core.closed(bench.now, A, &CloseReason::Idle);
+    assert_eq!(bench.core.spares.len(), 0);
 }
 
 #[tokio::test]

@@ -31,7 +31,10 @@ pub(super) async fn export(datadir: &Datadir, args: ExportArgs) -> Result<(), Cl
         return Err(CliError::failed(format!("the chain in {} is empty: nothing to export", datadir.root().display())));
     };
     let (from, to) = (args.from.unwrap_or(0), args.to.unwrap_or(tip.height));
-    if from > to || to > tip.height {
+    if from > to {
+        return Err(CliError::failed(format!("cannot export the blocks from {from} to {to}: --from is above --to")));
+    }
+    if to > tip.height {
         return Err(CliError::failed(format!(
             "cannot export the blocks from {from} to {to}: the chain ends at {}",
             tip.height
