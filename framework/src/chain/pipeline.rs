@@ -159,6 +159,7 @@ impl ChainHandle {
             tip: chain.tip(),
             events: events_in.clone(),
             progress: Arc::clone(&progress),
+            failure: (StoreErrorKind::Io, String::new()),
         };
         let intake = Intake {
             verifier: chain.verifier.clone(),
@@ -379,6 +380,8 @@ struct Committer {
     tip: Option<Tip>,
     events: mpsc::Sender<ChainEvent>,
     progress: Arc<Progress>,
+    /// Why the last commit that failed did: what was executed on top of it fails for the same reason.
+    failure: (StoreErrorKind, String),
 }
 
 impl Committer {
@@ -432,6 +435,7 @@ impl Committer {
             None => self.progress.committed.store(number, Ordering::Release),
             Some(error) => {
                 tracing::error!(%error, "blocks could not be stored");
+                self.failure = (error.kind, error.message.clone());
                 // A commit may have taken effect although it failed: the store itself knows.
                 self.tip = self.store.tip().await.unwrap_or(self.tip);
                 let generation = group.iter().map(|import| import.generation).max().unwrap_or_default();
@@ -441,9 +445,10 @@ impl Committer {
         let all_failed = failure.is_some();
         for import in group {
             let outcome = if import.generation <= failed || all_failed {
-                let error = failure
-                    .take()
-                    .unwrap_or_else(|| StoreError::new(StoreErrorKind::Io, "blocks below these could not be stored"));
+                let error = failure.take().unwrap_or_else(|| {
+                    let (kind, why) = &self.failure;
+                    StoreError::new(*kind, format!("blocks below these could not be stored: {why}"))
+                });
                 ChainOutcome { applied: Vec::new(), stop: Some(Stop::Local(error.into())), tip: self.tip }
             } else {
                 let tip = import.applied.last().map(|last| last.link.tip()).or(self.tip);

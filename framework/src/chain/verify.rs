@@ -154,16 +154,19 @@ fn prepare(
     if let Some(key) = &key {
         checks.push(verifier.block_signature(block, key)?);
     }
-    let bytes = block.encoded.clone().unwrap_or_else(|| encoding::encode_block(&block.block).into());
-    Ok(Prepared { bytes, checks, signed: key.is_some() })
+    Ok(Prepared { bytes: encoded(block), checks, signed: key.is_some() })
+}
+
+/// The block in the framework's encoding, as it came where it came so.
+fn encoded(block: &HashedBlock) -> Bytes {
+    block.encoded.clone().unwrap_or_else(|| encoding::encode_block(&block.block).into())
 }
 
 /// What is left to check of a block that is an ancestor of a checkpoint. A header's hash says who proposed it and which transactions
 /// it has, so that neither can be another one's; what it does not cover no signature covers either (protocol.md section 4).
 fn prepare_vouched(verifier: &Verifier, block: &HashedBlock) -> Result<Prepared, Rejection> {
     verifier.check_block(block)?;
-    let bytes = block.encoded.clone().unwrap_or_else(|| encoding::encode_block(&block.block).into());
-    Ok(Prepared { bytes, checks: Vec::new(), signed: true })
+    Ok(Prepared { bytes: encoded(block), checks: Vec::new(), signed: true })
 }
 
 /// The keys of validators that come in with these very blocks and may propose later ones among them.

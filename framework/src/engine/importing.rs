@@ -62,7 +62,8 @@ impl Core {
         let origin = self.imports.remove(&batch);
         let ChainOutcome { applied, stop, tip } = outcome;
         self.note_applied(now, &applied, tip);
-        let failed_at = applied.last().map(|last| last.link.height + 1).or(tip.map(|tip| tip.height + 1)).unwrap_or(0);
+        let last = applied.last().map(|last| last.link.height).or(tip.map(|tip| tip.height));
+        let failed_at = last.map_or(0, |height| height.saturating_add(1));
         if let Some(stop) = &stop
             && !self.is_in_the_wake(origin, stop)
         {

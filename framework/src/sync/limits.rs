@@ -85,8 +85,8 @@ impl Default for SyncLimits {
     fn default() -> Self {
         Self {
             window_blocks: 5000,
-            // Decoded and executed blocks take five times as much again: this keeps a syncing process below 96 MiB.
-            window_bytes: 4 << 20,
+            // Decoded and executed blocks take five times as much again.
+            window_bytes: 8 << 20,
             answer_bytes: 1 << 20,
             first_range: 128,
             first_range_legacy: 64,

@@ -139,7 +139,7 @@ fn write_at(content: &mut Vec<u8>, at: usize, data: &[u8]) {
 /// A store whose engine works on `disk`; the directory has its lock only.
 fn open(dir: &Path, disk: &Disk) -> Result<FileStore, StoreError> {
     let layout = Layout::new(dir);
-    let lock = layout.take_lock()?;
+    let lock = patiently(|| layout.take_lock())?;
     let file = Arc::from(layout.database.as_path());
     let (writer, shown) = guarded(&file, || Writer::load(writer::builder().create_with_backend(disk.clone())?))?;
     let inner = Inner { layout, file, shelf: RwLock::new(shown), writer: Mutex::new(Some(writer)), _lock: lock };
