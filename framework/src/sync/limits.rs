@@ -84,7 +84,8 @@ pub struct SyncLimits {
 impl Default for SyncLimits {
     fn default() -> Self {
         Self {
-            window_blocks: 5000,
+            // Under v1 rules a decoded block takes some 3 KiB: this keeps the syncing process below 64 MiB.
+            window_blocks: 1500,
             // Decoded and executed blocks take five times as much again.
             window_bytes: 8 << 20,
             answer_bytes: 1 << 20,
