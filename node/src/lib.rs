@@ -7,6 +7,8 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use cpc_framework::store::file::panic_becomes_error;
+
 pub mod args;
 mod commands;
 mod console;
@@ -35,6 +37,7 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
+    keep_quiet_over_damage();
     let outcome = match args::parse(args) {
         Ok(args::Parsed::Run(cli)) => commands::run(*cli),
         Ok(args::Parsed::Print(text)) => console::print(&text),
@@ -47,4 +50,14 @@ where
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// What the store's engine panics over comes back as an error with one line of its own: the panic itself is not shown.
+fn keep_quiet_over_damage() {
+    let show = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !panic_becomes_error() {
+            show(panic);
+        }
+    }));
 }

@@ -21,6 +21,7 @@ use redb::ReadableTable;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+pub use self::fault::panic_becomes_error;
 use self::fault::{Fault, guarded};
 use self::layout::{Layout, patiently};
 use self::tables::Snapshot;

@@ -1,5 +1,6 @@
 //! What goes wrong below a file store, and what that means to its caller.
 
+use std::cell::Cell;
 use std::io::ErrorKind;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,10 +34,29 @@ impl From<StoreError> for Fault {
     }
 }
 
+thread_local! {
+    /// Whether this thread works on the engine now.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic on this thread now would come back as a [`StoreError`]: the engine gives up so over files that are damaged.
+/// A program's panic hook need say nothing of it then.
+pub fn panic_becomes_error() -> bool {
+    GUARDED.get()
+}
+
+/// Catches what the engine may throw.
+fn caught<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
+    let before = GUARDED.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    GUARDED.set(before);
+    outcome
+}
+
 /// Runs work on the engine. Whatever it does, also a panic over a file that was tampered with, comes back as an error
 /// that names `file`.
 pub(super) fn guarded<T>(file: &Path, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, StoreError> {
-    match catch_unwind(AssertUnwindSafe(work)) {
+    match caught(work) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(fault)) => Err(fault.in_file(file)),
         Err(panic) => {
@@ -68,7 +88,7 @@ impl<T> Deref for Quiet<T> {
 impl<T> Drop for Quiet<T> {
     fn drop(&mut self) {
         let inner = self.0.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(inner))).is_err() {
+        if caught(|| drop(inner)).is_err() {
             tracing::warn!("the engine gave up while a store was closed; opening it again will show what is damaged");
         }
     }
