@@ -9,17 +9,17 @@
 //!
 //! ```text
 //! one message                     json    postcard   share      encode      decode
-//! handshake                        336         116    0.35       1.3 x       3.7 x
-//! get_blocks                        70          14    0.20       2.2 x       3.2 x
-//! new_tx                           499         180    0.36       0.5 x       1.4 x
-//! new_block, 3 txs                2103         734    0.35       0.6 x       1.4 x
-//! blocks_response, 500         1036571      365626    0.35      26.0 x       1.7 x
+//! handshake                        336         116    0.35       1.4 x       4.0 x
+//! get_blocks                        70          14    0.20       2.3 x       4.5 x
+//! new_tx                           499         180    0.36       3.5 x       3.9 x
+//! new_block, 3 txs                2103         734    0.35       4.1 x       4.0 x
+//! blocks_response, 500         1036571      365626    0.35      25.9 x       4.9 x
 //!
 //! a whole sync                    json    postcard   share      encode      decode
-//! mainline, 1210 blocks        2510783      885977    0.35      25.0 x       1.3 x
-//! 40 blocks of 0 txs             27311        8828    0.32      31.1 x       1.4 x
-//! 40 blocks of 20 txs           395271      141708    0.36      62.7 x       1.7 x
-//! 40 blocks of 100 txs         1866511      672988    0.36      52.3 x       2.7 x
+//! mainline, 1210 blocks        2510783      885977    0.35      28.1 x       5.1 x
+//! 40 blocks of 0 txs             27311        8828    0.32      21.0 x       3.9 x
+//! 40 blocks of 20 txs           385671      137708    0.36      43.7 x       4.5 x
+//! 40 blocks of 100 txs         1818511      652948    0.36      52.9 x       4.5 x
 //!
 //! in bytes; "4.0 x": postcard is four times as fast as json
 //! chart: /tmp/compare_codecs.svg
