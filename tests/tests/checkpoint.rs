@@ -18,6 +18,7 @@ use cpc_framework::rules::keys::VALIDATOR_PREFIX;
 use cpc_framework::store::{
     ByteBudget, ChainStore, Commit, Moved, ReorgOutcome, StateChange, StateKey, StateValue, StateView, StoreError,
 };
+use cpc_framework::sync::{BatchSync, RollbackOne, SyncLimits};
 use cpc_framework::transport::Endpoint;
 use cpc_framework::transport::memory::MemoryNetwork;
 use cpc_framework::types::{Block, Checkpoint, EncodedBlock, Hash32, Height, HexText, Tip, WireBlock, encoding};
@@ -122,7 +123,11 @@ async fn serving(network: &MemoryNetwork, store: impl ChainStore) -> NodeHandle 
 
 fn syncing(network: &MemoryNetwork, name: &str, checkpoints: Vec<Checkpoint>) -> NodeBuilder {
     let genesis = Genesis { checkpoints, ..genesis(1, 2, params()) };
-    let node = NodeBuilder::new(genesis).dial_link(network.member(name), PostcardCodec);
+    // A window for the whole chain: of a range that was asked for before the headers came, what lies above the last height that they
+    // show is checked in full.
+    let limits = SyncLimits { window_blocks: 5000, ..SyncLimits::default() };
+    let strategy = BatchSync::with_limits(RollbackOne::default(), limits);
+    let node = NodeBuilder::new(genesis).dial_link(network.member(name), PostcardCodec).sync(strategy);
     node.peers([Endpoint::new("server:1")])
 }
 
