@@ -97,12 +97,13 @@ async fn row_24_a_node_that_was_given_swapped_stake_keys_gets_back_to_the_honest
 #[tokio::test(flavor = "multi_thread")]
 async fn row_24_a_sync_from_a_hostile_and_an_honest_peer_ends_at_the_honest_tip() {
     let chain = Chain::mainline().up_to(300);
-    let hostile = Peer::listen(serving(Script::legacy(&chain), &swapped(&chain))).await;
-    // Slow, so that the blocks with the STAKEs are the hostile one's.
-    let lines = chain.lines.clone();
-    let slowly =
-        move |request| Answer::After(Duration::from_millis(300), Box::new(Answer::Blocks(cut(&lines, request))));
-    let honest = Peer::listen(Script::legacy(&chain).answering(slowly)).await;
+    // Both are connected before either answers, and the honest one is slower, so that the blocks with the STAKEs are the hostile one's.
+    let after = |millis, lines: Vec<String>| {
+        let pause = Duration::from_millis(millis);
+        move |request| Answer::After(pause, Box::new(Answer::Blocks(cut(&lines, request))))
+    };
+    let hostile = Peer::listen(Script::legacy(&chain).answering(after(400, swapped(&chain).lines.clone()))).await;
+    let honest = Peer::listen(Script::legacy(&chain).answering(after(700, chain.lines.clone()))).await;
     let dir = Datadir::joined(NODE, &chain).await;
     let peers = [hostile.address(), honest.address()];
     let output = Call::sync(NODE, dir.path(), &peers).output_within(SYNC).await.expect_code(0);
