@@ -8,8 +8,9 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let shape = Shape { rules: HashRules::Canonical, txs: 20, accounts: 1000, new_accounts: 0.5 };
 //! let mut chain = ShapedChain::new(shape, ComputePool::all_cores()?)?;
-//! let heights: Vec<u64> = (0..3).map(|_| Ok(chain.next_block()?.block.link.height)).collect::<Result<_, _>>()?;
-//! assert_eq!(heights, [0, 1, 2]);
+//! for height in 0..3 {
+//!     assert_eq!(chain.next_block()?.block.link.height, height);
+//! }
 //! # Ok(())
 //! # }
 //! ```
