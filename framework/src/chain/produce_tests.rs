@@ -96,20 +96,24 @@ async fn makes_every_block_of_the_reference_chain_again_with_its_hash() {
 /// A journal on a disk that fails when it is told to.
 #[derive(Debug, Clone, Default)]
 struct Failing {
-    kept: Arc<Mutex<Option<Signed>>>,
+    kept: Arc<Mutex<Option<(Signed, Arc<Block>)>>>,
     fails: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl SigningJournal for Failing {
     fn last(&self) -> Option<Signed> {
-        *self.kept.lock().unwrap()
+        self.kept.lock().unwrap().as_ref().map(|(signed, _)| *signed)
     }
 
-    fn record(&mut self, signed: Signed) -> Result<(), JournalError> {
+    fn last_block(&self) -> Option<Arc<Block>> {
+        self.kept.lock().unwrap().as_ref().map(|(_, block)| Arc::clone(block))
+    }
+
+    fn record(&mut self, signed: Signed, block: &Arc<Block>) -> Result<(), JournalError> {
         if self.fails.load(Ordering::Relaxed) {
             return Err(JournalError { message: "the disk is full".into(), source: None });
         }
-        *self.kept.lock().unwrap() = Some(signed);
+        *self.kept.lock().unwrap() = Some((signed, Arc::clone(block)));
         Ok(())
     }
 }
@@ -141,26 +145,89 @@ async fn a_block_that_is_not_on_record_is_never_given_out() {
 }
 
 #[tokio::test]
-async fn after_a_crash_between_record_and_sending_only_the_very_same_block_is_signed_again() {
+async fn after_a_crash_between_record_and_sending_the_very_same_block_is_given_again() {
     let journal = Failing::default();
     let (mut chain, slot, _, blocks) = about_to_sign(journal.clone()).await;
     let before = chain.produce(chain.tip(), slot, txs(&blocks[1])).await.unwrap();
     drop(chain);
-    // The chain knows nothing of the block, only the journal does.
+    // The chain knows nothing of the block, only the journal does. A second later, and with an empty pool, it would be another one.
     let (mut chain, slot, clock, _) = about_to_sign(journal.clone()).await;
-    let error = chain.produce(chain.tip(), slot, Vec::new()).await.unwrap_err();
-    assert!(matches!(error, ProduceError::Sign(SignError::SignedBefore { .. })), "{error}");
     clock.0.fetch_add(1, Ordering::Relaxed);
-    let error = chain.produce(chain.tip(), slot, txs(&blocks[1])).await.unwrap_err();
-    assert!(matches!(error, ProduceError::Sign(SignError::SignedBefore { .. })), "{error}");
-    clock.0.fetch_sub(1, Ordering::Relaxed);
-    let again = chain.produce(chain.tip(), slot, txs(&blocks[1])).await.unwrap();
-    assert_eq!(again.link, before.link);
-    // The next round of ours is another matter.
+    let again = chain.produce(chain.tip(), slot, Vec::new()).await.unwrap();
+    assert_eq!((again.link, &again.block), (before.link, &before.block));
+    assert!(chain.import(vec![again.block]).await.unwrap().stop.is_none());
+}
+
+#[tokio::test]
+async fn the_next_round_has_a_block_of_its_own_after_a_crash() {
+    let journal = Failing::default();
+    let (mut chain, slot, _, blocks) = about_to_sign(journal.clone()).await;
+    let before = chain.produce(chain.tip(), slot, txs(&blocks[1])).await.unwrap();
+    drop(chain);
+    let (mut chain, slot, clock, _) = about_to_sign(journal.clone()).await;
     let next = chain.next_slot(slot.ends).unwrap();
     clock.0.store(next.starts, Ordering::Relaxed);
     assert!(next.round > slot.round);
-    chain.produce(chain.tip(), next, Vec::new()).await.unwrap();
+    let block = chain.produce(chain.tip(), next, Vec::new()).await.unwrap();
+    assert_ne!(block.link.hash, before.link.hash);
+}
+
+#[tokio::test]
+async fn the_first_block_that_a_crash_cut_short_is_given_again_however_late() {
+    let (genesis, blocks) = mainline();
+    let clock = Arc::new(SetClock(AtomicU64::new(blocks[0].header.timestamp)));
+    let key = |block: &Block| {
+        let proposer = &block.header.proposer_address;
+        validators().into_iter().find(|key| key.address(VALIDATOR_PREFIX) == *proposer).unwrap()
+    };
+    let journal = Failing::default();
+    let mut made = Vec::new();
+    for later in [0, 1, 100_000] {
+        clock.0.store(blocks[0].header.timestamp + later, Ordering::Relaxed);
+        let chain = open(&genesis, &clock).await;
+        let mut chain = chain.with_signer(Signer::new(key(&blocks[0]), Box::new(journal.clone())));
+        let slot = chain.next_slot(blocks[0].header.timestamp + later).unwrap();
+        made.push(chain.produce(None, slot, Vec::new()).await.unwrap().block);
+        assert!(chain.import(made.clone()[made.len() - 1..].to_vec()).await.unwrap().stop.is_none());
+    }
+    assert!(made.iter().all(|block| *block == made[0]), "{made:?}");
+}
+
+#[tokio::test]
+async fn a_journal_that_keeps_no_blocks_or_another_one_signs_nothing_twice() {
+    /// Keeps what was signed, and of blocks this one.
+    #[derive(Debug)]
+    struct Forgetful(Failing, Option<Arc<Block>>);
+
+    impl SigningJournal for Forgetful {
+        fn last(&self) -> Option<Signed> {
+            self.0.last()
+        }
+
+        fn last_block(&self) -> Option<Arc<Block>> {
+            self.1.clone()
+        }
+
+        fn record(&mut self, signed: Signed, block: &Arc<Block>) -> Result<(), JournalError> {
+            self.0.record(signed, block)
+        }
+    }
+
+    let journal = Failing::default();
+    let (mut chain, slot, _, blocks) = about_to_sign(journal.clone()).await;
+    chain.produce(chain.tip(), slot, txs(&blocks[1])).await.unwrap();
+    for kept in [None, Some(Arc::new(blocks[1].clone())), Some(Arc::new(blocks[2].clone()))] {
+        let (mut chain, slot, clock, _) = about_to_sign(Failing::default()).await;
+        clock.0.fetch_add(1, Ordering::Relaxed);
+        let key = validators().into_iter().find(|key| key.address(VALIDATOR_PREFIX) == blocks[1].header.proposer_address);
+        chain.signer = Some(Arc::new(Mutex::new(Signer::new(key.unwrap(), Box::new(Forgetful(journal.clone(), kept))))));
+        let result = chain.produce(chain.tip(), slot, Vec::new()).await;
+        match result {
+            Err(ProduceError::Sign(SignError::SignedBefore { .. })) => {}
+            Ok(block) => assert_eq!(Some(block.link.hash), journal.last().map(|last| last.hash)),
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 #[tokio::test]

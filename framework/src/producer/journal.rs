@@ -1,8 +1,9 @@
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Hash32, Height};
+use crate::types::{Block, Hash32, Height};
 
 /// A header that was signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,21 +27,27 @@ impl Signed {
     }
 }
 
-/// Remembers the last header that a validator signed, so that it never signs two for one height and round.
+/// Remembers the last block that a validator signed, so that it never signs two for one height and round, and can send that
+/// very one where a crash came before anybody had it: block 0, whose round never ends, would else never be.
 ///
 /// # Contract
 /// - `last` gives what was recorded last, also after a crash at any moment: what `record` returned for is never lost.
-/// - After a failed `record`, `last` gives either the old or the new header; the caller must not use its signature.
+/// - `last_block` gives the block of `last` just as it was recorded, or none: a journal need not be able to keep blocks, but then
+///   its validator stays silent in a slot that a crash has cut short.
+/// - After a failed `record`, `last` and `last_block` give both the old or both the new one; the caller must not use its signature.
 /// - One journal serves one key, and one process at a time.
 pub trait SigningJournal: Debug + Send + 'static {
     /// What was signed last.
     fn last(&self) -> Option<Signed>;
 
-    /// Records what is about to be sent, durably. May block on the disk.
+    /// The whole block that was signed last, its signature included.
+    fn last_block(&self) -> Option<Arc<Block>>;
+
+    /// Records what is about to be sent, and its header's height, round and hash, durably. May block on the disk.
     ///
     /// # Errors
     /// It could not be made durable.
-    fn record(&mut self, signed: Signed) -> Result<(), JournalError>;
+    fn record(&mut self, signed: Signed, block: &Arc<Block>) -> Result<(), JournalError>;
 }
 
 /// What was signed cannot be read or recorded; the text says which file, why, and what to do.
@@ -55,16 +62,20 @@ pub struct JournalError {
 }
 
 /// A [`SigningJournal`] that forgets when it is dropped: for nodes whose chain does so too.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct MemoryJournal(Option<Signed>);
+#[derive(Debug, Clone, Default)]
+pub struct MemoryJournal(Option<(Signed, Arc<Block>)>);
 
 impl SigningJournal for MemoryJournal {
     fn last(&self) -> Option<Signed> {
-        self.0
+        self.0.as_ref().map(|(signed, _)| *signed)
     }
 
-    fn record(&mut self, signed: Signed) -> Result<(), JournalError> {
-        self.0 = Some(signed);
+    fn last_block(&self) -> Option<Arc<Block>> {
+        self.0.as_ref().map(|(_, block)| Arc::clone(block))
+    }
+
+    fn record(&mut self, signed: Signed, block: &Arc<Block>) -> Result<(), JournalError> {
+        self.0 = Some((signed, Arc::clone(block)));
         Ok(())
     }
 }
@@ -74,8 +85,11 @@ impl<J: SigningJournal + ?Sized> SigningJournal for Box<J> {
     fn last(&self) -> Option<Signed> {
         (**self).last()
     }
-    fn record(&mut self, signed: Signed) -> Result<(), JournalError> {
-        (**self).record(signed)
+    fn last_block(&self) -> Option<Arc<Block>> {
+        (**self).last_block()
+    }
+    fn record(&mut self, signed: Signed, block: &Arc<Block>) -> Result<(), JournalError> {
+        (**self).record(signed, block)
     }
 }
 
@@ -112,10 +126,11 @@ mod tests {
         ) {
             let mut journal = MemoryJournal::default();
             let mut granted = std::collections::HashMap::new();
+            let block = crate::producer::any_block();
             for (height, round, hash) in requests {
                 let next = signed(height, round, hash);
                 if next.may_follow(journal.last().as_ref()) {
-                    journal.record(next).unwrap();
+                    journal.record(next, &block).unwrap();
                     prop_assert_eq!(*granted.entry((height, round)).or_insert(hash), hash);
                 }
             }

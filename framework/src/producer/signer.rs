@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::journal::{JournalError, Signed, SigningJournal};
 use crate::rules::keys::{SecretKey, VALIDATOR_PREFIX};
 use crate::rules::{HashedBlock, Hasher};
@@ -9,8 +11,6 @@ pub struct Signer {
     key: SecretKey,
     address: Address,
     journal: Box<dyn SigningJournal>,
-    /// What was signed last in this run.
-    last: Option<HashedBlock>,
 }
 
 /// A block was not signed.
@@ -35,7 +35,7 @@ pub enum SignError {
 impl Signer {
     /// A signer with its key and its journal.
     pub fn new(key: SecretKey, journal: Box<dyn SigningJournal>) -> Self {
-        Self { address: key.address(VALIDATOR_PREFIX), key, journal, last: None }
+        Self { address: key.address(VALIDATOR_PREFIX), key, journal }
     }
 
     /// The validator's address.
@@ -50,29 +50,35 @@ impl Signer {
 
     /// Signs a block of a round. What it returns is on record already. Blocks on the journal.
     ///
-    /// Where a block for this height and round, on the same parent, was signed in this run, that one is given again: it
-    /// may have come to nothing, since the store could not take it, and a second one must never be.
+    /// Where a block for this height and round, on the same parent, was signed before, in this run or before a crash, that one is
+    /// given again, bit for bit: it may have come to nothing, since the store could not take it or the process ended first, and a
+    /// second one must never be.
     ///
     /// # Errors
     /// Another block for this height and round was signed, or one above it, or the journal fails.
     pub fn sign(&mut self, hasher: &Hasher, mut block: Block, round: u64) -> Result<HashedBlock, SignError> {
         let hash = hasher.header_hash(&block.header);
         let asked = Signed { height: block.header.height, round, hash };
-        let last = self.journal.last();
-        if let Some(last) = last
-            && !asked.may_follow(Some(&last))
-        {
-            let same_slot = (asked.height, asked.round) == (last.height, last.round);
-            let signed = self.last.as_ref().filter(|signed| signed.link.hash == last.hash);
-            let again = signed.filter(|signed| same_slot && signed.link.prev_hash == block.header.prev_hash);
-            return again.cloned().ok_or(SignError::SignedBefore { asked, last });
-        }
-        if last != Some(asked) {
-            self.journal.record(asked)?;
+        if let Some(last) = self.journal.last() {
+            if (asked.height, asked.round) == (last.height, last.round)
+                && let Some(again) = self.signed_before(hasher, &last)
+                && again.link.prev_hash == block.header.prev_hash
+            {
+                return Ok(again);
+            }
+            if !asked.may_follow(Some(&last)) {
+                return Err(SignError::SignedBefore { asked, last });
+            }
         }
         block.pq_signature = self.key.sign(&hash);
-        let signed = hasher.hash_block(block.into());
-        self.last = Some(signed.clone());
-        Ok(signed)
+        let block = Arc::new(block);
+        self.journal.record(asked, &block)?;
+        Ok(hasher.hash_block(block))
+    }
+
+    /// The block of the journal's last record, if the journal has it.
+    fn signed_before(&self, hasher: &Hasher, last: &Signed) -> Option<HashedBlock> {
+        let block = hasher.hash_block(self.journal.last_block()?);
+        (block.link.hash == last.hash).then_some(block)
     }
 }

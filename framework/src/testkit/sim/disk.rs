@@ -13,7 +13,7 @@ use crate::store::{
     ByteBudget, ChainStore, Commit, Moved, ReorgOutcome, StateChange, StateKey, StateValue, StateView, StoreError,
     StoreErrorKind,
 };
-use crate::types::{EncodedBlock, Hash32, Height, Tip};
+use crate::types::{Block, EncodedBlock, Hash32, Height, Tip};
 
 /// The disk of one node, with its chain and its signing journal.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ struct DiskState {
     /// The run of the node that has the disk open; writes of an earlier one come to nothing.
     run: u64,
     /// What was signed last.
-    signed: Option<Signed>,
+    signed: Option<(Signed, Arc<Block>)>,
     /// Where the chain ends, as far as it was written.
     tip: Option<Tip>,
     /// Where it ended before the reorganisation under way.
@@ -260,10 +260,14 @@ pub(super) struct SimJournal {
 
 impl SigningJournal for SimJournal {
     fn last(&self) -> Option<Signed> {
-        self.disk.lock().signed
+        self.disk.lock().signed.as_ref().map(|(signed, _)| *signed)
     }
 
-    fn record(&mut self, signed: Signed) -> Result<(), JournalError> {
+    fn last_block(&self) -> Option<Arc<Block>> {
+        self.disk.lock().signed.as_ref().map(|(_, block)| Arc::clone(block))
+    }
+
+    fn record(&mut self, signed: Signed, block: &Arc<Block>) -> Result<(), JournalError> {
         {
             let mut state = self.disk.lock();
             if state.run != self.run {
@@ -272,7 +276,7 @@ impl SigningJournal for SimJournal {
             if state.full {
                 return Err(JournalError { message: "the simulated disk is full".into(), source: None });
             }
-            state.signed = Some(signed);
+            state.signed = Some((signed, Arc::clone(block)));
         }
         self.disk.oracle.signed(self.validator, signed, self.twins);
         Ok(())
@@ -318,9 +322,9 @@ mod tests {
         let disk = disk();
         let (store, run) = disk.open().await.unwrap();
         let mut journal = disk.journal(run, 0, false);
-        journal.record(signed(0, 1)).unwrap();
+        journal.record(signed(0, 1), &crate::producer::any_block()).unwrap();
         let (next, _) = disk.open().await.unwrap();
-        assert!(store.commit(block(0, 1, 0)).await.is_err() && journal.record(signed(1, 1)).is_err());
+        assert!(store.commit(block(0, 1, 0)).await.is_err() && journal.record(signed(1, 1), &crate::producer::any_block()).is_err());
         assert_eq!(next.tip().await.unwrap(), None);
         assert_eq!(journal.last(), Some(signed(0, 1)));
     }
@@ -347,10 +351,10 @@ mod tests {
         store.finish_reorg(ReorgOutcome::KeepNew).await.unwrap();
         assert_eq!(breaches(), 2, "nothing is not better than a block");
         let mut journal = disk.journal(run, 0, false);
-        journal.record(signed(7, 1)).unwrap();
-        journal.record(signed(8, 1)).unwrap();
+        journal.record(signed(7, 1), &crate::producer::any_block()).unwrap();
+        journal.record(signed(8, 1), &crate::producer::any_block()).unwrap();
         assert_eq!(breaches(), 2);
-        journal.record(signed(8, 2)).unwrap();
+        journal.record(signed(8, 2), &crate::producer::any_block()).unwrap();
         assert_eq!(breaches(), 3, "a second block for one height and round");
         disk.store.commit(block(0, 3, 0)).await.unwrap();
         disk.open().await.unwrap();
