@@ -198,6 +198,22 @@ impl TxIndex {
         Self::open_with(directory, store, genesis, Bounds::default())
     }
 
+    /// Opens the index as [`open`](Self::open) does, and holds at most so many transactions in memory before they go to a file (at
+    /// least one, at most the 65,536 of `open`): some 25 bytes each.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn open_holding(
+        directory: &Path,
+        store: Arc<dyn ChainStore>,
+        genesis: &Genesis,
+        transactions: usize,
+    ) -> Result<Self, TxIndexError> {
+        let usual = Bounds::default();
+        let bounds = Bounds { pending: transactions.clamp(1, usual.pending), ..usual };
+        Self::open_with(directory, store, genesis, bounds)
+    }
+
     fn open_with(
         directory: &Path,
         store: Arc<dyn ChainStore>,

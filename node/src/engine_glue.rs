@@ -6,6 +6,7 @@ use cpc_framework::chain::Chain;
 use cpc_framework::env::Env;
 use cpc_framework::executor::Executor;
 use cpc_framework::executor::accounts::AccountExecutor;
+use cpc_framework::limits::Limits;
 use cpc_framework::node::{NodeBuilder, NodeHandle, StartError};
 use cpc_framework::producer::FileJournal;
 use cpc_framework::rules::keys::Scheme;
@@ -95,11 +96,11 @@ fn open_files(datadir: &Datadir) -> Result<FileStore, CliError> {
 }
 
 /// Opens the index of a node's transactions: beside its store, in the datadir or in memory.
-pub(crate) fn open_index(datadir: &Datadir, store: StoreName, node: &NodeHandle) -> Result<TxIndex, CliError> {
+pub(crate) fn open_index(datadir: &Datadir, args: &NodeArgs, node: &NodeHandle) -> Result<TxIndex, CliError> {
     let (chain, genesis) = (Arc::clone(node.store()), node.genesis());
-    match store {
+    match args.store {
         StoreName::Memory => Ok(TxIndex::in_memory(chain, genesis)),
-        StoreName::File => TxIndex::open(&datadir.tx_index_dir(), chain, genesis)
+        StoreName::File => TxIndex::open_holding(&datadir.tx_index_dir(), chain, genesis, args.remember)
             .map_err(|error| CliError::caused(format_args!("cannot use {}", datadir.tx_index_dir().display()), &error)),
     }
 }
@@ -146,7 +147,8 @@ pub(crate) async fn start_node(
     if args.rebuild_state {
         rebuild_state(datadir, Arc::new(genesis.clone()), Arc::clone(&store)).await?;
     }
-    let mut builder = LinkSpec::add_to(links, NodeBuilder::new(genesis), &identity)?;
+    let builder = NodeBuilder::new(genesis.clone()).limits(limits(&genesis, args.remember));
+    let mut builder = LinkSpec::add_to(links, builder, &identity)?;
     if let (Some(key), true) = (validator, produces) {
         builder = builder.validator(key).signing_journal(signing_journal(datadir)?);
     }
@@ -167,6 +169,15 @@ pub(crate) async fn start_node(
         "started"
     );
     Ok(node)
+}
+
+/// The limits of a network's node that remembers so many ids of transactions and blocks.
+fn limits(genesis: &Genesis, remember: usize) -> Limits {
+    let mut limits = Limits::for_network(&genesis.network);
+    limits.seen_cache = remember;
+    limits.known_txs_per_peer = limits.known_txs_per_peer.min(remember);
+    limits.known_blocks_per_peer = limits.known_blocks_per_peer.min(remember);
+    limits
 }
 
 /// The genesis with further checkpoints, which do not make it another one.

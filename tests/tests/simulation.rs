@@ -86,6 +86,25 @@ fn a_scenario_can_be_written_by_hand() {
     assert!(report.figures.reorganised > 0, "the two branches were never joined");
 }
 
+#[test]
+fn a_chain_begins_although_its_first_proposer_crashes_with_what_it_has_signed() {
+    let mut plan = scenario((0..100).find(|seed| scenario(*seed).validators == 3).unwrap());
+    plan.byzantine.clear();
+    plan.faults.clear();
+    for (number, node) in plan.nodes.iter_mut().enumerate() {
+        node.dials_byzantine.clear();
+        node.starts = Duration::ZERO;
+        plan.faults.push((Duration::ZERO, Fault::CrashSigning { node: number, lasts: Duration::from_secs(20) }));
+    }
+    plan.healed = Duration::from_secs(100);
+    let seed = plan.seed;
+    let report = Simulation::new(plan, plugs(seed)).with_log().run();
+    assert!(report.is_ok(), "{report}");
+    let at = |what: &str| report.lines.iter().position(|line| line.contains(what));
+    let (crash, commit) = (at("crashes with what it has signed"), at("commits 0 "));
+    assert!(crash.is_some() && crash < commit, "{}", report.lines.join("\n"));
+}
+
 /// A strategy that ends every reorganisation with the new branch, however it went: what the watch is there to find.
 #[derive(Debug)]
 struct Careless(BatchSync);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cpc_codecs::JsonCodec;
 use cpc_framework::node::NodeBuilder;
 use cpc_framework::testkit::messages::Messages;
-use cpc_framework::types::Hash32;
+use cpc_framework::types::{Genesis, Hash32, NetworkParams};
 use cpc_tests::network::{genesis, params, reaches, validator_key};
 use cpc_tests::peer::{Answer, Peer, Script};
 use cpc_tests::process::Process;
@@ -80,6 +80,41 @@ async fn a_validator_killed_at_any_moment_goes_on_and_never_signs_twice() {
         assert_eq!(*first, block.text, "two blocks of height {} were sent", block.height);
     }
     assert!(by_height.len() > KILLS, "the witness heard of {} blocks only", by_height.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_block_that_was_signed_and_lost_is_made_again_as_it_was() {
+    // No block after the first one, so that it stays the last one signed.
+    let genesis = genesis(1, 1, NetworkParams { block_time: 3600, ..params() });
+    let dir = tempfile::tempdir().unwrap();
+    let datadir = dir.path();
+    std::fs::write(datadir.join("genesis.json"), genesis.to_json()).unwrap();
+    std::fs::write(datadir.join("validator_key.hex"), validator_key(0).to_hex()).unwrap();
+    let node = |genesis: &Genesis| {
+        NodeBuilder::new(genesis.clone()).link(TcpTransport::default(), JsonCodec, "127.0.0.1:0").start()
+    };
+    let first = node(&genesis).await.unwrap();
+    let validator = Process::run_with_peers(NODE, datadir, &[first.listening()[0].address.clone()]).await;
+    reaches(&first, PATIENCE, "the first block", |status| status.tip.is_some()).await;
+    validator.kill().await;
+    let record = signed(datadir).unwrap();
+    assert_eq!((record.height, Some(record.hash)), (0, first.status().tip.map(|tip| tip.hash)));
+    first.shutdown().await;
+
+    // What a crash leaves between the journal and the commit: a record, and an empty chain.
+    for lost in ["chain", "tx_index"] {
+        std::fs::remove_dir_all(datadir.join(lost)).unwrap();
+    }
+    // Made anew, the block would have another time.
+    let made = std::fs::metadata(datadir.join("signed.json")).unwrap().modified().unwrap();
+    tokio::time::sleep(Duration::from_secs(2).saturating_sub(made.elapsed().unwrap_or_default())).await;
+    let second = node(&genesis).await.unwrap();
+    let validator = Process::run_with_peers(NODE, datadir, &[second.listening()[0].address.clone()]).await;
+    let status = reaches(&second, PATIENCE, "the first block", |status| status.tip.is_some()).await;
+    assert_eq!(status.tip.map(|tip| tip.hash), Some(record.hash), "another block 0 than the one signed before");
+    assert_eq!(signed(datadir), Some(record));
+    validator.stop().await.expect_code(0);
+    second.shutdown().await;
 }
 
 /// A node of the same network, without a block, that wants news in full.

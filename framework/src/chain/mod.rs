@@ -262,6 +262,12 @@ impl Chain {
         self
     }
 
+    /// Has this chain remember so many transactions whose signatures need no second check.
+    pub(crate) fn remembering_txs(mut self, count: usize) -> Self {
+        self.verified_txs = VerifiedTxs::new(count);
+        self
+    }
+
     /// The last applied block.
     pub fn tip(&self) -> Option<Tip> {
         self.core().parent().map(|parent| parent.tip)

@@ -6,7 +6,8 @@ use sha2::{Digest, Sha256};
 use crate::peers::SeenCache;
 use crate::types::{Hash32, HexText, Transaction};
 
-/// How many are remembered: five times what the pool holds, since blocks bring some of it long after. 6 MiB when full.
+/// How many are remembered where nobody says how many: five times what the pool holds, since blocks bring some of it long after.
+/// 6 MiB when full.
 const REMEMBERED: usize = 50_000;
 
 /// Transactions whose sender and signature were found good for the pool, so that their blocks need not check them again.
@@ -25,11 +26,16 @@ struct Shared {
 
 impl Default for VerifiedTxs {
     fn default() -> Self {
-        Self(Arc::new(Shared { used: AtomicBool::new(false), seen: Mutex::new(SeenCache::new(REMEMBERED)) }))
+        Self::new(REMEMBERED)
     }
 }
 
 impl VerifiedTxs {
+    /// An empty set that remembers so many.
+    pub(crate) fn new(remembered: usize) -> Self {
+        Self(Arc::new(Shared { used: AtomicBool::new(false), seen: Mutex::new(SeenCache::new(remembered)) }))
+    }
+
     /// Remembers that the signature of a transaction with this hash is good.
     pub(crate) fn insert(&self, tx: &Transaction, hash: &Hash32) {
         let id = id(tx, hash);

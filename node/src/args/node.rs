@@ -3,6 +3,7 @@ use std::net::IpAddr;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use cpc_framework::transport::Endpoint;
+use cpc_framework::limits::Limits;
 use cpc_framework::types::{Checkpoint, Network};
 
 use super::values::{checkpoint, listen_host, network, peer};
@@ -66,6 +67,11 @@ pub struct NodeArgs {
     /// nothing below it is rolled back.
     #[arg(long, value_name = "HEIGHT:HASH", env = "CPC_CHECKPOINT", value_delimiter = ',', value_parser = checkpoint)]
     pub checkpoint: Vec<Checkpoint>,
+
+    /// How many transactions and blocks are remembered as seen, so that they are not looked at twice. Full, this takes some 300
+    /// bytes each; a busy node that remembers fewer asks for some again.
+    #[arg(long, value_name = "COUNT", env = "CPC_REMEMBER", default_value_t = Limits::default().seen_cache)]
+    pub remember: usize,
 
     /// First compute the state again from the stored blocks, checking every state root [default: off]
     #[arg(long, env = "CPC_REBUILD_STATE", value_parser = BoolishValueParser::new())]

@@ -28,7 +28,7 @@ pub(super) async fn run(datadir: &Datadir, args: RunArgs) -> Result<(), CliError
         node = engine_glue::start_node(datadir, &args, &links, true) => node?,
         () = stop.wanted() => return Ok(()),
     };
-    let index = engine_glue::open_index(datadir, args.store, &node);
+    let index = engine_glue::open_index(datadir, &args, &node);
     let rpc = match index.and_then(|index| rpc.serve(node.clone(), index, RpcLimits::default())) {
         Ok(rpc) => rpc,
         Err(error) => {

@@ -2,6 +2,7 @@
 //! frozen, cut off, or slowed down. In the end all must be at one hash, no process may have grown, and nobody may have
 //! warned of what nothing explains.
 
+pub mod heap;
 pub mod node;
 pub mod schedule;
 pub mod verdict;
@@ -51,6 +52,8 @@ pub struct Soak {
     pub time: Duration,
     /// Transactions a second.
     pub load: u32,
+    /// Bytes that each node is to lose for each transaction of the load: to see that they are found.
+    pub leak: u64,
     /// Where the nodes are kept; it must not exist.
     pub root: PathBuf,
 }
@@ -69,7 +72,7 @@ impl Soak {
     /// Runs it. Gives the report, and what was wrong.
     pub async fn run(self) -> (String, Vec<String>) {
         let steps = schedule::schedule(self.seed, NODES, self.time);
-        let mut network = Network::start(&self.root).await;
+        let mut network = Network::start(&self.root, self.leak * u64::from(self.load)).await;
         let genesis = genesis(u16::try_from(NODES).unwrap(), ACCOUNTS, soak_params());
         let accounts = (0..ACCOUNTS).map(|number| Wallet::new(number).into_key()).collect();
         let load = Load::start(&genesis, accounts, &network.targets, self.load);
@@ -86,6 +89,7 @@ impl Soak {
         drop(load);
         for node in &mut network.nodes {
             node.stop().await;
+            node.read_heap();
         }
         let mut faults: Vec<String> = network.nodes.iter_mut().flat_map(|node| node.faults.drain(..)).collect();
         match converged {
@@ -110,7 +114,7 @@ fn soak_params() -> NetworkParams {
 }
 
 impl Network {
-    async fn start(root: &std::path::Path) -> Self {
+    async fn start(root: &std::path::Path, leak: u64) -> Self {
         let genesis = genesis(u16::try_from(NODES).unwrap(), ACCOUNTS, soak_params()).to_json();
         let ports: Vec<(u16, u16)> = (0..NODES).map(|_| (free_port(), free_port())).collect();
         let warnings = Arc::new(Mutex::new(Vec::new()));
@@ -128,7 +132,7 @@ impl Network {
                 peers.push(proxy.port);
                 proxies.push((number, other, proxy));
             }
-            nodes.push(Node::new(number, ports[number], datadir, &peers, Arc::clone(&warnings)));
+            nodes.push(Node::new(number, ports[number], datadir, &peers, leak, Arc::clone(&warnings)));
         }
         for node in &mut nodes {
             node.start();

@@ -10,10 +10,15 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use super::heap;
 use crate::deadline::within;
 
 /// How long an orderly end may take.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
+
+/// How many ids the nodes remember, in each cache of what was seen: few, so that all caches are full after the warm-up and what
+/// grows after it is no cache.
+const REMEMBERED: usize = 1000;
 
 /// A line of a log that an operator would look at.
 #[derive(Debug, Clone)]
@@ -31,6 +36,8 @@ pub struct Warning {
 pub struct Life {
     /// When, from its start, and resident KiB.
     pub samples: Vec<(Duration, u64)>,
+    /// When, and bytes that it has allocated, as it told us.
+    pub heap: Vec<(Duration, u64)>,
 }
 
 /// A node.
@@ -47,6 +54,8 @@ pub struct Node {
     /// Ends that should not have been.
     pub faults: Vec<String>,
     datadir: PathBuf,
+    /// Bytes that it is to lose each second.
+    leak: u64,
     peers: String,
     child: Option<(Child, Instant)>,
     warnings: Arc<Mutex<Vec<Warning>>>,
@@ -60,6 +69,7 @@ impl Node {
         ports: (u16, u16),
         datadir: PathBuf,
         peers: &[u16],
+        leak: u64,
         warnings: Arc<Mutex<Vec<Warning>>>,
     ) -> Self {
         let peers: Vec<String> = peers.iter().map(|port| format!("127.0.0.1:{port}")).collect();
@@ -70,6 +80,7 @@ impl Node {
             lives: Vec::new(),
             faults: Vec::new(),
             datadir,
+            leak,
             peers: peers.join(","),
             child: None,
             warnings,
@@ -83,9 +94,11 @@ impl Node {
         command.arg("node").arg("--datadir").arg(&self.datadir);
         command.args(["run", "--until-stdin-closes", "--port", &self.rpc_port.to_string(), "--peers", &self.peers]);
         command.args(["--listen", &format!("tcp+postcard://{}", self.listen)]);
+        command.args(["--remember", &REMEMBERED.to_string()]);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CPC_")) {
             command.env_remove(name);
         }
+        command.env(heap::FILE, self.heap_file(self.lives.len())).env(heap::LEAK, self.leak.to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         // A Ctrl-C is for us alone: the nodes end when their standard input does.
         command.process_group(0);
@@ -94,6 +107,17 @@ impl Node {
         tokio::spawn(follow(lines, log, self.number, Arc::clone(&self.warnings)));
         self.child = Some((child, Instant::now()));
         self.lives.push(Life::default());
+    }
+
+    /// Reads what its processes have told of what they allocated.
+    pub fn read_heap(&mut self) {
+        for number in 0..self.lives.len() {
+            self.lives[number].heap = heap::told(&self.heap_file(number));
+        }
+    }
+
+    fn heap_file(&self, life: usize) -> PathBuf {
+        self.datadir.join(format!("heap-{}.txt", life + 1))
     }
 
     /// Sends a signal by the name that `kill` knows.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::network::Member;
 use super::oracle::Oracle;
 use super::rng::Rng;
 use crate::producer::{JournalError, Signed, SigningJournal};
@@ -34,6 +35,10 @@ struct DiskState {
     run: u64,
     /// What was signed last.
     signed: Option<(Signed, Arc<Block>)>,
+    /// The run that ends as soon as it has signed a block, between its journal and all else.
+    ends_signing: Option<Member>,
+    /// It has ended so.
+    ended_signing: bool,
     /// Where the chain ends, as far as it was written.
     tip: Option<Tip>,
     /// Where it ended before the reorganisation under way.
@@ -42,7 +47,7 @@ struct DiskState {
 
 impl Disk {
     pub(super) fn new(node: &str, store: Arc<dyn ChainStore>, oracle: &Oracle, rng: Rng) -> Self {
-        let state = DiskState { rng, latency: 0..=0, full: false, run: 0, signed: None, tip: None, left: None };
+        let state = DiskState { rng, latency: 0..=0, full: false, run: 0, signed: None, ends_signing: None, ended_signing: false, tip: None, left: None };
         Self { node: node.to_owned(), oracle: oracle.clone(), store, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -58,7 +63,21 @@ impl Disk {
 
     /// Takes the disk from the run that has it open. Nothing of that run is written from here on.
     pub(super) fn take(&self) {
-        self.lock().run += 1;
+        let mut state = self.lock();
+        state.run += 1;
+        (state.ends_signing, state.ended_signing) = (None, false);
+    }
+
+    /// Lets the run of a node that has the disk open crash as soon as its next signature is on record.
+    pub(super) fn end_signing(&self, member: Member) {
+        self.lock().ends_signing = Some(member);
+    }
+
+    /// Whether that has come; if not, it will not come any more.
+    pub(super) fn ended_signing(&self) -> bool {
+        let mut state = self.lock();
+        state.ends_signing = None;
+        state.ended_signing
     }
 
     /// Opens the disk for a new run: what was acknowledged is there, and no half of a reorganisation.
@@ -279,6 +298,14 @@ impl SigningJournal for SimJournal {
             state.signed = Some((signed, Arc::clone(block)));
         }
         self.disk.oracle.signed(self.validator, signed, self.twins);
+        let ends = self.disk.lock().ends_signing.take();
+        if let Some(member) = ends {
+            self.disk.oracle.note(format_args!("{} crashes with what it has signed", self.disk.node));
+            member.kill();
+            let mut state = self.disk.lock();
+            state.run += 1;
+            state.ended_signing = true;
+        }
         Ok(())
     }
 }

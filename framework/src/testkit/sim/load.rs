@@ -8,14 +8,19 @@ use crate::types::{
 
 /// Seconds between blocks, as on devnet.
 pub const BLOCK_TIME: u64 = 10;
-/// Accounts with money; each run of a node has some of its own for its user.
+/// Accounts with money.
 pub(super) const ACCOUNTS: usize = 128;
+/// The first of them belong to users; each run of a node has some of its own for its user.
+pub(super) const USERS: usize = ACCOUNTS - SPAMMERS;
+/// The last ones belong to Byzantine peers.
+pub(super) const SPAMMERS: usize = 8;
 /// Transactions of one account: no more than a pool takes of one sender, so that all of them come back to it where a long
 /// branch is left (attacks.md row 13).
 pub(super) const TXS_PER_ACCOUNT: u64 = 60;
 /// What each has at first.
 const BALANCE: u128 = 1_000_000_000_000_000_000_000_000;
-const GAS_PRICE: u128 = 1000;
+/// The least price of gas.
+pub(super) const GAS_PRICE: u128 = 1000;
 
 /// A genesis under canonical rules with so many validators.
 pub(super) fn genesis(validators: usize) -> Genesis {
@@ -76,18 +81,30 @@ impl Wallet {
 
     /// A transfer with the next nonce, which counts as used only once [`nonce`](Self::nonce) is raised.
     pub(super) fn transfer(&self, hasher: &Hasher, to: &Address, amount: u128) -> (Transaction, Hash32) {
+        self.transfer_at(hasher, to, amount, GAS_PRICE, Payload::default())
+    }
+
+    /// The same at another price, and with a payload.
+    pub(super) fn transfer_at(
+        &self,
+        hasher: &Hasher,
+        to: &Address,
+        amount: u128,
+        gas_price: u128,
+        payload: Payload,
+    ) -> (Transaction, Hash32) {
         let gas = TxType::Transfer.base_gas().unwrap_or_default();
         let mut tx = Transaction {
             tx_type: TxType::Transfer,
             from_address: self.address.clone(),
             to_address: Some(to.clone()),
             amount,
-            fee: (u128::from(gas) * GAS_PRICE).into(),
+            fee: (u128::from(gas) * gas_price).into(),
             nonce: self.nonce,
             signature: HexText::default(),
             pub_key: self.key.public_key(),
-            payload: Payload::default(),
-            gas_price: GAS_PRICE,
+            payload,
+            gas_price,
             gas_limit: gas.into(),
         };
         let hash = hasher.transaction_hash(&tx);

@@ -65,6 +65,13 @@ impl SimNode {
         }
     }
 
+    /// Ends this run as [`crash`](Self::crash) does, but as soon as it has signed a block.
+    pub(super) fn crash_signing(&self) {
+        if let Some(running) = &self.running {
+            self.disk.end_signing(running.member.clone());
+        }
+    }
+
     /// Ends this run in order. Says whether it did so in time.
     pub(super) async fn stop(&mut self, patience: Duration) -> bool {
         let Some(running) = self.running.take() else { return true };

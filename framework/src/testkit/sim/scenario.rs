@@ -21,6 +21,9 @@ const SKEW: u64 = 5_000;
 /// How many things go wrong at most, besides the Byzantine peers.
 const FAULTS: u64 = 12;
 
+/// Tells the numbers of what was added later from those of what was there.
+const LATER: u64 = 0x1a7e_0000_0000_0000;
+
 /// A simulation's plan. [`Scenario::from_seed`] makes one up; every field may be changed before it is run.
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -97,6 +100,14 @@ pub enum Fault {
         /// How long it is away.
         down: Duration,
     },
+    /// A validator's node crashes as soon as its next block is on record in its signing journal, before anybody has the block,
+    /// and is started again at the end.
+    CrashSigning {
+        /// Which.
+        node: usize,
+        /// How long it has for it, and is away.
+        lasts: Duration,
+    },
     /// Each write to a node's disk takes long for a time.
     SlowDisk {
         /// Which node.
@@ -140,6 +151,20 @@ impl Scenario {
         let healed = Duration::from_secs(BLOCK_TIME * rng.within(CHAOS));
         let mut faults: Vec<(Duration, Fault)> =
             (0..rng.within(0..=FAULTS)).map(|_| (rng.millis(0..=millis(healed)), fault(rng, count, healed))).collect();
+        // Of numbers of its own, as all that came later: a seed that has found a fault goes on to be what it was.
+        let later = &mut Rng::new(seed ^ LATER);
+        for _ in 0..later.below(3) {
+            let early = later.percent(40);
+            let at = later.millis(0..=if early { 3000 } else { millis(healed) });
+            let node = later.below(count);
+            faults.push((at, Fault::CrashSigning { node, lasts: later.millis(5000..=60_000) }));
+        }
+        for plan in &mut byzantine {
+            plan.attacks.extend(Attack::LATER.into_iter().filter(|_| later.percent(25)));
+            if plan.validator.is_some() {
+                plan.attacks.push(Attack::Ahead);
+            }
+        }
         faults.sort_by_key(|(at, _)| *at);
         Self {
             seed,

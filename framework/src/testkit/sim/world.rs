@@ -54,6 +54,8 @@ pub(super) enum Step {
     Start(usize),
     Fault(Fault),
     Join(Vec<usize>),
+    /// If its node has crashed over a signature, it is started again.
+    Signed(usize),
     UsualDisk(usize),
     Submit,
 }
@@ -179,6 +181,12 @@ impl World {
     async fn take(&mut self, step: Step) {
         match step {
             Step::Start(node) => self.run_node(node).await,
+            Step::Signed(node) => {
+                if self.nodes[node].disk.ended_signing() {
+                    self.nodes[node].crash();
+                    self.run_node(node).await;
+                }
+            }
             Step::Join(group) => {
                 let (group, others) = self.divided(&group);
                 self.oracle.note(format_args!("{group:?} and {others:?} are together again"));
@@ -220,6 +228,10 @@ impl World {
                 let back = self.now() + down;
                 self.plan(back, Step::Start(node));
             }
+            Fault::CrashSigning { node, lasts } => {
+                self.nodes[node].crash_signing();
+                self.plan(now + lasts, Step::Signed(node));
+            }
             Fault::SlowDisk { node, write, lasts } => {
                 self.nodes[node].disk.set_latency(write);
                 self.plan(now + lasts, Step::UsualDisk(node));
@@ -239,6 +251,9 @@ impl World {
         self.network.join(&all, &all);
         for node in 0..self.nodes.len() {
             self.usual_disk(node);
+            if self.nodes[node].disk.ended_signing() {
+                self.nodes[node].crash();
+            }
             if !self.nodes[node].is_running() && self.is_well() {
                 self.run_node(node).await;
             }
@@ -252,7 +267,7 @@ impl World {
         let node = &mut self.nodes[at];
         let Some(running) = &mut node.running else { return };
         if running.wallet.as_ref().is_none_or(|wallet| wallet.nonce >= load::TXS_PER_ACCOUNT) {
-            running.wallet = (self.wallets < load::ACCOUNTS).then(|| Wallet::new(self.wallets));
+            running.wallet = (self.wallets < load::USERS).then(|| Wallet::new(self.wallets));
             self.wallets += 1;
         }
         let Some(wallet) = &mut running.wallet else { return };

@@ -9,7 +9,7 @@ use super::super::rng::Rng;
 use crate::rules::keys::{SecretKey, VALIDATOR_PREFIX};
 use crate::rules::{Hasher, schedule};
 use crate::types::{
-    Block, BlockLink, EncodedBlock, Genesis, Hash32, Header, Height, HexText, Tip, Transaction, encoding,
+    Block, BlockLink, EncodedBlock, Genesis, Hash32, Header, Height, HexText, Payload, Tip, Transaction, encoding,
 };
 
 /// Makes them.
@@ -48,6 +48,34 @@ impl Forger {
         let round = schedule::round(now.saturating_sub(parent.header.timestamp), BLOCK_TIME);
         let turn = schedule::proposer_index(best.height + 1, round, addresses.len())?;
         (addresses.get(turn) == Some(&own)).then(|| self.block(Some(best), now.max(parent.header.timestamp + 1)))
+    }
+
+    /// A block of a turn of the stolen key that is yet to come: soon, or within the next hour.
+    pub(super) fn proposal_ahead(&mut self, oracle: &Oracle) -> Option<Block> {
+        let best = oracle.best()?;
+        let parent = decoded(oracle.branch(best.hash, 1).first()?)?;
+        let now = clock::EPOCH.as_secs() + oracle.now().as_secs();
+        let least = now.max(parent.header.timestamp) - parent.header.timestamp + self.rng.within(1..=3600);
+        let turns = self.genesis.validators.len() as u64;
+        let own = self.validator.as_ref()?.address(VALIDATOR_PREFIX);
+        let mut addresses: Vec<_> = self.genesis.validators.iter().map(|one| one.address.clone()).collect();
+        addresses.sort();
+        (0..turns).map(|more| least + more * BLOCK_TIME).find_map(|waited| {
+            let round = schedule::round(waited, BLOCK_TIME);
+            let turn = schedule::proposer_index(best.height + 1, round, addresses.len())?;
+            (addresses.get(turn) == Some(&own)).then(|| self.block(Some(best), parent.header.timestamp + waited))
+        })
+    }
+
+    /// A transaction that its owner did sign: with a gap before it, for more or less than one of its nonce before, or nested deep.
+    pub(super) fn spam(&mut self) -> Transaction {
+        let mut from = Wallet::new(load::USERS + self.rng.below(load::SPAMMERS));
+        let to = Wallet::new(self.rng.below(load::ACCOUNTS)).address;
+        from.nonce = self.rng.within(0..=90);
+        let price = load::GAS_PRICE + u128::from(self.rng.within(0..=200));
+        let depth = if self.rng.percent(20) { self.rng.below(60) } else { 0 };
+        let payload = format!("{{\"a\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
+        from.transfer_at(&self.hasher, &to, 1, price, Payload::new(&payload).unwrap_or_default()).0
     }
 
     fn block(&mut self, parent: Option<Tip>, timestamp: u64) -> Block {

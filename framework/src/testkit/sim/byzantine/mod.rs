@@ -47,6 +47,16 @@ pub enum Attack {
     Churn,
     /// Sends a byte now and then (row 2).
     SlowBytes,
+    /// Sends anything before its handshake, blocks and answers too (row 5).
+    Early,
+    /// Sends signed transactions of its own that leave gaps, replace each other, or are nested deep (rows 3, 14, 15).
+    Spam,
+    /// Sends its victim's handshake back, nonce and all: as if the victim had met itself (rows 19, 20).
+    Mirror,
+    /// Comes with a crowd, under many names at once, and says nothing more than its greeting (row 18).
+    Crowd,
+    /// With a validator's key: proposes blocks of its turn in times to come (row 25).
+    Ahead,
     /// With a validator's key: proposes blocks in its turn whose state is wrong.
     BadProposals,
     /// With a validator's key: serves a long branch, all signed by it, that nobody can apply (row 8).
@@ -68,7 +78,13 @@ impl Attack {
         Self::Churn,
         Self::SlowBytes,
     ];
+
+    /// Those that need no validator's key either, and came later: seeds draw them apart.
+    pub(super) const LATER: [Self; 4] = [Self::Early, Self::Spam, Self::Mirror, Self::Crowd];
 }
+
+/// So many come with a crowd: more than half of the inbound places of a node.
+const CROWD: usize = 40;
 
 /// What a Byzantine peer is made of.
 #[derive(Debug, Clone)]
@@ -109,9 +125,26 @@ impl Byzantine {
             let host = if alias == 0 { self.name.clone() } else { format!("{}x{alias}", self.name) };
             if let Ok(connection) = self.network.member(&host).dial(&victim).await {
                 let talk = self.talk(&mut rng);
+                let crowd = if talk.attack == Attack::Crowd { self.crowd(&victim, &mut rng) } else { JoinSet::new() };
                 talk.run(connection, true).await;
+                drop(crowd);
             }
         }
+    }
+
+    /// Many more at once, each under a name of its own.
+    fn crowd(&self, victim: &Endpoint, rng: &mut Rng) -> JoinSet<()> {
+        let mut crowd = JoinSet::new();
+        for number in 0..CROWD {
+            let member = self.network.member(&format!("{}c{number}", self.name));
+            let (victim, talk) = (victim.clone(), self.talk_of(Attack::Crowd, rng));
+            crowd.spawn(async move {
+                if let Ok(connection) = member.dial(&victim).await {
+                    talk.run(connection, true).await;
+                }
+            });
+        }
+        crowd
     }
 
     /// Takes whoever dials.
@@ -132,6 +165,10 @@ impl Byzantine {
 
     fn talk(&self, rng: &mut Rng) -> Talk {
         let attack = rng.pick(&self.plan.attacks).copied().unwrap_or(Attack::Heights);
+        self.talk_of(attack, rng)
+    }
+
+    fn talk_of(&self, attack: Attack, rng: &mut Rng) -> Talk {
         let validator = self.plan.validator.map(load::validator_key);
         let hasher = Hasher::new(&self.genesis);
         Talk {

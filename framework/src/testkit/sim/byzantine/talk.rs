@@ -45,6 +45,9 @@ impl Talk {
         let mut decoder = self.codec.decoder();
         let (mut buffer, mut greeted) = (BytesMut::new(), false);
         if dialled {
+            if self.attack == Attack::Early && self.early(&mut writer).await.is_err() {
+                return;
+            }
             if self.greet(&mut writer).await.is_err() {
                 return;
             }
@@ -61,6 +64,10 @@ impl Talk {
                     }
                     while let Ok(Some(message)) = decoder.decode(&mut buffer, FRAME) {
                         let done = match message {
+                            Message::Handshake(hello) if self.attack == Attack::Mirror => {
+                                greeted = true;
+                                self.send(&mut writer, &Message::Handshake(hello)).await
+                            }
                             Message::Handshake(_) if !std::mem::replace(&mut greeted, true) => self.greet(&mut writer).await,
                             Message::GetBlocks { from_height, to_height } => {
                                 self.answer(&mut writer, from_height, to_height).await
@@ -91,6 +98,21 @@ impl Talk {
                 self.send(writer, &hello).await
             }
         }
+    }
+
+    /// What nobody takes who has not been greeted.
+    async fn early(&mut self, writer: &mut Writer) -> Result<(), Over> {
+        let best = self.oracle.best().map_or(0, |best| best.height);
+        let message = match self.rng.below(4) {
+            0 => Message::GetBlocks { from_height: 0, to_height: Height::MAX },
+            1 => Message::BlocksResponse { blocks: self.honest(0, best), malformed: None },
+            2 => Message::NewTx(Arc::new(self.forger.transaction())),
+            _ => match self.forged(best, best + 1).pop() {
+                Some(block) => Message::NewBlock(block),
+                None => return Ok(()),
+            },
+        };
+        self.send(writer, &message).await
     }
 
     fn hello(&mut self) -> Handshake {
@@ -199,7 +221,19 @@ impl Talk {
                 let at = self.rng.below(frame.len());
                 self.write(writer, frame.get(at..=at).unwrap_or_default()).await
             }
-            Attack::Churn => Ok(()),
+            Attack::Ahead => match self.forger.proposal_ahead(&self.oracle) {
+                Some(block) => self.send(writer, &Message::NewBlock(block.into())).await,
+                None => Ok(()),
+            },
+            Attack::Spam => {
+                for _ in 0..10 {
+                    let tx = self.forger.spam();
+                    self.send(writer, &Message::NewTx(Arc::new(tx))).await?;
+                }
+                Ok(())
+            }
+            Attack::Early => self.early(writer).await,
+            Attack::Churn | Attack::Crowd | Attack::Mirror => Ok(()),
         }
     }
 
