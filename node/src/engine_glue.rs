@@ -27,11 +27,19 @@ use crate::{CliError, one_line};
 pub(crate) fn open_store(
     datadir: &Datadir,
     genesis: &Genesis,
-    store: StoreName,
+    args: &NodeArgs,
 ) -> Result<Arc<dyn ChainStore>, CliError> {
-    if store == StoreName::Memory {
+    if args.store == StoreName::Memory {
         return Ok(Arc::new(MemoryStore::default()));
     }
+    let cache = usize::try_from(args.page_cache).unwrap_or(usize::MAX).saturating_mul(1 << 10);
+    let store = FileStore::open_caching(datadir.root(), cache).map_err(|error| failed(datadir, &error))?;
+    check_genesis(datadir, genesis, store.genesis_id())?;
+    Ok(Arc::new(store))
+}
+
+/// Opens the store of a datadir, or makes it, and checks that it belongs to the datadir's genesis.
+pub(crate) fn open_file_store(datadir: &Datadir, genesis: &Genesis) -> Result<Arc<dyn ChainStore>, CliError> {
     let store = open_files(datadir)?;
     check_genesis(datadir, genesis, store.genesis_id())?;
     Ok(Arc::new(store))
@@ -143,7 +151,7 @@ pub(crate) async fn start_node(
     let genesis = with_checkpoints(datadir.genesis(args.network.network)?, &args.checkpoint)?;
     let validator = datadir.validator_key(Scheme::of(genesis.hash_rules))?;
     let identity = datadir.identity()?;
-    let store = open_store(datadir, &genesis, args.store)?;
+    let store = open_store(datadir, &genesis, args)?;
     if args.rebuild_state {
         rebuild_state(datadir, Arc::new(genesis.clone()), Arc::clone(&store)).await?;
     }

@@ -219,8 +219,10 @@ async fn a_journal_that_keeps_no_blocks_or_another_one_signs_nothing_twice() {
     for kept in [None, Some(Arc::new(blocks[1].clone())), Some(Arc::new(blocks[2].clone()))] {
         let (mut chain, slot, clock, _) = about_to_sign(Failing::default()).await;
         clock.0.fetch_add(1, Ordering::Relaxed);
-        let key = validators().into_iter().find(|key| key.address(VALIDATOR_PREFIX) == blocks[1].header.proposer_address);
-        chain.signer = Some(Arc::new(Mutex::new(Signer::new(key.unwrap(), Box::new(Forgetful(journal.clone(), kept))))));
+        let key =
+            validators().into_iter().find(|key| key.address(VALIDATOR_PREFIX) == blocks[1].header.proposer_address);
+        chain.signer =
+            Some(Arc::new(Mutex::new(Signer::new(key.unwrap(), Box::new(Forgetful(journal.clone(), kept))))));
         let result = chain.produce(chain.tip(), slot, Vec::new()).await;
         match result {
             Err(ProduceError::Sign(SignError::SignedBefore { .. })) => {}

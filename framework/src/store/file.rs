@@ -83,7 +83,21 @@ impl FileStore {
     /// [`Locked`](StoreErrorKind::Locked), [`FormatVersion`](StoreErrorKind::FormatVersion),
     /// [`Corrupt`](StoreErrorKind::Corrupt), [`Full`](StoreErrorKind::Full), [`Io`](StoreErrorKind::Io).
     pub fn open(datadir: &Path) -> Result<Self, StoreError> {
-        let layout = Layout::new(datadir);
+        Self::open_at(Layout::new(datadir))
+    }
+
+    /// Opens it with so many bytes of page cache (8 MiB by default): what it reads and writes fills them, and never more. Up to
+    /// half as many are kept besides of the newest state (4 MiB at most).
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn open_caching(datadir: &Path, bytes: usize) -> Result<Self, StoreError> {
+        let mut layout = Layout::new(datadir);
+        layout.cache = bytes;
+        Self::open_at(layout)
+    }
+
+    fn open_at(layout: Layout) -> Result<Self, StoreError> {
         let lock = patiently(|| layout.take_lock())?;
         let (writer, shown) = patiently(|| Writer::open(&layout))?;
         let file = Arc::from(layout.database.as_path());
@@ -105,10 +119,12 @@ impl FileStore {
         layout.check_format()?;
         let file_bytes = std::fs::metadata(&layout.database).map_or(0, |metadata| metadata.len());
         let read = || {
-            let (genesis, first, tip) = match writer::builder().open_read_only(&layout.database) {
+            let (genesis, first, tip) = match writer::builder(layout.cache).open_read_only(&layout.database) {
                 Ok(db) => tables::summary(&db)?,
                 // After a kill the engine insists on tidying up, which takes no time with commits like ours.
-                Err(redb::DatabaseError::RepairAborted) => tables::summary(&writer::builder().open(&layout.database)?)?,
+                Err(redb::DatabaseError::RepairAborted) => {
+                    tables::summary(&writer::builder(layout.cache).open(&layout.database)?)?
+                }
                 Err(error) => return Err(error.into()),
             };
             Ok(Some(StoreSummary { genesis, first, tip, file_bytes }))

@@ -2,8 +2,8 @@ use std::net::IpAddr;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use cpc_framework::transport::Endpoint;
 use cpc_framework::limits::Limits;
+use cpc_framework::transport::Endpoint;
 use cpc_framework::types::{Checkpoint, Network};
 
 use super::values::{checkpoint, listen_host, network, peer};
@@ -59,6 +59,10 @@ pub struct NodeArgs {
     /// Where the chain is kept; `memory` forgets it at the end.
     #[arg(long, value_name = "NAME", env = "CPC_STORE", default_value = "file")]
     pub store: StoreName,
+
+    /// How many KiB of the stored chain are kept in memory, and half as many of its newest state (4 MiB at most).
+    #[arg(long, value_name = "KIB", env = "CPC_PAGE_CACHE", default_value_t = 8192)]
+    pub page_cache: u64,
 
     /// A block that the chain must contain, besides those in the genesis file. May be repeated [default: none]
     ///

@@ -6,7 +6,7 @@ use cpc_framework::rules::{Rejection, Rule};
 use cpc_framework::types::Height;
 use tokio::sync::mpsc;
 
-use crate::args::{ImportArgs, StoreName};
+use crate::args::ImportArgs;
 use crate::console::Progress;
 use crate::datadir::Datadir;
 use crate::lines::{BlockLine, BlockLines, LineError};
@@ -25,7 +25,7 @@ pub(super) async fn import(datadir: &Datadir, args: ImportArgs) -> Result<(), Cl
     let genesis = engine_glue::with_checkpoints(datadir.genesis(args.network.network)?, &args.checkpoint)?;
     let genesis = Arc::new(genesis);
     let lines = open(args.file.clone(), stop.clone()).await?;
-    let store = engine_glue::open_store(datadir, &genesis, StoreName::File)?;
+    let store = engine_glue::open_file_store(datadir, &genesis)?;
     let chain = engine_glue::open_chain(datadir, genesis, store).await?;
     let mut import = Import { chain, imported: 0, skipped: 0 };
     let outcome = import.all(lines, stop).await;

@@ -23,7 +23,7 @@ use crate::process::free_port;
 use crate::proxy::{Proxy, Weather};
 use node::{Node, Warning, listen_address};
 use schedule::{Kind, Step};
-use verdict::{ALLOWED, GROWTH_KIB, Happened, MOST_KIB, explains, growth};
+use verdict::{ALLOWED, GROWTH_KIB, HEAP_GROWTH, Happened, MOST_KIB, explains, growth, heap_growth, third};
 
 /// Validators; blocks go on while one of them is away.
 const NODES: usize = 4;
@@ -104,7 +104,7 @@ impl Soak {
         if included == 0 {
             faults.push("no transaction was included".to_owned());
         }
-        let report = network.report(&steps, &happened, &looks, &told, &mut faults);
+        let report = network.report(&steps, &happened, &looks, (&told, self.load), &mut faults);
         (report, faults)
     }
 }
@@ -239,7 +239,7 @@ impl Network {
         steps: &[Step],
         happened: &[Happened],
         looks: &[Option<Look>],
-        load: &str,
+        (load, rate): (&str, u32),
         faults: &mut Vec<String>,
     ) -> String {
         let mut text = String::new();
@@ -260,25 +260,48 @@ impl Network {
             faults.push(format!("a node used {} KiB, more than {MOST_KIB}", self.peak_kib));
         }
         let _ = writeln!(text, "  of node-1 {} MiB, from its start to its end in quarters", curve(&self.nodes[0]));
-        let _ = writeln!(text, "node    starts  height  tip       warm growth (bound {} MiB)", GROWTH_KIB / 1024);
+        let _ = writeln!(text, "  allocated by it {} KiB, likewise", heap_curve(&self.nodes[0]));
+        if let Some(third) = self.nodes[0].lives.first().and_then(third) {
+            let txs = (2 * third).as_secs().max(1) * u64::from(rate.max(1));
+            let _ = writeln!(text, "  a leak is found from {} bytes a transaction on", HEAP_GROWTH / txs + 1);
+        }
+        let (most, most_kib) = (HEAP_GROWTH / 1024, GROWTH_KIB / 1024);
+        let _ = writeln!(text, "node    starts  height  tip       growth: allocated (< {most} KiB), resident (< {most_kib} MiB)");
         for (node, look) in self.nodes.iter().zip(looks) {
             let grown = node.lives.iter().filter_map(growth).max();
+            let allocated = node.lives.iter().filter_map(heap_growth).max();
             let (height, tip) = look.as_ref().map_or((None, String::new()), |look| (look.height, look.tip.to_string()));
             let _ = writeln!(
                 text,
-                "node-{}  {:6}  {:6}  {:8.8}  {}",
+                "node-{}  {:6}  {:6}  {:8.8}  {}, {}",
                 node.number + 1,
                 node.lives.len(),
                 height.unwrap_or_default(),
                 tip,
-                grown.map_or_else(|| "no life long enough".to_owned(), |kib| format!("{kib} KiB")),
+                shown(allocated.map(|bytes| bytes / 1024)),
+                shown(grown),
             );
+            if let Some(bytes) = allocated.filter(|bytes| *bytes > HEAP_GROWTH) {
+                faults.push(format!("node-{} has allocated {bytes} bytes more than after its warm-up", node.number + 1));
+            }
             if let Some(kib) = grown.filter(|kib| *kib > GROWTH_KIB) {
                 faults.push(format!("node-{} grew by {kib} KiB after its warm-up", node.number + 1));
             }
         }
         text
     }
+}
+
+fn shown(kib: Option<u64>) -> String {
+    kib.map_or_else(|| "no life long enough".to_owned(), |kib| format!("{kib} KiB"))
+}
+
+/// What a node's first process had allocated, likewise: the least of each quarter.
+fn heap_curve(node: &Node) -> String {
+    let heap = node.lives.first().map(|life| &life.heap[..]).unwrap_or_default();
+    let quarters = heap.chunks(heap.len().div_ceil(4).max(1));
+    let least = quarters.filter_map(|quarter| quarter.iter().map(|(_, bytes)| bytes / 1024).min());
+    least.map(|kib| kib.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// The memory of a node's first process over its life: a leak goes on, a cache that fills comes to an end.

@@ -20,6 +20,9 @@ const ENDS_WITHIN: Duration = Duration::from_secs(10);
 /// grows after it is no cache.
 const REMEMBERED: usize = 1000;
 
+/// KiB of the store's page cache: for the same reason.
+const PAGE_CACHE_KIB: u32 = 512;
+
 /// A line of a log that an operator would look at.
 #[derive(Debug, Clone)]
 pub struct Warning {
@@ -94,7 +97,7 @@ impl Node {
         command.arg("node").arg("--datadir").arg(&self.datadir);
         command.args(["run", "--until-stdin-closes", "--port", &self.rpc_port.to_string(), "--peers", &self.peers]);
         command.args(["--listen", &format!("tcp+postcard://{}", self.listen)]);
-        command.args(["--remember", &REMEMBERED.to_string()]);
+        command.args(["--remember", &REMEMBERED.to_string(), "--page-cache", &PAGE_CACHE_KIB.to_string()]);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CPC_")) {
             command.env_remove(name);
         }

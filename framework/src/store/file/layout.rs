@@ -18,6 +18,9 @@ const FORMAT_MAX: usize = 64;
 /// How long an opening waits for a lock: a process that is just ending, or one that it has just forked, soon lets go.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
+/// The engine's page cache, in bytes: what a sync needs of its trees' upper levels, and small beside the process.
+pub(super) const CACHE_BYTES: usize = 8 << 20;
+
 /// How long it waits between two attempts.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
@@ -42,6 +45,8 @@ pub(super) struct Layout {
     pub(super) database: PathBuf,
     /// The engine's file while it is made: a kill leaves no half one under the real name.
     pub(super) unfinished: PathBuf,
+    /// Bytes of the engine's page cache.
+    pub(super) cache: usize,
 }
 
 impl Layout {
@@ -53,6 +58,7 @@ impl Layout {
             database: chain.join("chain.redb"),
             unfinished: chain.join("chain.redb.new"),
             chain,
+            cache: CACHE_BYTES,
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use redb::{Builder, Database, WriteTransaction};
 
 use super::fault::{Fault, Quiet, guarded};
-use super::layout::Layout;
+use super::layout::{CACHE_BYTES, Layout};
 use super::tables::{self, Snapshot, Tables};
 use super::values::{self, Entry, Meta};
 use crate::store::fold::{self, Folded, KeptBlocks};
@@ -20,9 +20,6 @@ use crate::store::{
 };
 use crate::types::{Hash32, Height, Tip};
 
-/// The engine's page cache, in bytes: what a sync needs of its trees' upper levels, and small beside the process.
-const CACHE_BYTES: usize = 8 << 20;
-
 /// So many blocks may be missing in the hash index: 1 MiB of memory.
 const MAX_TAIL: usize = 16_384;
 
@@ -30,7 +27,7 @@ const MAX_TAIL: usize = 16_384;
 const MAX_OVERLAY_KEYS: usize = 16_384;
 
 /// So many bytes of new keys and values may be committed between two checkpoints; bounds what opening reads again.
-const MAX_OVERLAY_BYTES: usize = 4 << 20;
+const MAX_OVERLAY_BYTES: usize = CACHE_BYTES / 2;
 
 /// What readers see: all of one commit.
 #[derive(Debug)]
@@ -56,6 +53,8 @@ pub(super) struct Writer {
     records: VecDeque<Height>,
     /// Bytes that went into the overlay since it was empty.
     overlay_bytes: usize,
+    /// So many may: [`MAX_OVERLAY_BYTES`], or as much less as the page cache is smaller than usual.
+    max_overlay_bytes: usize,
 }
 
 /// What a write leaves in memory.
@@ -75,7 +74,7 @@ impl Writer {
             layout.clear_unfinished()?;
             layout.write_format()?;
             guarded(&layout.unfinished, || {
-                let db = builder().create(&layout.unfinished)?;
+                let db = builder(layout.cache).create(&layout.unfinished)?;
                 let txn = begin(&db)?;
                 Tables::create(&txn)?;
                 txn.commit()?;
@@ -83,7 +82,10 @@ impl Writer {
             })?;
             layout.finish_database()?;
         }
-        guarded(&layout.database, || Self::load(builder().open(&layout.database)?))
+        let (mut writer, shown) =
+            guarded(&layout.database, || Self::load(builder(layout.cache).open(&layout.database)?))?;
+        writer.max_overlay_bytes = MAX_OVERLAY_BYTES.min(layout.cache / 2);
+        Ok((writer, shown))
     }
 
     /// Reads what an open database holds.
@@ -106,7 +108,16 @@ impl Writer {
             overlay: Arc::new(Versions::over_base(overlay)),
         };
         let overlay_bytes = entries.iter().map(|entry| changes_len(&entry.changes)).sum();
-        Ok((Self { db: Quiet::new(db), meta, records: records.into(), overlay_bytes }, shown))
+        Ok((
+            Self {
+                db: Quiet::new(db),
+                meta,
+                records: records.into(),
+                overlay_bytes,
+                max_overlay_bytes: MAX_OVERLAY_BYTES,
+            },
+            shown,
+        ))
     }
 
     /// See [`ChainStore::bind`](crate::store::ChainStore::bind).
@@ -146,7 +157,7 @@ impl Writer {
         let changes = fold::forward(batch.iter().map(|commit| commit.changes.as_slice()));
         let tail: Vec<(Hash32, Height)> = batch.iter().map(|commit| commit.block.link.hash).zip(first..).collect();
         let overlay_bytes = self.overlay_bytes + batch.iter().map(|c| changes_len(&c.changes)).sum::<usize>();
-        let due = overlay_bytes > MAX_OVERLAY_BYTES || is_due(shelf, changes.len(), tail.len());
+        let due = overlay_bytes > self.max_overlay_bytes || is_due(shelf, changes.len(), tail.len());
 
         let txn = begin(&self.db)?;
         let expired;
@@ -350,10 +361,10 @@ fn begin(db: &Database) -> Result<WriteTransaction, Fault> {
     Ok(txn)
 }
 
-/// How the engine is opened.
-pub(super) fn builder() -> Builder {
+/// How the engine is opened, with so many bytes of page cache.
+pub(super) fn builder(cache: usize) -> Builder {
     let mut builder = Builder::new();
-    builder.set_cache_size(CACHE_BYTES);
+    builder.set_cache_size(cache);
     builder
 }
 

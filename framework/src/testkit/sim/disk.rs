@@ -47,7 +47,17 @@ struct DiskState {
 
 impl Disk {
     pub(super) fn new(node: &str, store: Arc<dyn ChainStore>, oracle: &Oracle, rng: Rng) -> Self {
-        let state = DiskState { rng, latency: 0..=0, full: false, run: 0, signed: None, ends_signing: None, ended_signing: false, tip: None, left: None };
+        let state = DiskState {
+            rng,
+            latency: 0..=0,
+            full: false,
+            run: 0,
+            signed: None,
+            ends_signing: None,
+            ended_signing: false,
+            tip: None,
+            left: None,
+        };
         Self { node: node.to_owned(), oracle: oracle.clone(), store, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -351,7 +361,10 @@ mod tests {
         let mut journal = disk.journal(run, 0, false);
         journal.record(signed(0, 1), &crate::producer::any_block()).unwrap();
         let (next, _) = disk.open().await.unwrap();
-        assert!(store.commit(block(0, 1, 0)).await.is_err() && journal.record(signed(1, 1), &crate::producer::any_block()).is_err());
+        assert!(
+            store.commit(block(0, 1, 0)).await.is_err()
+                && journal.record(signed(1, 1), &crate::producer::any_block()).is_err()
+        );
         assert_eq!(next.tip().await.unwrap(), None);
         assert_eq!(journal.last(), Some(signed(0, 1)));
     }

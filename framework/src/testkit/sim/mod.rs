@@ -5,6 +5,30 @@
 //! one up. [`Simulation`] runs it with the real node — engine, driver, chain, pool, producer — over a network and disks of its own, and
 //! with the parts that you give it, and watches.
 //!
+//! # What goes wrong
+//!
+//! Every link has a latency and jitter of its own. At times that follow from the seed, connections are lost, groups of nodes are
+//! [cut off or stalled](Separation), nodes are restarted or crash, validators crash between signing a block and committing it, disks are
+//! slow or full, and clocks are up to five seconds off. Meanwhile up to three Byzantine peers dial every honest node, and are dialled by
+//! some, and run attacks ([`Attack`]), by row of `attacks.md`:
+//!
+//! | row | what they do | attack |
+//! |---|---|---|
+//! | 1, 2, 5 | bytes that are no message, a byte now and then, anything before the handshake | `Garbage`, `SlowBytes`, `Early` |
+//! | 3, 14, 15 | signed transactions, nested deep, with gaps, at changing fees | `Spam` |
+//! | 6, 10 | heights that are too high, fall, or are the highest there is; answers that are short, empty or none | `Heights` |
+//! | 7 | answers that nobody asked for, or of another range | `Unasked` |
+//! | 8 | forks: made up, left by others, or signed by a validator of theirs | `FakeFork`, `StaleFork`, `SignedFork` |
+//! | 9, 22 | the same blocks asked for again and again; answers that are not read | `Amplify`, `NotReading` |
+//! | 11 to 13 | floods of blocks, announcements, questions and transactions, doubled and made up | `Flood` |
+//! | 16, 17, 21 | names that come and go, with ports where nobody listens | `Churn`, and all others now and then |
+//! | 18 | a crowd that takes places | `Crowd` |
+//! | 19, 20 | the victim's own handshake and name | `Mirror` |
+//! | 24 | good blocks with one thing changed, the body under a good header among them | `Corrupt` |
+//! | 25, and a validator's worst | blocks of times to come, proposals whose state is wrong | `Ahead`, `BadProposals` |
+//!
+//! Two honest nodes may also have the key of one validator, so that two valid blocks of one height and round are about.
+//!
 //! # What is watched
 //!
 //! Always:

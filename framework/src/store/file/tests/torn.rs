@@ -141,7 +141,8 @@ fn open(dir: &Path, disk: &Disk) -> Result<FileStore, StoreError> {
     let layout = Layout::new(dir);
     let lock = patiently(|| layout.take_lock())?;
     let file = Arc::from(layout.database.as_path());
-    let (writer, shown) = guarded(&file, || Writer::load(writer::builder().create_with_backend(disk.clone())?))?;
+    let (writer, shown) =
+        guarded(&file, || Writer::load(writer::builder(layout.cache).create_with_backend(disk.clone())?))?;
     let inner = Inner { layout, file, shelf: RwLock::new(shown), writer: Mutex::new(Some(writer)), _lock: lock };
     inner.write(|writer, shelf| writer.finish_reorg(shelf, ReorgOutcome::PutBack))?;
     Ok(FileStore { inner: Arc::new(inner), reads: Semaphore::new(MAX_READS) })
