@@ -1,6 +1,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use crate::limits::Limits;
 use crate::sync::ConnId;
 use crate::types::Hash32;
 
@@ -137,19 +138,26 @@ impl Fetches {
 }
 
 /// What we announced to one peer and it may ask for, once each: no question can cost us more than its answer was worth.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Offered {
+    /// So many at most.
+    most: usize,
     items: HashSet<Item>,
     /// May hold what was taken already.
     order: VecDeque<Item>,
 }
 
 impl Offered {
+    /// Nothing yet; of more than it is remembered to know, a peer need not be able to ask for.
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self { most: limits.known_txs_per_peer, items: HashSet::new(), order: VecDeque::new() }
+    }
+
     /// Announced; where there are too many, the oldest can no longer be asked for.
     pub(super) fn add(&mut self, item: Item) {
         if self.items.insert(item) {
             self.order.push_back(item);
-            if self.order.len() > MOST_PER_PEER
+            if self.order.len() > self.most
                 && let Some(oldest) = self.order.pop_front()
             {
                 self.items.remove(&oldest);
@@ -232,13 +240,13 @@ mod tests {
 
     #[test]
     fn what_was_offered_can_be_had_once() {
-        let mut offered = Offered::default();
+        let mut offered = Offered::new(&Limits::default());
         offered.add(tx(1));
         assert!(offered.take(tx(1)) && !offered.take(tx(1)) && !offered.take(tx(2)));
-        for n in 0..=u16::try_from(MOST_PER_PEER).unwrap() {
+        for n in 0..=u16::try_from(offered.most).unwrap() {
             offered.add(Item::Block(Hash32([n.to_le_bytes(); 16].as_flattened().try_into().unwrap())));
         }
-        assert_eq!(offered.items.len(), MOST_PER_PEER);
+        assert_eq!(offered.items.len(), offered.most);
     }
 
     proptest! {

@@ -128,7 +128,7 @@ impl Peer {
             skipped: 0,
             known: KnownByPeer::new(limits),
             fetches: false,
-            offered: Offered::default(),
+            offered: Offered::new(limits),
             numbers: false,
             outstanding: Vec::new(),
             forgiven: VecDeque::new(),

@@ -266,7 +266,10 @@ impl Network {
             let _ = writeln!(text, "  a leak is found from {} bytes a transaction on", HEAP_GROWTH / txs + 1);
         }
         let (most, most_kib) = (HEAP_GROWTH / 1024, GROWTH_KIB / 1024);
-        let _ = writeln!(text, "node    starts  height  tip       growth: allocated (< {most} KiB), resident (< {most_kib} MiB)");
+        let _ = writeln!(
+            text,
+            "node    starts  height  tip       growth: allocated (< {most} KiB), resident (< {most_kib} MiB)"
+        );
         for (node, look) in self.nodes.iter().zip(looks) {
             let grown = node.lives.iter().filter_map(growth).max();
             let allocated = node.lives.iter().filter_map(heap_growth).max();
@@ -282,7 +285,8 @@ impl Network {
                 shown(grown),
             );
             if let Some(bytes) = allocated.filter(|bytes| *bytes > HEAP_GROWTH) {
-                faults.push(format!("node-{} has allocated {bytes} bytes more than after its warm-up", node.number + 1));
+                faults
+                    .push(format!("node-{} has allocated {bytes} bytes more than after its warm-up", node.number + 1));
             }
             if let Some(kib) = grown.filter(|kib| *kib > GROWTH_KIB) {
                 faults.push(format!("node-{} grew by {kib} KiB after its warm-up", node.number + 1));
