@@ -47,6 +47,7 @@ fn seeds_that_have_found_faults_stay_well() {
 
 const FOUND: &[(u64, &str)] = &[
     (9, "a first block that a full disk had not taken was never proposed again"),
+    (439, "a node that was stopped after it had crashed over a signature was started twice by the simulation"),
     (202, "a block was applied after a branch was found better, and left for one of its own height"),
 ];
 

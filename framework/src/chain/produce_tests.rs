@@ -93,10 +93,13 @@ async fn makes_every_block_of_the_reference_chain_again_with_its_hash() {
     assert_eq!(chain.tip().unwrap().hash.to_string(), summary["best_hash"].as_str().unwrap());
 }
 
+/// What is on record.
+type Kept = (Signed, Arc<Block>);
+
 /// A journal on a disk that fails when it is told to.
 #[derive(Debug, Clone, Default)]
 struct Failing {
-    kept: Arc<Mutex<Option<(Signed, Arc<Block>)>>>,
+    kept: Arc<Mutex<Option<Kept>>>,
     fails: Arc<std::sync::atomic::AtomicBool>,
 }
 

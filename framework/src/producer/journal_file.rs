@@ -20,9 +20,12 @@ const MAX_FILE_BYTES: usize = 32 << 20;
 #[derive(Debug)]
 pub struct FileJournal {
     path: PathBuf,
-    last: Option<(Signed, Option<Arc<Block>>)>,
+    last: Option<Last>,
     _lock: File,
 }
+
+/// What was signed last, and its block where it was kept.
+type Last = (Signed, Option<Arc<Block>>);
 
 impl FileJournal {
     /// Opens the journal at this path; without a file nothing was signed yet. Blocks on the disk.
@@ -77,7 +80,7 @@ fn text(Signed { height, round, hash }: Signed, block: Option<&Block>) -> io::Re
     Ok(text)
 }
 
-fn read(path: &Path) -> Result<Option<(Signed, Option<Arc<Block>>)>, JournalError> {
+fn read(path: &Path) -> Result<Option<Last>, JournalError> {
     let mut text = Vec::new();
     let read = match File::open(path) {
         Ok(file) => file.take(MAX_FILE_BYTES as u64).read_to_end(&mut text),

@@ -91,7 +91,7 @@ pub fn heap_growth(life: &Life) -> Option<u64> {
         let within = life.heap.iter().filter(|(at, _)| (from..=from + third).contains(at));
         within.map(|(_, bytes)| *bytes).min()
     };
-    Some(least(end - third)?.saturating_sub(least(WARM_AFTER)?))
+    Some(least(end.saturating_sub(third))?.saturating_sub(least(WARM_AFTER)?))
 }
 
 /// A third of a process' time since it was warm, where it is long enough.

@@ -182,7 +182,8 @@ impl World {
         match step {
             Step::Start(node) => self.run_node(node).await,
             Step::Signed(node) => {
-                if self.nodes[node].disk.ended_signing() {
+                // If it was stopped or crashed otherwise meanwhile, it is started again for that.
+                if self.nodes[node].disk.ended_signing() && self.nodes[node].is_running() {
                     self.nodes[node].crash();
                     self.run_node(node).await;
                 }
