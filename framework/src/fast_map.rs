@@ -7,4 +7,3 @@ use foldhash::fast::RandomState;
 
 /// A map whose hash costs a few nanoseconds for short keys.
 pub(crate) type FastMap<K, V> = HashMap<K, V, RandomState>;
-

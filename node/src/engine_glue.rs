@@ -179,12 +179,15 @@ pub(crate) async fn start_node(
     Ok(node)
 }
 
+/// Of fewer transactions than the usual limits remember, a peer is remembered to know one block for so many.
+const TXS_PER_BLOCK: usize = 16;
+
 /// The limits of a network's node that remembers so many ids of transactions and blocks.
 fn limits(genesis: &Genesis, remember: usize) -> Limits {
     let mut limits = Limits::for_network(&genesis.network);
     limits.seen_cache = remember;
     limits.known_txs_per_peer = limits.known_txs_per_peer.min(remember);
-    limits.known_blocks_per_peer = limits.known_blocks_per_peer.min(remember);
+    limits.known_blocks_per_peer = limits.known_blocks_per_peer.min(remember / TXS_PER_BLOCK);
     limits
 }
 

@@ -210,6 +210,8 @@ impl AccountMachine {
                 Err(error) => return Err(error),
             }
         }
+        // The block is kept for a while, to be passed on.
+        txs.shrink_to_fit();
         Ok(txs)
     }
 

@@ -23,7 +23,7 @@ use crate::process::free_port;
 use crate::proxy::{Proxy, Weather};
 use node::{Node, Warning, listen_address};
 use schedule::{Kind, Step};
-use verdict::{ALLOWED, GROWTH_KIB, HEAP_GROWTH, Happened, MOST_KIB, explains, growth, heap_growth, third};
+use verdict::{ALLOWED, GROWTH_KIB, HEAP_GROWTH, Happened, MOST_KIB, explains, growth, half, heap_growth};
 
 /// Validators; blocks go on while one of them is away.
 const NODES: usize = 4;
@@ -261,8 +261,8 @@ impl Network {
         }
         let _ = writeln!(text, "  of node-1 {} MiB, from its start to its end in quarters", curve(&self.nodes[0]));
         let _ = writeln!(text, "  allocated by it {} KiB, likewise", heap_curve(&self.nodes[0]));
-        if let Some(third) = self.nodes[0].lives.first().and_then(third) {
-            let txs = (2 * third).as_secs().max(1) * u64::from(rate.max(1));
+        if let Some(half) = self.nodes[0].lives.first().and_then(half) {
+            let txs = half.as_secs().max(1) * u64::from(rate.max(1));
             let _ = writeln!(text, "  a leak is found from {} bytes a transaction on", HEAP_GROWTH / txs + 1);
         }
         let (most, most_kib) = (HEAP_GROWTH / 1024, GROWTH_KIB / 1024);

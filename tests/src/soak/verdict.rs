@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::node::{Life, Warning};
 use super::schedule::Kind;
 
-/// A process' memory is compared with what it was from this age on: by then all of its caches are full, since the nodes of a soak
-/// have small ones (`--remember`, `--page-cache`).
+/// A process is warm at this age, or after a third of its life if that is later: by then its caches are full, since the nodes of a
+/// soak have small ones (`--remember`, `--page-cache`).
 pub const WARM_AFTER: Duration = Duration::from_secs(30);
 
 /// Over how long resident memory is averaged, at the age of [`WARM_AFTER`] and at the end.
@@ -14,11 +14,12 @@ const WINDOW: Duration = Duration::from_secs(5);
 
 /// What is allocated is compared between two stretches of at least this length: connections, questions and the store's newest
 /// state come and go in a few seconds.
-const LEAST_THIRD: Duration = Duration::from_secs(10);
+const LEAST_HALF: Duration = Duration::from_secs(10);
 
-/// How much a process may have allocated more than when it was warm, in bytes: what a log line, a peer's table or a buffer that is
-/// there at one time and not at another makes out. In ten minutes it is that many bytes in 380 blocks and 38,000 transactions.
-pub const HEAP_GROWTH: u64 = 256 << 10;
+/// How much a process may have allocated more than when it was warm, in bytes: what a peer's tables, or a buffer that is there at one
+/// time and not at another, make out; 70 KiB of it are ids of the last blocks, of which a node keeps at most some thousands. In ten
+/// minutes it is that many bytes in 200 blocks and, at a hundred a second, 20,000 transactions.
+pub const HEAP_GROWTH: u64 = 192 << 10;
 
 /// How much a process' resident memory may have grown since, in KiB: what the allocator keeps for later varies by some MiB.
 pub const GROWTH_KIB: u64 = 8 * 1024;
@@ -82,22 +83,22 @@ pub fn growth(life: &Life) -> Option<u64> {
     Some(window(end.saturating_sub(WINDOW))?.saturating_sub(window(WARM_AFTER)?))
 }
 
-/// By how much what a process has allocated grew, in bytes: from the least in the first third of the time since it was warm to the
-/// least in the last third. What work takes for a while is in neither. None where it did not live long enough.
+/// By how much what a process has allocated grew, in bytes: from the least in the first half of the time since it was warm to the
+/// least in the second half. What work takes for a while is in neither. None where it did not live long enough.
 pub fn heap_growth(life: &Life) -> Option<u64> {
-    let third = third(life)?;
+    let half = half(life)?;
     let end = life.heap.last()?.0;
-    let least = |from: Duration| {
-        let within = life.heap.iter().filter(|(at, _)| (from..=from + third).contains(at));
+    let least = |to: Duration| {
+        let within = life.heap.iter().filter(|(at, _)| (to.saturating_sub(half)..=to).contains(at));
         within.map(|(_, bytes)| *bytes).min()
     };
-    Some(least(end.saturating_sub(third))?.saturating_sub(least(WARM_AFTER)?))
+    Some(least(end)?.saturating_sub(least(end.saturating_sub(half))?))
 }
 
-/// A third of a process' time since it was warm, where it is long enough.
-pub fn third(life: &Life) -> Option<Duration> {
+/// Half of a process' time since it was warm, where it is long enough: a leak has so long to show.
+pub fn half(life: &Life) -> Option<Duration> {
     let end = life.heap.last()?.0;
-    end.checked_sub(WARM_AFTER).map(|time| time / 3).filter(|third| *third >= LEAST_THIRD)
+    end.checked_sub(WARM_AFTER.max(end / 3)).map(|time| time / 2).filter(|half| *half >= LEAST_HALF)
 }
 
 #[cfg(test)]
@@ -136,12 +137,12 @@ mod tests {
             samples: Vec::new(),
             heap: (0..seconds).map(|at| (Duration::from_secs(at), bytes(at))).collect(),
         };
-        assert_eq!(heap_growth(&life(59, |_| 1000)), None);
+        assert_eq!(heap_growth(&life(50, |_| 1000)), None);
         // Full before it is warm; besides, a MiB for half of each time of seven seconds.
         let busy = |at: u64| at.min(25) * 100_000 + (at % 7 / 4) * (1 << 20);
         assert_eq!(heap_growth(&life(61, busy)), Some(0));
         assert_eq!(heap_growth(&life(600, busy)), Some(0));
-        // Eight bytes for each of a hundred transactions a second.
-        assert!(heap_growth(&life(600, |at| at * 800 + (at % 7 / 4) * (1 << 20))).unwrap() > HEAP_GROWTH);
+        // Twelve bytes for each of a hundred transactions a second.
+        assert!(heap_growth(&life(600, |at| at * 1200 + (at % 7 / 4) * (1 << 20))).unwrap() > HEAP_GROWTH);
     }
 }
