@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::task::JoinHandle;
 
 use crate::deadline::{until, within};
-use crate::process::Process;
+use crate::process::{PATIENCE, Process};
 use crate::vectors::Chain;
 use crate::wire::{self, BlockText, Greeting, Hello, Received};
 
@@ -42,6 +43,17 @@ impl Socket {
         socket.send(&hello.line()).await;
         let greeting = socket.next(PROMPT, "the node's handshake", Received::greeting).await;
         (socket, greeting)
+    }
+
+    /// Only sends from now on.
+    pub fn talker(self) -> Talker {
+        let Self { reader, writer, .. } = self;
+        let mut reader = reader.into_inner();
+        let end = tokio::spawn(async move {
+            let mut forgotten = vec![0; 64 << 10];
+            while matches!(reader.read(&mut forgotten).await, Ok(1..)) {}
+        });
+        Talker { writer, end }
     }
 
     /// Sends a line.
@@ -102,6 +114,37 @@ impl Socket {
     /// Whether the connection is still open after `time` (what comes meanwhile is skipped).
     pub async fn stays_open(&mut self, time: Duration) -> bool {
         tokio::time::timeout(time, async { while self.line().await.is_some() {} }).await.is_err()
+    }
+}
+
+/// A socket that only sends: what comes is read and forgotten, as fast as it comes, so that it is no slow reader.
+#[derive(Debug)]
+pub struct Talker {
+    writer: OwnedWriteHalf,
+    end: JoinHandle<()>,
+}
+
+impl Talker {
+    /// Sends lines; false where the node has closed.
+    pub async fn send<S: AsRef<str>>(&mut self, lines: &[S]) -> bool {
+        let text: String = lines.iter().flat_map(|line| [line.as_ref(), "\n"]).collect();
+        within(PATIENCE, "the node to read what it is sent", self.writer.write_all(text.as_bytes())).await.is_ok()
+    }
+
+    /// Whether the node has ended the connection.
+    pub fn is_closed(&self) -> bool {
+        self.end.is_finished()
+    }
+
+    /// Waits for the node to end the connection.
+    pub async fn closed(&mut self) {
+        within(PATIENCE, "the node to close the connection", &mut self.end).await.unwrap();
+    }
+}
+
+impl Drop for Talker {
+    fn drop(&mut self) {
+        self.end.abort();
     }
 }
 

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a broken assumption of a test is a failed test")]
 
 mod addresses;
+mod bombs;
 mod claims;
 mod forks;
 mod frames;
+mod honest;
 mod legacy;
 mod serving;
 
