@@ -8,6 +8,7 @@ mod forks;
 mod frames;
 mod honest;
 mod legacy;
+mod pool;
 mod serving;
 
 use std::time::Duration;
