@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::deadline::{until, within};
@@ -47,13 +48,18 @@ impl Socket {
 
     /// Only sends from now on.
     pub fn talker(self) -> Talker {
-        let Self { reader, writer, .. } = self;
-        let mut reader = reader.into_inner();
+        let Self { mut reader, writer, .. } = self;
+        let (answered, answers) = watch::channel(0);
         let end = tokio::spawn(async move {
-            let mut forgotten = vec![0; 64 << 10];
-            while matches!(reader.read(&mut forgotten).await, Ok(1..)) {}
+            let mut line = Vec::new();
+            while reader.read_until(b'\n', &mut line).await.is_ok_and(|read| read > 0) {
+                if line.starts_with(br#"{"type":"blocks_response""#) {
+                    answered.send_modify(|count| *count += 1);
+                }
+                line.clear();
+            }
         });
-        Talker { writer, end }
+        Talker { writer, end, asked: 0, answers }
     }
 
     /// Sends a line.
@@ -122,6 +128,8 @@ impl Socket {
 pub struct Talker {
     writer: OwnedWriteHalf,
     end: JoinHandle<()>,
+    asked: u64,
+    answers: watch::Receiver<u64>,
 }
 
 impl Talker {
@@ -129,6 +137,15 @@ impl Talker {
     pub async fn send<S: AsRef<str>>(&mut self, lines: &[S]) -> bool {
         let text: String = lines.iter().flat_map(|line| [line.as_ref(), "\n"]).collect();
         within(PATIENCE, "the node to read what it is sent", self.writer.write_all(text.as_bytes())).await.is_ok()
+    }
+
+    /// Waits until the node has taken all that was sent before, and answered what came behind it; false where it closes instead.
+    pub async fn is_heard(&mut self) -> bool {
+        // Another range each time: the same would wait.
+        let (height, due) = (self.asked, self.asked + 1);
+        self.asked = due;
+        self.send(&[wire::get_blocks(height, height)]).await
+            && within(PATIENCE, "an answer", self.answers.wait_for(|answers| *answers >= due)).await.is_ok()
     }
 
     /// Whether the node has ended the connection.

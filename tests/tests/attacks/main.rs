@@ -4,9 +4,11 @@
 mod addresses;
 mod bombs;
 mod claims;
+mod floods;
 mod forks;
 mod frames;
 mod honest;
+mod large;
 mod legacy;
 mod pool;
 mod serving;
