@@ -69,7 +69,7 @@ impl Socket {
 
     /// Sends bytes; false where the node has closed.
     pub async fn try_send(&mut self, bytes: &[u8]) -> bool {
-        within(Duration::from_secs(30), "the node to read what it is sent", self.writer.write_all(bytes)).await.is_ok()
+        within(PATIENCE, "the node to read what it is sent", self.writer.write_all(bytes)).await.is_ok()
     }
 
     /// The next line; none once the connection has ended. Cancel-safe.
