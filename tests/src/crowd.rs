@@ -48,8 +48,7 @@ impl Crowd {
 
     /// A chain of blocks with these transactions; two chains part at the first block that differs.
     pub fn chain(&self, blocks: &[Vec<Transaction>]) -> Chain {
-        let mut builder =
-            ChainBuilder::new(Arc::clone(&self.genesis), vec![key(VALIDATOR)], BEGINNING).unwrap();
+        let mut builder = ChainBuilder::new(Arc::clone(&self.genesis), vec![key(VALIDATOR)], BEGINNING).unwrap();
         let mut chain = Chain {
             genesis: self.dir.path().join("genesis.json"),
             lines: Vec::new(),

@@ -30,9 +30,7 @@ impl Framed {
     pub async fn dial(link: &str, port: u16) -> Self {
         let transport: Box<dyn Transport> = match link {
             "tcp+postcard" => Box::new(TcpTransport::default()),
-            "quic+postcard" => {
-                Box::new(QuicTransport::new(&NodeIdentity::generate().unwrap(), "postcard").unwrap())
-            }
+            "quic+postcard" => Box::new(QuicTransport::new(&NodeIdentity::generate().unwrap(), "postcard").unwrap()),
             _ => panic!("{link} is none of the links of this peer"),
         };
         let to = Endpoint::new(format!("127.0.0.1:{port}"));

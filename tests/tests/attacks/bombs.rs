@@ -111,8 +111,7 @@ fn portions(every: usize) -> Vec<Vec<u8>> {
         let answer = matches!(message, Message::BlocksResponse { .. } | Message::Numbered { .. });
         // The type's byte is no count. The blocks of an answer are read as the block of a new_block is.
         let offsets = (1..body).filter(|at| *at < 16 || (!answer && at % every == 0));
-        let bombs: Vec<Vec<u8>> =
-            offsets.flat_map(|at| COUNTS.map(|count| bomb(&frame, at, count))).collect();
+        let bombs: Vec<Vec<u8>> = offsets.flat_map(|at| COUNTS.map(|count| bomb(&frame, at, count))).collect();
         portions.extend(bombs.chunks(if answer { 1 } else { TOGETHER }).map(<[Vec<u8>]>::concat));
     }
     portions
