@@ -180,12 +180,22 @@ async fn row_13_the_third_invalid_signature_ends_the_connection_with_a_proof_and
     let lines: Vec<String> = (0..300).map(|at| line(&Transaction { nonce: 1000, ..forged(at) })).collect();
     assert!(careless.send(&lines).await);
 
+    // Two are borne, the third is one too many.
+    let [one, two, three] = [0, 1, 2].map(forged);
+    let mut peer = sender(&node, &chain).await;
+    assert!(peer.send(&[line(&one), line(&two)]).await);
+    let proof = format!("transaction {} is not signed by its sender", crowd.hash(&one));
+    node.line(&proof, SYNC).await;
+    assert!(peer.is_heard().await, "closed too soon");
+    assert!(peer.send(&[line(&three)]).await);
+    peer.closed().await;
+
     let mut honest_sender = sender(&node, &chain).await;
     let rounds = honest::syncs_while(&node, &longer, async |round| {
         let mut peers = Vec::new();
         for at in 0..PEERS {
             let mut peer = sender(&node, &chain).await;
-            let lines: Vec<String> = (0..50).map(|n| line(&forged((round * PEERS + at) * 50 + n))).collect();
+            let lines: Vec<String> = (0..50).map(|n| line(&forged(3 + (round * PEERS + at) * 50 + n))).collect();
             peer.send(&lines).await;
             peers.push(peer);
         }
@@ -196,8 +206,6 @@ async fn row_13_the_third_invalid_signature_ends_the_connection_with_a_proof_and
         }
     })
     .await;
-    let proof = format!("transaction {} is not signed by its sender", crowd.hash(&forged(0)));
-    node.line(&proof, SYNC).await;
     assert_eq!(filled(&node, rounds).await, rounds, "one honest transaction each round");
     assert!(careless.is_heard().await && honest_sender.is_heard().await);
 }
