@@ -54,6 +54,7 @@ impl Core {
         if matches!(self.imports.get(&batch), Some(ImportOrigin::Gossip { .. })) {
             for block in blocks {
                 self.relay_block(now, block, false);
+                self.told_early = self.told_early.max(Some(block.link.height));
             }
         }
     }
@@ -105,6 +106,11 @@ impl Core {
         }
         if !applied.is_empty() {
             self.tip_update_due.get_or_insert(now + TIP_UPDATE_INTERVAL);
+        }
+        if self.told_early.is_some() {
+            let more = self.imports.values().any(|origin| matches!(origin, ImportOrigin::Gossip { .. }));
+            self.told_early = self.told_early.filter(|told| more && self.tip.is_none_or(|tip| tip.height < *told));
+            self.serve_waiting(now);
         }
     }
 

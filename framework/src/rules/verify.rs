@@ -2,6 +2,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use super::ed25519::KeyPoints;
 use super::hasher::HashedBlock;
 use super::keys::Scheme;
 use super::transaction::{self, TxFault};
@@ -16,13 +17,14 @@ pub const MAX_SECONDS_AHEAD: u64 = 15;
 pub struct Verifier {
     genesis: Arc<Genesis>,
     hasher: Hasher,
+    known_keys: KeyPoints,
 }
 
 impl Verifier {
     /// The verifier of a chain.
     pub fn new(genesis: Arc<Genesis>) -> Self {
         let hasher = Hasher::new(&genesis);
-        Self { genesis, hasher }
+        Self { genesis, hasher, known_keys: KeyPoints::default() }
     }
 
     /// The hasher.
@@ -151,7 +153,7 @@ impl Verifier {
         for (at, (tx, hash)) in txs.iter().enumerate() {
             verdicts.push(read(at, tx, *hash).map(|check| checks.push(check)));
         }
-        for (check, verdict) in checks.iter().zip(signature::verify_each(&checks)) {
+        for (check, verdict) in checks.iter().zip(signature::verify_each(&checks, &self.known_keys)) {
             if let (Some(at), Err(fault)) = (check.tx, verdict)
                 && let Some((tx, _)) = txs.get(at)
             {
@@ -240,7 +242,7 @@ impl Verifier {
     /// # Errors
     /// The index of the first check that fails.
     pub fn verify(&self, checks: &[SignatureCheck]) -> Result<(), usize> {
-        signature::verify(checks)
+        signature::verify(checks, &self.known_keys)
     }
 
     /// The rejection that stands for a failed check of this block.
