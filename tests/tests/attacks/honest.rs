@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use cpc_tests::deadline::until;
+use cpc_tests::deadline::{LOOK_AGAIN, until};
 use cpc_tests::http;
 use cpc_tests::peer::{Peer, Script, honest};
 use cpc_tests::process::Process;
@@ -15,7 +15,19 @@ use crate::SYNC;
 pub(crate) async fn syncs(node: &Process, chain: &Chain) -> Peer {
     assert!(lacks(node, chain).await, "the node has the chain already, so that nothing is to be synced");
     let peer = Peer::dial(node.port(), Script::modern(chain)).await;
-    has(node, chain).await;
+    // On a busy machine its handshake may come too late; then it comes again, as a node does.
+    let comes_again = async {
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            if peer.open_connections() == 0 {
+                peer.dial_again(node.port()).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = has(node, chain) => {}
+        () = comes_again => {}
+    }
     peer
 }
 
