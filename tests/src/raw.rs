@@ -5,9 +5,11 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::deadline::{until, within};
-use crate::process::Process;
+use crate::process::{PATIENCE, Process};
 use crate::vectors::Chain;
 use crate::wire::{self, BlockText, Greeting, Hello, Received};
 
@@ -44,6 +46,22 @@ impl Socket {
         (socket, greeting)
     }
 
+    /// Only sends from now on.
+    pub fn talker(self) -> Talker {
+        let Self { mut reader, writer, .. } = self;
+        let (answered, answers) = watch::channel(0);
+        let end = tokio::spawn(async move {
+            let mut line = Vec::new();
+            while reader.read_until(b'\n', &mut line).await.is_ok_and(|read| read > 0) {
+                if line.starts_with(br#"{"type":"blocks_response""#) {
+                    answered.send_modify(|count| *count += 1);
+                }
+                line.clear();
+            }
+        });
+        Talker { writer, end, asked: 0, answers }
+    }
+
     /// Sends a line.
     pub async fn send(&mut self, line: &str) {
         assert!(self.try_send(format!("{line}\n").as_bytes()).await, "the node closed before it took a line");
@@ -51,7 +69,7 @@ impl Socket {
 
     /// Sends bytes; false where the node has closed.
     pub async fn try_send(&mut self, bytes: &[u8]) -> bool {
-        within(Duration::from_secs(30), "the node to read what it is sent", self.writer.write_all(bytes)).await.is_ok()
+        within(PATIENCE, "the node to read what it is sent", self.writer.write_all(bytes)).await.is_ok()
     }
 
     /// The next line; none once the connection has ended. Cancel-safe.
@@ -102,6 +120,48 @@ impl Socket {
     /// Whether the connection is still open after `time` (what comes meanwhile is skipped).
     pub async fn stays_open(&mut self, time: Duration) -> bool {
         tokio::time::timeout(time, async { while self.line().await.is_some() {} }).await.is_err()
+    }
+}
+
+/// A socket that only sends: what comes is read and forgotten, as fast as it comes, so that it is no slow reader.
+#[derive(Debug)]
+pub struct Talker {
+    writer: OwnedWriteHalf,
+    end: JoinHandle<()>,
+    asked: u64,
+    answers: watch::Receiver<u64>,
+}
+
+impl Talker {
+    /// Sends lines; false where the node has closed.
+    pub async fn send<S: AsRef<str>>(&mut self, lines: &[S]) -> bool {
+        let text: String = lines.iter().flat_map(|line| [line.as_ref(), "\n"]).collect();
+        within(PATIENCE, "the node to read what it is sent", self.writer.write_all(text.as_bytes())).await.is_ok()
+    }
+
+    /// Waits until the node has taken all that was sent before, and answered what came behind it; false where it closes instead.
+    pub async fn is_heard(&mut self) -> bool {
+        // Another range each time: the same would wait.
+        let (height, due) = (self.asked, self.asked + 1);
+        self.asked = due;
+        self.send(&[wire::get_blocks(height, height)]).await
+            && within(PATIENCE, "an answer", self.answers.wait_for(|answers| *answers >= due)).await.is_ok()
+    }
+
+    /// Whether the node has ended the connection.
+    pub fn is_closed(&self) -> bool {
+        self.end.is_finished()
+    }
+
+    /// Waits for the node to end the connection.
+    pub async fn closed(&mut self) {
+        within(PATIENCE, "the node to close the connection", &mut self.end).await.unwrap();
+    }
+}
+
+impl Drop for Talker {
+    fn drop(&mut self) {
+        self.end.abort();
     }
 }
 

@@ -1,6 +1,7 @@
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::fast_map::{FastMap, FastSet};
 use crate::limits::Limits;
 use crate::sync::ConnId;
 use crate::types::Hash32;
@@ -24,8 +25,8 @@ const OTHERS: usize = 4;
 /// What we asked for after it was announced: from one announcer at a time. Pure.
 #[derive(Debug, Default)]
 pub(super) struct Fetches {
-    wants: HashMap<Item, Want>,
-    at_peer: HashMap<ConnId, usize>,
+    wants: FastMap<Item, Want>,
+    at_peer: FastMap<ConnId, usize>,
     /// In order of time, since all have the same patience. Entries of what has come meanwhile are skipped.
     deadlines: VecDeque<(Duration, Item)>,
 }
@@ -142,7 +143,7 @@ impl Fetches {
 pub(super) struct Offered {
     /// So many at most.
     most: usize,
-    items: HashSet<Item>,
+    items: FastSet<Item>,
     /// May hold what was taken already.
     order: VecDeque<Item>,
 }
@@ -150,7 +151,7 @@ pub(super) struct Offered {
 impl Offered {
     /// Nothing yet; of more than it is remembered to know, a peer need not be able to ask for.
     pub(super) fn new(limits: &Limits) -> Self {
-        Self { most: limits.known_txs_per_peer, items: HashSet::new(), order: VecDeque::new() }
+        Self { most: limits.known_txs_per_peer, items: FastSet::default(), order: VecDeque::new() }
     }
 
     /// Announced; where there are too many, the oldest can no longer be asked for.

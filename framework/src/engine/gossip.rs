@@ -66,7 +66,7 @@ impl Core {
         }
         let (legacy, importing) = (peer.is_legacy(), peer.importing);
         let next = self.tip.map_or(0, |tip| tip.height.saturating_add(1));
-        if link.height > next.saturating_add(limits.new_block_ahead) {
+        if link.height >= next.saturating_add(limits.new_block_ahead) {
             // Too far ahead to be looked at: no more than a claim.
             self.sync_event(now, SyncEvent::PeerTip { peer: conn, height: Some(link.height), legacy });
             return;

@@ -17,6 +17,7 @@ impl Core {
             ChainEvent::Imported { batch, outcome } => self.imported(now, batch, outcome),
             ChainEvent::RolledBack { tip, removed } => {
                 self.moved(now, tip);
+                self.pool.tip_moved();
                 self.push(Action::Publish(NodeEvent::RolledBack { tip }));
                 self.removed.extend(removed);
                 self.removed.truncate(self.config.limits.pool_txs);
@@ -123,6 +124,7 @@ impl Core {
             self.genesis_hash = Some(hash);
             self.refuse_other_chains(now);
         }
+        self.pool.tip_moved();
         if !self.pool.is_empty() {
             let senders = applied.iter().flat_map(|block| &block.block.txs).map(|tx| &tx.from_address);
             let accounts = self.accounts();

@@ -11,6 +11,8 @@ mod connections;
 mod core;
 mod driver;
 mod fetching;
+#[cfg(test)]
+mod flood_tests;
 mod gossip;
 mod handshake;
 #[cfg(test)]

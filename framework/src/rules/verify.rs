@@ -1,4 +1,3 @@
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,6 +6,7 @@ use super::hasher::HashedBlock;
 use super::keys::Scheme;
 use super::transaction::{self, TxFault};
 use super::{Hasher, Rejection, Rule, SignatureCheck, SignatureFault, schedule, signature};
+use crate::fast_map::FastSet;
 use crate::types::{Genesis, Hash32, HashRules, Header, Height, HexText, Tip, Transaction};
 
 /// How far a block may be ahead of the clock, in seconds (protocol.md section 4, block validity 2).
@@ -283,7 +283,7 @@ impl Verifier {
 
 /// A transaction that stands twice breaks the rule of nonces, whatever the state.
 fn check_repeats(height: Height, txs: &[Transaction]) -> Result<(), Rejection> {
-    let mut seen = HashSet::with_capacity(txs.len());
+    let mut seen = FastSet::with_capacity_and_hasher(txs.len(), Default::default());
     match txs.iter().position(|tx| !seen.insert((&tx.from_address, tx.nonce))) {
         None => Ok(()),
         Some(i) => {

@@ -2,10 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "a broken assumption of a test is a failed test")]
 
 mod addresses;
+mod bombs;
 mod claims;
+mod floods;
 mod forks;
 mod frames;
+mod honest;
+mod large;
 mod legacy;
+mod pool;
 mod serving;
 
 use std::time::Duration;
