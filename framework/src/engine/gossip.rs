@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::connection::Inbound;
 use super::core::{Action, Core, ImportOrigin};
 use super::fetching::Item;
+use super::handshake::shown;
 use super::peer::{Part, Wanted};
 use crate::chain::{ChainCommand, Stop, proposer_signed};
 use crate::executor::accounts::state;
@@ -26,6 +27,8 @@ impl Core {
             Inbound::Unreadable { error } => {
                 let (label, host) = (peer.label(), peer.host.clone());
                 if let Some(more) = self.log.allow(&host, "unreadable", now) {
+                    // It may repeat what the peer wrote.
+                    let error = shown(&error.to_string());
                     tracing::info!(peer = %label, more, "{error}");
                 }
                 if !ready {
@@ -91,7 +94,8 @@ impl Core {
                 self.sync_event(now, SyncEvent::PeerTip { peer: conn, height: Some(link.height), legacy });
                 return;
             }
-            Some(Ok(())) | None => {}
+            Some(Ok(())) => self.compare_clocks(now, conn, &block),
+            None => {}
         }
         let gossip = self.imports.values().filter(|origin| matches!(origin, ImportOrigin::Gossip { .. })).count();
         let sync_is_importing = self.imports.values().any(|origin| *origin == ImportOrigin::Sync);
