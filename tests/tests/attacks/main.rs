@@ -2,11 +2,20 @@
 #![allow(clippy::unwrap_used, reason = "a broken assumption of a test is a failed test")]
 
 mod addresses;
+mod blame;
+mod bodies;
 mod claims;
+mod clocks;
 mod forks;
 mod frames;
+mod honest;
+mod identity;
+mod inside;
 mod legacy;
+mod log;
+mod scores;
 mod serving;
+mod slots;
 
 use std::time::Duration;
 

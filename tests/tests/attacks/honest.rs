@@ -1,0 +1,71 @@
+//! What an attack must not hinder: while it lasts, an honest peer syncs the node.
+
+use cpc_tests::deadline::until;
+use cpc_tests::http;
+use cpc_tests::peer::{Peer, Script, honest};
+use cpc_tests::process::Process;
+use cpc_tests::vectors::Chain;
+use cpc_tests::wire::Hello;
+
+use crate::SYNC;
+
+/// An honest peer that dials the node now gives it what it lacks of `chain`.
+pub(crate) async fn syncs(node: &Process, chain: &Chain) -> Peer {
+    assert!(lacks(node, chain).await, "the node has the chain already, so that nothing is to be synced");
+    let peer = Peer::dial(node.port(), Script::modern(chain)).await;
+    has(node, chain).await;
+    peer
+}
+
+/// An honest peer that is connected already, and now has `chain`, gives the node what it lacks of it: for attacks that take
+/// all places for whoever dials.
+pub(crate) async fn syncs_from(peer: &Peer, node: &Process, chain: &Chain) {
+    assert!(lacks(node, chain).await, "the node has the chain already, so that nothing is to be synced");
+    let Hello { best_height, best_hash, genesis_hash, .. } = Hello::modern(chain);
+    peer.change(|script| {
+        script.answer = honest(chain);
+        script.hello = Hello { best_height, best_hash, genesis_hash, ..script.hello.clone() };
+    });
+    peer.repeat_hello().await;
+    has(node, chain).await;
+}
+
+/// Goes on with an attack, round by round, until an honest peer that came after the first round has given the node what it lacks of
+/// `chain`. Gives the number of rounds that were begun.
+pub(crate) async fn syncs_while(node: &Process, chain: &Chain, mut round: impl AsyncFnMut(usize)) -> usize {
+    round(0).await;
+    let mut rounds = 1;
+    let attack = async {
+        loop {
+            rounds += 1;
+            round(rounds - 1).await;
+            // A round need not wait for anything, and the honest peer is to have its turn.
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        _ = syncs(node, chain) => {}
+        () = attack => {}
+    }
+    rounds
+}
+
+async fn lacks(node: &Process, chain: &Chain) -> bool {
+    tip(node).await.0 < i64::try_from(chain.height()).unwrap()
+}
+
+/// Waits until the node has all of `chain`. Asks its RPC: there may be no place for one more peer.
+async fn has(node: &Process, chain: &Chain) {
+    let height = i64::try_from(chain.height()).unwrap();
+    let hash = until(SYNC, &format!("height {height} by an honest peer"), async || {
+        let (at, hash) = tip(node).await;
+        (at >= height).then_some(hash)
+    })
+    .await;
+    assert_eq!(hash, chain.tip_hash());
+}
+
+async fn tip(node: &Process) -> (i64, String) {
+    let status = http::get(node.rpc_port(), "/status").await.expect(200).json();
+    (status["height"].as_i64().unwrap(), status["last_hash"].as_str().unwrap().to_owned())
+}
