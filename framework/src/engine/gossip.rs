@@ -138,7 +138,6 @@ impl Core {
             peer.importing = peer.importing.saturating_sub(1);
         }
         let Some(stop) = stop else {
-            self.spares.retain(|(_, spare)| spare.link != link);
             return self.guard.useful(conn);
         };
         if !self.imports.values().any(|origin| *origin != ImportOrigin::Sync) {
@@ -149,10 +148,13 @@ impl Core {
         {
             self.penalise(now, conn, &offence);
         }
-        if let Some(at) = self.spares.iter().position(|(by, spare)| spare.link == link && self.peers.contains_key(by)) {
-            let (sender, spare) = self.spares.swap_remove(at);
+        // One after the other: a spare may be bad at first sight, and must not be the last that is looked at.
+        while let Some(at) = self.spares.iter().position(|(_, spare)| spare.link == link) {
+            let (sender, spare) = self.spares.remove(at);
             self.block_announced(now, sender, spare);
-            return;
+            if self.is_importing(&link) {
+                return;
+            }
         }
         // Whoever else has this block may have a good copy of it.
         let holders = self.peers.iter().filter(|(_, peer)| peer.is_ready() && peer.known.knows_block(&link.hash));

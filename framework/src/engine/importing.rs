@@ -164,6 +164,8 @@ impl Core {
         if tip.is_none() {
             self.genesis_hash = None;
         }
+        // However the block came in the end, its other copies must not take the room of others'.
+        self.spares.retain(|(_, spare)| tip.is_none_or(|tip| spare.link.height > tip.height));
         if !self.imports.values().any(|origin| *origin != ImportOrigin::Sync) {
             self.gossip_tip = tip;
         }

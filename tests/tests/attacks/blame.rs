@@ -7,7 +7,7 @@ use cpc_framework::types::{Block, HexText, Payload};
 use cpc_tests::datadir::Datadir;
 use cpc_tests::deadline::until;
 use cpc_tests::http;
-use cpc_tests::peer::{Answer, Peer, Script};
+use cpc_tests::peer::{Answer, Peer, Script, honest as serving};
 use cpc_tests::process::Process;
 use cpc_tests::raw::{PROMPT, Socket};
 use cpc_tests::vectors::{Chain, candidates};
@@ -42,6 +42,8 @@ async fn row_23_nothing_that_anybody_sends_gets_the_honest_blamed() {
             attack.step(&mut random, node.port(), height).await;
         }
         let (block, wanted) = (&chain.lines[height], &chain.hashes[height]);
+        // What it tells of it has, should it be asked.
+        source.change(|script| script.answer = serving(&chain.up_to(height)));
         source.send(&wire::new_block(block)).await;
         if random.below(2) == 0 {
             attack.step(&mut random, target.port(), height).await;
@@ -138,7 +140,8 @@ fn line(random: &mut Messages, height: usize, hello: &Hello) -> String {
             wire::new_block(&block(random, height + ahead))
         }
         4 => {
-            let all = candidates();
+            // Not those that are good: two blocks of a proposer for one height are no fault of who passes one on.
+            let all: Vec<_> = candidates().into_iter().filter(|candidate| candidate.must == "reject").collect();
             wire::new_block(all[random.below(all.len())].block.get())
         }
         // What others have sent before, and what the source will send.

@@ -1,5 +1,7 @@
 //! What an attack must not hinder: while it lasts, an honest peer syncs the node.
 
+use std::cell::Cell;
+
 use cpc_tests::deadline::until;
 use cpc_tests::http;
 use cpc_tests::peer::{Peer, Script, honest};
@@ -31,22 +33,23 @@ pub(crate) async fn syncs_from(peer: &Peer, node: &Process, chain: &Chain) {
 }
 
 /// Goes on with an attack, round by round, until an honest peer that came after the first round has given the node what it lacks of
-/// `chain`. Gives the number of rounds that were begun.
+/// `chain`. Each round is done to its end. Gives their number.
 pub(crate) async fn syncs_while(node: &Process, chain: &Chain, mut round: impl AsyncFnMut(usize)) -> usize {
     round(0).await;
-    let mut rounds = 1;
+    let (mut rounds, synced) = (1, Cell::new(false));
     let attack = async {
-        loop {
+        while !synced.get() {
+            round(rounds).await;
             rounds += 1;
-            round(rounds - 1).await;
             // A round need not wait for anything, and the honest peer is to have its turn.
             tokio::task::yield_now().await;
         }
     };
-    tokio::select! {
-        _ = syncs(node, chain) => {}
-        () = attack => {}
-    }
+    let sync = async {
+        syncs(node, chain).await;
+        synced.set(true);
+    };
+    tokio::join!(sync, attack);
     rounds
 }
 

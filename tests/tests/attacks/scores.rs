@@ -60,7 +60,6 @@ async fn penalties_are_seen_with_proof_and_time_in_peers_and_in_the_log() {
         })
         .await;
     }
-    honest::syncs(&node, chain).await;
     let peers = shown().await;
     let mine = peers["peers"]
         .as_array()
@@ -84,6 +83,7 @@ async fn penalties_are_seen_with_proof_and_time_in_peers_and_in_the_log() {
     let peers = shown().await;
     assert_eq!((&peers["bans"], &peers["banned"]), (&json!([]), &json!(0)));
     assert_eq!(peers["penalties"].as_array().unwrap().len(), 3, "it is remembered after it has gone: {peers}");
+    honest::syncs(&node, chain).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +91,8 @@ async fn penalties_are_remembered_up_to_8_of_one_peer_and_256_in_all() {
     let chain = Chain::fork();
     let limits = inside::limits("devnet");
     assert_eq!((limits.penalties_per_peer, limits.penalties), (8, 256));
-    let node = inside::builder(chain, Limits { ban_threshold: 1_000_000, ..limits }).start().await.unwrap();
+    let node =
+        inside::builder(chain, Limits { score_half_life: Duration::from_millis(1), ..limits }).start().await.unwrap();
     let port = inside::port(&node);
     let remembered = async || node.standing().await.unwrap().penalties;
     for n in 0..300 {

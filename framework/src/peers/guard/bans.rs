@@ -46,7 +46,7 @@ impl Bans {
             offence: ban.offence,
             proof: ban.proof.clone(),
             since: unix_now.saturating_sub(now.saturating_sub(ban.since).as_secs()),
-            expires: unix_now.saturating_add(ban.until.saturating_sub(now).as_secs()),
+            expires: unix_now.saturating_add(whole_seconds(ban.until.saturating_sub(now))),
         });
         (shown.collect(), bans.len())
     }
@@ -66,6 +66,11 @@ impl Ban {
     fn new(since: Duration, until: Duration, why: &Penalty) -> Self {
         Self { since, until, offence: why.offence, proof: why.proof.clone() }
     }
+}
+
+/// Rounded up: a ban that still holds has not expired.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 fn left(ban: Option<&Ban>, now: Duration) -> Option<Duration> {
