@@ -304,7 +304,8 @@ const PROOF_BYTES: usize = 256;
 
 fn shortened(mut proof: String) -> String {
     if proof.len() > PROOF_BYTES {
-        proof.truncate(proof.floor_char_boundary(PROOF_BYTES));
+        let end = (0..=PROOF_BYTES).rev().find(|at| proof.is_char_boundary(*at)).unwrap_or_default();
+        proof.truncate(end);
         proof.push_str("...");
     }
     proof

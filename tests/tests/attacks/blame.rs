@@ -37,7 +37,7 @@ async fn row_23_nothing_that_anybody_sends_gets_the_honest_blamed() {
 
     let mut attack = Attack { names: vec![relay.address(), target.address()], open: Vec::new(), liars: Vec::new() };
     for height in 61..61 + BLOCKS {
-        for _ in 0..1 + random.below(3) {
+        for _ in 0..=random.below(3) {
             let node = if random.below(2) == 0 { &relay } else { &target };
             attack.step(&mut random, node.port(), height).await;
         }
@@ -51,7 +51,7 @@ async fn row_23_nothing_that_anybody_sends_gets_the_honest_blamed() {
         until(SYNC, &format!("block {height} at the target"), async || {
             let status = http::get(target.rpc_port(), "/status").await.expect(200).json();
             // Whoever knows the future may have been quicker than the source.
-            let at = status["height"].as_u64().unwrap() as usize;
+            let at = usize::try_from(status["height"].as_u64().unwrap()).unwrap();
             (at > height || status["last_hash"] == **wanted).then_some(())
         })
         .await;
@@ -102,7 +102,7 @@ impl Attack {
         let host = format!("127.0.0.{}", 2 + random.below(8));
         let mut hello = Hello::modern(&chain.up_to(height - 1));
         hello.node_id = self.names[random.below(self.names.len())].clone();
-        hello.features = [None, Some(vec![]), Some(vec!["announce-1".to_owned()])][random.below(3)].clone();
+        hello.features = vec![None, Some(vec![]), Some(vec!["announce-1".to_owned()])].swap_remove(random.below(3));
         if random.below(8) == 0 {
             // It is asked, and answers with what is not right.
             let answers: Vec<String> = (0..8).map(|at| block(random, height + at)).collect();
@@ -117,7 +117,7 @@ impl Attack {
         }
         let mut socket = Socket::connect_from(&host, port).await;
         let mut lines = vec![hello.line()];
-        lines.extend((0..1 + random.below(5)).map(|_| line(random, height, &hello)));
+        lines.extend((0..=random.below(5)).map(|_| line(random, height, &hello)));
         for line in lines {
             // It may be closed for any of them.
             socket.try_send(format!("{line}\n").as_bytes()).await;

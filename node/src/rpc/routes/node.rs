@@ -13,7 +13,7 @@ use crate::rpc::error::{ApiError, json};
 /// `GET /peers`
 pub(super) async fn peers(State(app): State<App>) -> Result<Response, ApiError> {
     #[derive(Serialize)]
-    struct Peers {
+    struct Answer {
         peers: Vec<PeerInfo>,
         // Field by field, since `flatten` goes through serde's buffers.
         bans: Vec<BanInfo>,
@@ -22,7 +22,7 @@ pub(super) async fn peers(State(app): State<App>) -> Result<Response, ApiError> 
     }
     let peers = app.node.peers().await?;
     let Standing { bans, banned, penalties } = app.node.standing().await?;
-    json(&Peers { peers, bans, banned, penalties })
+    json(&Answer { peers, bans, banned, penalties })
 }
 
 /// `GET /health`: whether the node works at all. 503 where it cannot go on.
