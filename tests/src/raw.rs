@@ -1,10 +1,11 @@
 //! A bare socket to a node, for what no well-behaved peer would do.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -29,6 +30,19 @@ impl Socket {
     pub async fn connect(port: u16) -> Self {
         let stream = within(PROMPT, "a TCP connection", TcpStream::connect(("127.0.0.1", port))).await.unwrap();
         Self::new(stream)
+    }
+
+    /// Connects from another address of this machine, such as 127.0.0.2, and says nothing.
+    pub async fn connect_from(host: &str, port: u16) -> Self {
+        Self::new(stream_from(host, port).await)
+    }
+
+    /// Connects from another address of this machine, sends `hello`, and waits for the node's handshake.
+    pub async fn greeted_from(host: &str, port: u16, hello: &Hello) -> (Self, Greeting) {
+        let mut socket = Self::connect_from(host, port).await;
+        socket.send(&hello.line()).await;
+        let greeting = socket.next(PATIENCE, "the node's handshake", Received::greeting).await;
+        (socket, greeting)
     }
 
     /// Around a connection that exists.
@@ -163,6 +177,13 @@ impl Drop for Talker {
     fn drop(&mut self) {
         self.end.abort();
     }
+}
+
+/// A connection to 127.0.0.1 from another address of this machine.
+pub async fn stream_from(host: &str, port: u16) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(host.parse().unwrap(), 0)).unwrap();
+    within(PATIENCE, "a TCP connection", socket.connect(([127, 0, 0, 1], port).into())).await.unwrap()
 }
 
 /// Height and hash of a running node's tip, asked by connecting anew as a node without blocks.

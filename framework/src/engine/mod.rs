@@ -6,6 +6,7 @@
 mod announcing;
 #[cfg(test)]
 mod announcing_tests;
+mod clocks;
 mod connection;
 mod connections;
 mod core;
