@@ -40,8 +40,9 @@ async fn a_peer_on_the_list_syncs_and_another_is_refused_told_and_logged() {
 async fn a_node_takes_nothing_from_a_peer_that_it_dials_and_that_is_not_on_its_list() {
     let chain = Chain::fork();
     let (there, here) = (Datadir::holding(NODE, chain).await, Datadir::joined(NODE, chain).await);
+    let theirs = there.node_id(NODE).await;
     let server = Process::run_over(NODE, there.path(), &[LINK], &[]).await;
-    let (theirs, address) = (there.node_id(NODE).await, format!("127.0.0.1:{}", server.port()));
+    let address = format!("127.0.0.1:{}", server.port());
     let sync = |address: &str, allow: &str| {
         Call::sync_over(NODE, here.path(), LINK, &[address]).env("CPC_ALLOW", allow).output_within(SYNC)
     };

@@ -141,7 +141,7 @@ impl Endpoint {
             None => host,
         };
         let plain =
-            !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c.is_control() || "/@\"".contains(c));
+            !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c.is_control() || "/@\"[]".contains(c));
         let port = port.parse().ok().filter(|_| port.bytes().all(|b| b.is_ascii_digit()));
         match port {
             Some(port) if plain => Ok((host, port)),
@@ -220,6 +220,13 @@ mod tests {
         {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_host_holds_no_bracket() {
+        for text in ["[[a]:1", "[a]]:1", "a[:1", "a]:1", "[a:1"] {
+            assert!(Endpoint::new(text).host_port().is_err(), "{text}");
         }
     }
 

@@ -10,8 +10,11 @@ use crate::types::Message;
 const CAPS: [usize; 4] = [64, 512, 2048, 4 << 20];
 /// Within so many bytes every codec knows its own streams.
 const SNIFFED: usize = 16;
-/// An input whose first byte is this is repeated up to [`STRETCHED`] bytes and comes byte by byte.
+/// A short stream after this first byte and no cuts is repeated up to [`STRETCHED`] bytes and comes byte by byte: few, since each takes as long as
+/// thousands of others.
 const STRETCH: u8 = 0xff;
+/// The longest stream that is repeated, in bytes.
+const SHORT: usize = 32;
 /// As long as that work which is not linear in it takes minutes, and work that is takes milliseconds.
 const STRETCHED: usize = 1 << 20;
 /// The most memory that a buffer takes for what is in it: it doubles as it grows.
@@ -34,7 +37,7 @@ pub fn frames(codecs: &[&dyn Codec], data: &[u8]) {
         let whole = Reading::of(*codec, cap, [stream].into_iter());
         let pieces = Reading::of(*codec, cap, cut(stream, cuts));
         assert!(whole.found == pieces.found, "{:?} in pieces, {:?} in one", pieces.found, whole.found);
-        if *choice == STRETCH && !stream.is_empty() {
+        if *choice == STRETCH && cuts.is_empty() && (1..=SHORT).contains(&stream.len()) {
             let long: Vec<u8> = stream.iter().copied().cycle().take(STRETCHED).collect();
             Reading::of(*codec, STRETCHED, long.chunks(1));
         }
