@@ -40,6 +40,6 @@ fn nothing_in_the_corpus_breaks_a_target_nor_a_little_change_of_it() {
     let report = Smoke { seed, time: Duration::from_millis(500), failures, only: None }.run();
     assert!(report.faults.is_empty(), "{:#?}", report.faults);
     for (target, tried) in report.tried {
-        assert!(tried as usize >= inputs(target).len(), "{target}: {tried} inputs");
+        assert!(tried >= inputs(target).len() as u64, "{target}: {tried} inputs");
     }
 }

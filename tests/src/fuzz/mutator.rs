@@ -7,7 +7,7 @@ const LONGEST: usize = 64 * 1024;
 /// The most changes to one input.
 const MOST_CHANGES: u64 = 6;
 /// The most bytes that one change inserts or repeats.
-const MOST_INSERTED: u64 = 64;
+const MOST_INSERTED: usize = 64;
 /// Bytes that are edges in some format.
 const EDGES: [u8; 14] = [0, 1, 0x7f, 0x80, 0xfe, 0xff, b'{', b'}', b'[', b']', b'"', b'\\', b'\n', b'9'];
 /// Texts that are edges in some format: what is put into numbers, lengths, names and places for them.
@@ -77,13 +77,13 @@ impl Mutator {
             }
             6 => {
                 let mut range = self.range(bytes.len());
-                range.end = range.end.min(range.start + self.place(MOST_INSERTED as usize));
+                range.end = range.end.min(range.start + self.place(MOST_INSERTED));
                 let copy = bytes[range].repeat(1 + self.place(8));
                 bytes.splice(at..at, copy);
             }
             7 => self.change_a_number(bytes),
             _ => {
-                let count = self.place(MOST_INSERTED as usize);
+                let count = self.place(MOST_INSERTED);
                 let byte = *self.pick(&EDGES);
                 bytes.splice(at..at, std::iter::repeat_n(byte, count));
             }
