@@ -102,6 +102,8 @@ fn refused(doing: &'static str, endpoint: &Endpoint, identity: Option<PeerId>) -
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
     use crate::transport::memory::MemoryNetwork;
 
@@ -118,7 +120,9 @@ mod tests {
         let error = list.dial(&there).await.unwrap_err();
         assert_eq!(error.kind, TransportErrorKind::Refused);
         // The connection was made and is ended: the other side sees it.
-        open.accept().await.unwrap().upgrade.await.unwrap().handle.closed().await;
+        let mut accepted = open.accept().await.unwrap().upgrade.await.unwrap();
+        let read = accepted.control.reader.read(&mut [0]).await;
+        assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
     }
 
     #[tokio::test]
