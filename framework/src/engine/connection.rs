@@ -211,7 +211,7 @@ pub(crate) struct Inbox {
     pub(crate) limits: Arc<Limits>,
     budget: Arc<Semaphore>,
     budget_units: usize,
-    /// One frame above the normal cap at a time in the whole node.
+    /// The frames above the normal cap that may be read at a time in the whole node.
     large_frame: Arc<Semaphore>,
 }
 
@@ -219,13 +219,14 @@ impl Inbox {
     /// `budget` is the most bytes that messages may have that wait for the engine.
     pub(crate) fn new(events: mpsc::Sender<ConnEvent>, hasher: Hasher, limits: Arc<Limits>, budget: usize) -> Self {
         let budget_units = budget.div_ceil(BUDGET_UNIT).max(1);
+        let large_frames = limits.response_frames_at_once;
         Self {
             events,
             hasher,
             limits,
             budget: Arc::new(Semaphore::new(budget_units)),
             budget_units,
-            large_frame: Arc::new(Semaphore::new(1)),
+            large_frame: Arc::new(Semaphore::new(large_frames)),
         }
     }
 
@@ -435,7 +436,9 @@ impl Reader {
 
     async fn read(&mut self, buffer: &mut BytesMut, waited: &mut Duration) -> Result<(), CloseReason> {
         let limits = &self.inbox.limits;
-        if self.large.is_none() && buffer.len() + READ_CHUNK > limits.frame_max {
+        // Where nothing was asked for, a frame ends at the normal cap: that is seen without waiting.
+        let may_be_large = self.link.frame_cap.load(Ordering::Acquire) > limits.frame_max;
+        if may_be_large && self.large.is_none() && buffer.len() + READ_CHUNK > limits.frame_max {
             // Not reading is the only harm that waiting here does.
             self.large = Arc::clone(&self.inbox.large_frame).acquire_owned().await.ok();
         }

@@ -6,11 +6,14 @@
 mod announcing;
 #[cfg(test)]
 mod announcing_tests;
+mod clocks;
 mod connection;
 mod connections;
 mod core;
 mod driver;
 mod fetching;
+#[cfg(test)]
+mod flood_tests;
 mod gossip;
 mod handshake;
 #[cfg(test)]
