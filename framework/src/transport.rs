@@ -95,12 +95,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+mod allow_list;
 mod closable;
 mod endpoint;
 pub mod memory;
 
+pub use allow_list::AllowList;
 pub use closable::closable;
-pub use endpoint::{Endpoint, LinkName, ParseEndpointError, ParseLinkNameError, PeerId};
+pub use endpoint::{Endpoint, LinkName, ParseEndpointError, ParseLinkNameError, ParsePeerIdError, PeerId};
 
 /// Makes connections. See the [module documentation](self) for the contract.
 #[async_trait]

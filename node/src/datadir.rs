@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use cpc_framework::rules::keys::{Scheme, SecretKey};
 use cpc_framework::types::{Genesis, Network};
 use cpc_transports::NodeIdentity;
+use zeroize::Zeroizing;
 
 use crate::files::{Access, NewFile};
 use crate::{CliError, files};
@@ -167,15 +168,12 @@ impl Datadir {
             key
         } else {
             let key = SecretKey::generate(Scheme::Ed25519);
-            let file = NewFile { path: path.clone(), text: format!("{}\n", key.to_hex()), access: Access::Secret };
-            files::create_all(&[file]).map_err(|(path, error)| CliError::file("write", &path, &error))?;
+            files::create_all(&[key_file(path.clone(), &key)])
+                .map_err(|(path, error)| CliError::file("write", &path, &error))?;
             tracing::info!("made a new node key in {}", path.display());
             key
         };
-        let mut secret = [0; 32];
-        hex::decode_to_slice(key.to_hex(), &mut secret)
-            .map_err(|error| CliError::file("use the key in", &path, &error))?;
-        NodeIdentity::from_secret(secret).map_err(|error| CliError::file("use the key in", &path, &error))
+        NodeIdentity::from_secret(key.to_bytes()).map_err(|error| CliError::file("use the key in", &path, &error))
     }
 
     /// How many addresses `peers.json` holds; 0 where there is none.
@@ -253,7 +251,7 @@ pub(crate) fn read_genesis(path: &Path, network: Option<Network>) -> Result<Gene
 /// Reads a key file, if it exists.
 pub(crate) fn read_key(path: &Path, scheme: Scheme) -> Result<Option<SecretKey>, CliError> {
     let bytes = match files::read_capped(path, MAX_KEY_BYTES) {
-        Ok(bytes) => bytes,
+        Ok(bytes) => Zeroizing::new(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(CliError::file("read", path, &error)),
     };
@@ -262,6 +260,16 @@ pub(crate) fn read_key(path: &Path, scheme: Scheme) -> Result<Option<SecretKey>,
         .map_err(|_| CliError::failed(format!("{} holds no key: expected 64 hexadecimal digits", path.display())))?;
     warn_of_readers(path);
     SecretKey::from_hex(scheme, text.trim()).map(Some).map_err(|error| CliError::file("use the key in", path, &error))
+}
+
+/// The file of a key: the only place where its text goes.
+pub(crate) fn key_file(path: PathBuf, key: &SecretKey) -> NewFile {
+    let text = key.to_hex();
+    // A longer text would be a copy elsewhere: there is room for the line's end first.
+    let mut line = Zeroizing::new(String::with_capacity(text.len() + 1));
+    line.push_str(&text);
+    line.push('\n');
+    NewFile { path, text: line, access: Access::Secret }
 }
 
 /// Says so where others may read a key.
@@ -350,7 +358,7 @@ mod tests {
     #[test]
     fn a_key_survives_writing_and_reading() {
         let key = SecretKey::generate(Scheme::Secp256k1);
-        let (_dir, datadir) = with("validator_key.hex", &format!("{}\n", key.to_hex()));
+        let (_dir, datadir) = with("validator_key.hex", &format!("{}\n", *key.to_hex()));
         let read = datadir.validator_key(Scheme::Secp256k1).unwrap().unwrap();
         assert_eq!(read.public_key(), key.public_key());
         assert!(datadir.node_key().unwrap().is_none());

@@ -160,6 +160,10 @@ pub(crate) async fn start_node(
     if let (Some(key), true) = (validator, produces) {
         builder = builder.validator(key).signing_journal(signing_journal(datadir)?);
     }
+    if !args.allow.is_empty() {
+        tracing::info!("only {} peers are let in, by their keys", args.allow.len());
+        builder = builder.allow(args.allow.iter().copied());
+    }
     let node = builder
         .store(store)
         .peers(args.peers.clone())

@@ -1,8 +1,11 @@
 //! Writing files so that nobody ever finds a half of one.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
 
 /// How many symbolic links are followed one after another: as many as Linux does.
 const MAX_LINKS: usize = 40;
@@ -16,15 +19,20 @@ pub(crate) enum Access {
     Open,
 }
 
-/// A file to come.
-#[derive(Debug)]
+/// A file to come. What it will hold may be a secret: it is zeroised when dropped, and never printed.
 pub(crate) struct NewFile {
     /// Where.
     pub(crate) path: PathBuf,
     /// What it will hold.
-    pub(crate) text: String,
+    pub(crate) text: Zeroizing<String>,
     /// Who may read it.
     pub(crate) access: Access,
+}
+
+impl fmt::Debug for NewFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewFile").field("path", &self.path).field("access", &self.access).finish_non_exhaustive()
+    }
 }
 
 /// Creates all files or none, and never replaces one that exists. The last one appears last: its presence says that all are there.
@@ -154,10 +162,13 @@ fn end_of_links(path: &Path) -> PathBuf {
 /// Reads a file of at most `cap` bytes.
 pub(crate) fn read_capped(path: &Path, cap: u64) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
-    if file.metadata()?.is_dir() {
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
     }
-    let mut bytes = Vec::new();
+    // Room for all of it at once: a buffer that grows leaves copies behind, and this may be a key.
+    let room = metadata.len().min(cap).saturating_add(1);
+    let mut bytes = Vec::with_capacity(usize::try_from(room).unwrap_or(0));
     file.take(cap + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > cap {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {cap} bytes")));
@@ -176,7 +187,7 @@ mod tests {
     use super::*;
 
     fn new(path: PathBuf, text: &str, access: Access) -> NewFile {
-        NewFile { path, text: text.to_owned(), access }
+        NewFile { path, text: text.to_owned().into(), access }
     }
 
     fn names(dir: &Path) -> Vec<String> {
@@ -201,6 +212,12 @@ mod tests {
             use std::os::unix::fs::PermissionsExt;
             assert_eq!(fs::metadata(dir.path().join("key")).unwrap().permissions().mode() & 0o777, 0o600);
         }
+    }
+
+    #[test]
+    fn what_a_file_will_hold_is_not_printed() {
+        let file = new(PathBuf::from("key"), "secret words", Access::Secret);
+        assert!(!format!("{file:?}").contains("secret words"), "{file:?}");
     }
 
     #[test]

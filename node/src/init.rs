@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cpc_framework::rules::keys::{ACCOUNT_PREFIX, Scheme, SecretKey, VALIDATOR_PREFIX};
 use cpc_framework::types::{Address, Genesis, GenesisValidator, HashRules, Network, NetworkParams};
 use serde::Serialize;
 
 use crate::CliError;
-use crate::datadir::{Datadir, read_genesis};
+use crate::datadir::{Datadir, key_file, read_genesis};
 use crate::files::{Access, NewFile, create_all};
 
 /// Units in one CPC.
@@ -94,7 +94,7 @@ pub fn join_network(datadir: &Datadir, genesis: &Path, network: Option<Network>)
 pub(crate) fn place(datadir: &Datadir, mut files: Vec<NewFile>, genesis: String) -> Result<(), CliError> {
     files.push(key_file(datadir.node_key_file(), &SecretKey::generate(Scheme::Ed25519)));
     // Last, since a datadir with a genesis counts as made.
-    files.push(NewFile { path: datadir.genesis_file(), text: genesis, access: Access::Open });
+    files.push(NewFile { path: datadir.genesis_file(), text: genesis.into(), access: Access::Open });
     let chain = [datadir.chain_dir(), datadir.network_file()];
     let taken = files.iter().map(|file| &file.path).rev().chain(&chain).find(|path| path.symlink_metadata().is_ok());
     if let Some(path) = taken {
@@ -123,12 +123,8 @@ fn exists(path: &Path) -> CliError {
     ))
 }
 
-pub(crate) fn key_file(path: PathBuf, key: &SecretKey) -> NewFile {
-    NewFile { path, text: format!("{}\n", key.to_hex()), access: Access::Secret }
-}
-
 fn network_file(datadir: &Datadir, name: &str) -> NewFile {
-    NewFile { path: datadir.network_file(), text: format!("{name}\n"), access: Access::Open }
+    NewFile { path: datadir.network_file(), text: format!("{name}\n").into(), access: Access::Open }
 }
 
 /// The genesis of a network of one's own, with a chain id of its own.

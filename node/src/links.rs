@@ -38,6 +38,17 @@ impl LinkSpec {
     /// # Errors
     /// They contradict each other.
     pub(crate) fn all(args: &NodeArgs, by_default: ByDefault) -> Result<Vec<Self>, CliError> {
+        let links = Self::asked_for(args, by_default)?;
+        match links.iter().find(|link| link.transport != TransportName::Quic) {
+            Some(link) if !args.allow.is_empty() => Err(CliError::usage(format!(
+                "--allow lets peers in by their keys, which only quic proves, and {link} is a link without: \
+                 use --transport quic, or only quic links with --listen"
+            ))),
+            _ => Ok(links),
+        }
+    }
+
+    fn asked_for(args: &NodeArgs, by_default: ByDefault) -> Result<Vec<Self>, CliError> {
         if !args.listen.is_empty() {
             return Ok(args.listen.clone());
         }

@@ -1,6 +1,6 @@
 //! Shared pieces of the end-to-end tests: node processes, data directories, test chains, and a peer written against the wire alone.
 //!
-//! But for [`crowd`], [`feeder`], [`framed`], [`generate`], [`kills`], [`maker`] and [`network`], nothing here uses a type of the framework: what these tests say about the node, they say from outside.
+//! But for [`crowd`], [`feeder`], [`framed`], [`fuzz`], [`generate`], [`kills`], [`maker`] and [`network`], nothing here uses a type of the framework: what these tests say about the node, they say from outside.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
@@ -12,6 +12,7 @@ pub mod datadir;
 pub mod deadline;
 pub mod feeder;
 pub mod framed;
+pub mod fuzz;
 pub mod generate;
 pub mod http;
 pub mod kills;

@@ -327,6 +327,7 @@ async fn a_page_of_another_site_cannot_ask() {
     for host in ["evil.example", "localhost.evil.example:8000", "192.0.2.1"] {
         let detail = request(port, "GET", "/status", host, "", "").await.expect(403).detail();
         assert!(detail.contains(host), "{detail}");
+        request(port, "POST", "/tx/send", host, "", "{}").await.expect(403);
     }
     for (origin, status) in [("http://evil.example", 403), ("null", 403), ("http://localhost:3000", 200)] {
         request(port, "GET", "/status", "localhost", &format!("Origin: {origin}\r\n"), "").await.expect(status);
@@ -341,6 +342,14 @@ async fn a_page_of_another_site_cannot_ask() {
     let node = Process::run(NODE, dir.path(), &["--host", "0.0.0.0"]).await;
     request(node.rpc_port(), "GET", "/status", "node.example", "", "").await.expect(200);
     assert!(node.stderr().contains("open to whoever"), "{}", node.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_default_it_listens_on_127_0_0_1_alone() {
+    let (_dir, node) = node_with(&Chain::fork().up_to(2)).await;
+    TcpStream::connect(("127.0.0.1", node.rpc_port())).await.unwrap();
+    // Another address of this machine, which a listener on 0.0.0.0 would have too.
+    TcpStream::connect(("127.0.0.2", node.rpc_port())).await.unwrap_err();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -156,13 +156,16 @@ fn response(body: &Bytes, fields: &[u8]) -> Result<Message, DecodeError> {
     Ok(Message::BlocksResponse { blocks, malformed: None })
 }
 
-/// The bounds that hold for a handshake in JSON hold here.
-fn check(handshake: Handshake) -> Result<Handshake, DecodeError> {
+/// The bounds that hold for a handshake in JSON hold here, and 32 zeros stand for "no block" as there.
+fn check(mut handshake: Handshake) -> Result<Handshake, DecodeError> {
     let long = |name: &str, length: usize, most: usize| malformed(format!("{name}: {length} is more than {most}"));
     for (name, text) in [("node_id", &handshake.node_id), ("network", &handshake.network)] {
         if text.len() > MAX_TEXT {
             return Err(long(name, text.len(), MAX_TEXT));
         }
+    }
+    for hash in [&mut handshake.best_hash, &mut handshake.genesis_hash] {
+        hash.take_if(|hash| *hash == Hash32::ZERO);
     }
     let features = handshake.features.as_deref().unwrap_or_default();
     match features.iter().find(|name| name.len() > MAX_FEATURE) {

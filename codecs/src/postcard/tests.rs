@@ -90,6 +90,14 @@ fn the_bytes_of_a_handshake_are_frozen() {
 }
 
 #[test]
+fn a_hash_of_zeros_in_a_handshake_stands_for_no_block_as_in_json() {
+    let known = Messages::new(1).handshake();
+    let zeros = Handshake { best_hash: Some(Hash32::ZERO), genesis_hash: Some(Hash32::ZERO), ..known.clone() };
+    let none = Handshake { best_hash: None, genesis_hash: None, ..known };
+    assert_eq!(decode(&encode(&Message::Handshake(zeros))), Ok(Some(Message::Handshake(none))));
+}
+
+#[test]
 fn the_bytes_of_a_range_are_frozen() {
     both_ways(&Message::GetBlocks { from_height: 1, to_height: 500 }, &[b"\x03\x01\xf4\x03"]);
 }

@@ -20,7 +20,7 @@ use crate::store::ChainStore;
 use crate::store::memory::MemoryStore;
 use crate::sync::SyncStrategy;
 use crate::sync::batch::BatchSync;
-use crate::transport::{Endpoint, LinkName, Listener, Transport, TransportError};
+use crate::transport::{AllowList, Endpoint, LinkName, Listener, PeerId, Transport, TransportError};
 use crate::types::{ANNOUNCE, Genesis, HEADER_CHAIN, HashRules, REQUEST_ID, Transaction};
 
 /// Requests from handles that may wait for the engine.
@@ -42,6 +42,7 @@ pub struct NodeBuilder {
     sync: Box<dyn SyncStrategy>,
     limits: Limits,
     peers: Vec<Endpoint>,
+    allowed: Option<Vec<PeerId>>,
     peers_file: Option<PathBuf>,
     mempool_file: Option<PathBuf>,
     env: Option<Env>,
@@ -97,6 +98,7 @@ impl NodeBuilder {
             sync: Box::new(BatchSync::default()),
             limits,
             peers: Vec::new(),
+            allowed: None,
             peers_file: None,
             mempool_file: None,
             env: None,
@@ -155,6 +157,13 @@ impl NodeBuilder {
     /// Peers to dial, for ever. Default: none.
     pub fn peers(mut self, peers: impl IntoIterator<Item = Endpoint>) -> Self {
         self.peers.extend(peers);
+        self
+    }
+
+    /// Connects with the peers that prove these keys and with nobody else, whoever dials ([`AllowList`]); called again, with these too. Each link
+    /// needs a transport that proves keys, as QUIC does. Default: with everybody.
+    pub fn allow(mut self, peers: impl IntoIterator<Item = PeerId>) -> Self {
+        self.allowed.get_or_insert_default().extend(peers);
         self
     }
 
@@ -234,7 +243,10 @@ impl NodeBuilder {
         let mut listeners: Vec<(usize, Box<dyn Listener>)> = Vec::new();
         let mut names = Vec::new();
         let mut listening = Vec::new();
-        for (at, (link, listen)) in self.links.into_iter().enumerate() {
+        for (at, (mut link, listen)) in self.links.into_iter().enumerate() {
+            if let Some(allowed) = &self.allowed {
+                link.transport = Arc::new(AllowList::new(link.transport, allowed.iter().copied()));
+            }
             let local = match listen {
                 Some(listen) => {
                     let listener = link.transport.listen(&listen).await?;

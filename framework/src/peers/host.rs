@@ -51,6 +51,8 @@ impl Host {
     pub fn endpoint(&self, port: u16) -> Endpoint {
         match self {
             Self::Ip(ip) => Endpoint::new(SocketAddr::new(*ip, port).to_string()),
+            // What stood in brackets and is no address that we know, one with a zone for example.
+            Self::Name(name) if name.contains(':') => Endpoint::new(format!("[{name}]:{port}")),
             Self::Name(name) => Endpoint::new(format!("{name}:{port}")),
         }
     }
@@ -94,6 +96,7 @@ mod tests {
         assert_eq!(canonical(&Endpoint::new("[2001:DB8:0::1]:09000")), Endpoint::new("[2001:db8::1]:9000"));
         assert_eq!(canonical(&Endpoint::new("Node.Example:9000")), Endpoint::new("node.example:9000"));
         assert_eq!(canonical(&Endpoint::new("in-memory 7")), Endpoint::new("in-memory 7"));
+        assert_eq!(canonical(&Endpoint::new("[fe80::1%eth0]:9000")), Endpoint::new("[fe80::1%eth0]:9000"));
     }
 
     #[test]

@@ -51,13 +51,13 @@ pub fn read(path: &Path, limits: &Limits) -> Result<SavedPeers, PeersFileError> 
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SavedPeers::default()),
         Err(error) => return Err(failed("read")(error)),
     };
-    let entries: Result<Vec<serde_json::Value>, String> = if text.len() as u64 > MAX_FILE_BYTES {
-        Err(format!("it is longer than {MAX_FILE_BYTES} bytes"))
-    } else {
-        serde_json::from_slice(&text).map_err(|error| error.to_string()).and_then(some_text)
-    };
-    match entries {
-        Ok(entries) => Ok(addresses(path, &entries, limits.addresses)),
+    match parse(&text, limits) {
+        Ok(mut saved) => {
+            for warning in &mut saved.warnings {
+                *warning = format!("{}: {warning}", path.display());
+            }
+            Ok(saved)
+        }
         Err(why) => {
             let aside = free_name(path);
             fs::rename(path, &aside).map_err(failed("set aside the damaged file"))?;
@@ -71,16 +71,33 @@ pub fn read(path: &Path, limits: &Limits) -> Result<SavedPeers, PeersFileError> 
     }
 }
 
+/// Reads the text of a `peers.json`. An entry that is no address is skipped with a warning.
+///
+/// # Errors
+/// The text is no list with an address in it, or too long; the error says what is wrong.
+pub fn parse(text: &[u8], limits: &Limits) -> Result<SavedPeers, String> {
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("it is longer than {MAX_FILE_BYTES} bytes"));
+    }
+    let entries: Vec<serde_json::Value> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    Ok(addresses(&some_text(entries)?, limits.addresses))
+}
+
+/// The text of a `peers.json` with these addresses.
+pub fn to_json(peers: &[Endpoint]) -> Vec<u8> {
+    let names = peers.iter().map(|peer| serde_json::Value::from(spelled(peer)));
+    let mut text = serde_json::Value::Array(names.collect()).to_string().into_bytes();
+    text.push(b'\n');
+    text
+}
+
 /// Writes `peers.json` so that after a crash at any instant the old or the new file is there, whole. Blocks on the disk.
 ///
 /// # Errors
 /// The directory cannot be written to, or the disk is full; the old file is as it was.
 pub fn write(path: &Path, peers: &[Endpoint]) -> Result<(), PeersFileError> {
     let failed = |source| PeersFileError { doing: "write", path: path.to_owned(), source };
-    let names: Vec<String> = peers.iter().map(spelled).collect();
-    let mut text = serde_json::to_vec(&names).map_err(|error| failed(error.into()))?;
-    text.push(b'\n');
-    durable::write(path, &text).map_err(failed)
+    durable::write(path, &to_json(peers)).map_err(failed)
 }
 
 /// A list that holds anything but no text at all was never a list of peers.
@@ -92,7 +109,7 @@ fn some_text(entries: Vec<serde_json::Value>) -> Result<Vec<serde_json::Value>, 
     }
 }
 
-fn addresses(path: &Path, entries: &[serde_json::Value], most: usize) -> SavedPeers {
+fn addresses(entries: &[serde_json::Value], most: usize) -> SavedPeers {
     let mut saved = SavedPeers::default();
     let mut seen = std::collections::HashSet::new();
     let mut bad = 0;
@@ -101,7 +118,7 @@ fn addresses(path: &Path, entries: &[serde_json::Value], most: usize) -> SavedPe
         match entry.as_str().and_then(address) {
             Some(_) if saved.peers.len() >= most => beyond += 1,
             Some(endpoint) => {
-                if seen.insert((endpoint.link.clone(), endpoint.address.clone())) {
+                if seen.insert(spelled(&Endpoint { identity: None, ..endpoint.clone() })) {
                     saved.peers.push(endpoint);
                 }
             }
@@ -109,17 +126,17 @@ fn addresses(path: &Path, entries: &[serde_json::Value], most: usize) -> SavedPe
                 bad += 1;
                 if bad <= NAMED_BAD_ENTRIES {
                     let shown: String = entry.to_string().chars().take(80).collect();
-                    saved.warnings.push(format!("{}: skipped {shown}: no address host:port", path.display()));
+                    saved.warnings.push(format!("skipped {shown}: no address host:port"));
                 }
             }
         }
     }
     if bad > NAMED_BAD_ENTRIES {
         let more = bad - NAMED_BAD_ENTRIES;
-        saved.warnings.push(format!("{}: skipped {more} more entries that are no addresses", path.display()));
+        saved.warnings.push(format!("skipped {more} more entries that are no addresses"));
     }
     if beyond > 0 {
-        saved.warnings.push(format!("{}: skipped {beyond} addresses after the first {most}", path.display()));
+        saved.warnings.push(format!("skipped {beyond} addresses after the first {most}"));
     }
     saved
 }
@@ -230,8 +247,12 @@ mod tests {
     #[test]
     fn skips_entries_that_are_no_addresses_and_says_so() {
         let (saved, _dir) =
-            read_text(br#"["192.0.2.7:9000", 7, "nobody", "192.0.2.8:0", null, "[::ffff:192.0.2.7]:9000", "a:1"]"#);
-        assert_eq!(saved.peers, endpoints(&["192.0.2.7:9000", "a:1"]), "the mapped spelling is the same address");
+            read_text(br#"["192.0.2.7:9000", 7, "nobody", "192.0.2.8:0", null, "[::ffff:192.0.2.7]:9000", "tcp+json://192.0.2.7:9000", "a:1"]"#);
+        assert_eq!(
+            saved.peers,
+            endpoints(&["192.0.2.7:9000", "a:1"]),
+            "the mapped spelling is the same address, and so is the one with the link"
+        );
         assert_eq!(saved.warnings.len(), 4);
         assert!(saved.warnings[1].contains("\"nobody\""), "{:?}", saved.warnings);
         assert!(saved.warnings[3].contains("1 more"), "{:?}", saved.warnings);

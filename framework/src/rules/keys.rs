@@ -3,7 +3,7 @@
 use ed25519_dalek::Signer as _;
 use ripemd::Ripemd160;
 use sha2::{Digest, Sha256};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::quirks;
 use crate::types::{Address, Hash32, HashRules, HexText, bech32};
@@ -41,10 +41,10 @@ impl Scheme {
     }
 }
 
-/// A secret key. Zeroised when dropped; never printed.
+/// A secret key. Zeroised when dropped, and moved without a copy left behind; never printed.
 pub struct SecretKey {
     scheme: Scheme,
-    bytes: [u8; 32],
+    bytes: Box<Zeroizing<[u8; 32]>>,
 }
 
 impl std::fmt::Debug for SecretKey {
@@ -57,12 +57,6 @@ impl std::fmt::Debug for SecretKey {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct KeyError(pub String);
-
-impl Drop for SecretKey {
-    fn drop(&mut self) {
-        self.bytes.zeroize();
-    }
-}
 
 impl SecretKey {
     /// A new key from the operating system's randomness.
@@ -97,12 +91,17 @@ impl SecretKey {
                 .map_err(|_| KeyError("a secp256k1 secret key must lie between 0 and the group order".into()))?
                 .non_secure_erase();
         }
-        Ok(Self { scheme, bytes: *bytes })
+        Ok(Self { scheme, bytes: Box::new(Zeroizing::new(*bytes)) })
     }
 
-    /// 64 hexadecimal digits. Keep them secret.
-    pub fn to_hex(&self) -> String {
-        hex::encode(self.bytes)
+    /// 64 hexadecimal digits. Keep them secret: they are zeroised with what is returned here, copies of it are not.
+    pub fn to_hex(&self) -> Zeroizing<String> {
+        Zeroizing::new(hex::encode(**self.bytes))
+    }
+
+    /// The bytes: of Ed25519 the seed of RFC 8032, of secp256k1 the number, the highest byte first. Keep them secret.
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(**self.bytes)
     }
 
     /// The scheme.
@@ -138,7 +137,7 @@ impl SecretKey {
     }
 
     fn with_secp256k1<T>(&self, act: impl FnOnce(&secp256k1::SecretKey) -> T) -> T {
-        let mut key = secp256k1::SecretKey::from_secret_bytes(self.bytes).expect("checked when it was made");
+        let mut key = secp256k1::SecretKey::from_secret_bytes(**self.bytes).expect("checked when it was made");
         let result = act(&key);
         key.non_secure_erase();
         result

@@ -16,7 +16,7 @@ use super::linkage::Linkage;
 use super::pace::Answers;
 use super::ranges::{Buffer, Delivered};
 use super::recover::Recovery;
-use super::session::Session;
+use super::session::{Session, Stage};
 use super::sizing::Sizing;
 use super::{
     BatchId, ConnId, Connectivity, Mode, RejectKind, RequestId, SyncAction, SyncEvent, SyncStatus, SyncStrategy,
@@ -208,12 +208,21 @@ impl<F: ForkRule> BatchSync<F> {
     fn settle(&mut self) {
         self.update_clock();
         for _ in 0..MOST_PASSES {
-            let before = (self.actions.len(), self.status());
+            let before = (self.actions.len(), self.status(), self.decided());
             self.conclude();
-            if before == (self.actions.len(), self.status()) {
+            if before == (self.actions.len(), self.status(), self.decided()) {
                 break;
             }
         }
+    }
+
+    /// What further conclusions follow from and neither an action nor the status shows: a session that ended by itself, say, leaves its peer's
+    /// claim to be closed.
+    fn decided(&self) -> (Option<(ConnId, Stage)>, usize, usize) {
+        let session = self.session.as_ref().map(|session| (session.peer, session.stage));
+        let open = self.peers.values().filter(|peer| peer.is_open()).count();
+        let off_branch = self.peers.values().filter(|peer| peer.off_branch).count();
+        (session, open, off_branch)
     }
 
     fn conclude(&mut self) {

@@ -327,7 +327,7 @@ fn next_is_read_after(fixture: &CodecFixture, frames: &[Vec<u8>], expected: fn(&
 }
 
 /// The message with its blocks decoded, where they can be, so that two can be compared.
-fn plain(mut message: Message) -> Message {
+pub(super) fn plain(mut message: Message) -> Message {
     if let Message::Numbered { id, message } = message {
         return Message::Numbered { id, message: Box::new(plain(*message)) };
     }

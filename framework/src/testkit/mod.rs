@@ -12,11 +12,13 @@
 //! randomness it prints the seed, and `CPC_TEST_SEED` repeats it. A crate that calls `store_suite!` needs tokio with `macros` and `rt`.
 //!
 //! Besides them: [`chains`] makes chains of any shape, [`messages`] makes up messages with every oddity that chains may hold, [`sync::World`] is
-//! a strategy in virtual time, and [`sim`] runs whole nodes so, with faults and Byzantine peers, by seed.
+//! a strategy in virtual time, [`sim`] runs whole nodes so, with faults and Byzantine peers, by seed,
+//! and [`fuzz`] has the bodies of fuzz targets.
 
 pub mod chains;
 pub mod codec;
 pub mod executor;
+pub mod fuzz;
 pub mod messages;
 pub mod sim;
 pub mod store;

@@ -9,12 +9,14 @@
 //! ```
 //! makes a test of each sentence of the contract. [`World`] is a node without IO in virtual time, for tests of one's own.
 
+mod any_events;
 mod cases;
 mod model;
 mod record;
 mod serving;
 mod world;
 
+pub use any_events::AnyEvents;
 pub use cases::*;
 pub use model::{Chain, Dice, Peer};
 pub use world::{Rule, World};

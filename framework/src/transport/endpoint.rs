@@ -17,6 +17,21 @@ impl fmt::Debug for PeerId {
     }
 }
 
+impl FromStr for PeerId {
+    type Err = ParsePeerIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParsePeerIdError> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| ParsePeerIdError(text.to_owned()))?;
+        Ok(Self(bytes))
+    }
+}
+
+/// The text is no peer's key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no peer id: expected 64 hexadecimal digits, as a node shows them before the @ of its address")]
+pub struct ParsePeerIdError(pub String);
+
 /// The name of a link: a transport and a codec, `tcp+json` for example.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkName(Box<str>);
@@ -126,7 +141,7 @@ impl Endpoint {
             None => host,
         };
         let plain =
-            !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c.is_control() || "/@\"".contains(c));
+            !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c.is_control() || "/@\"[]".contains(c));
         let port = port.parse().ok().filter(|_| port.bytes().all(|b| b.is_ascii_digit()));
         match port {
             Some(port) if plain => Ok((host, port)),
@@ -164,11 +179,7 @@ impl FromStr for Endpoint {
         };
         let (identity, address) = match rest.split_once('@') {
             None => (None, rest),
-            Some((key, address)) => {
-                let mut bytes = [0; 32];
-                hex::decode_to_slice(key, &mut bytes).map_err(|_| bad())?;
-                (Some(PeerId(bytes)), address)
-            }
+            Some((key, address)) => (Some(key.parse().map_err(|_| bad())?), address),
         };
         Ok(Self { link, identity, address: address.to_owned() })
     }
@@ -209,6 +220,13 @@ mod tests {
         {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_host_holds_no_bracket() {
+        for text in ["[[a]:1", "[a]]:1", "a[:1", "a]:1", "[a:1"] {
+            assert!(Endpoint::new(text).host_port().is_err(), "{text}");
         }
     }
 

@@ -3,10 +3,10 @@ use std::net::IpAddr;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use cpc_framework::limits::Limits;
-use cpc_framework::transport::Endpoint;
+use cpc_framework::transport::{Endpoint, PeerId};
 use cpc_framework::types::{Checkpoint, Network};
 
-use super::values::{checkpoint, listen_host, network, peer};
+use super::values::{checkpoint, listen_host, network, peer, peer_id};
 use super::{CodecName, StoreName, TransportName};
 use crate::links::LinkSpec;
 
@@ -19,6 +19,11 @@ pub struct NodeArgs {
     /// the node with this key, as in `quic+postcard://ID@192.0.2.7:9001`.
     #[arg(long, value_name = "[LINK://][ID@]HOST:PORT,...", env = "CPC_PEERS", value_delimiter = ',', value_parser = peer)]
     pub peers: Vec<Endpoint>,
+
+    /// Connect with the peers that have these keys and with nobody else, whoever dials; over quic alone, which proves keys. May be
+    /// repeated [default: with everybody]
+    #[arg(long, value_name = "PEERID,...", env = "CPC_ALLOW", value_delimiter = ',', value_parser = peer_id)]
+    pub allow: Vec<PeerId>,
 
     /// Listen on a link: a transport (tcp, quic), a codec (json, postcard; tcp+auto takes both), and where. May be repeated
     /// [default: one link, as the short form says: transport, codec, host and port]

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use cpc_framework::transport::Endpoint;
+use cpc_framework::transport::{Endpoint, PeerId};
 use cpc_framework::types::{Checkpoint, Network};
 
 /// The longest time that an option can ask for: 100 years, which every clock can count to.
@@ -23,6 +23,11 @@ pub(super) fn peer(text: &str) -> Result<Endpoint, String> {
         return Err(format!("{text:?} has port 0, which nobody can listen on"));
     }
     Ok(endpoint)
+}
+
+/// The key by which a node is known.
+pub(super) fn peer_id(text: &str) -> Result<PeerId, String> {
+    text.parse().map_err(|error| format!("{error}"))
 }
 
 /// A height and the hash of the block there.

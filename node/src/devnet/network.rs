@@ -5,11 +5,12 @@ use std::path::Path;
 use cpc_framework::rules::keys::{ACCOUNT_PREFIX, Scheme, SecretKey};
 use cpc_framework::types::{Genesis, HashRules, NetworkParams};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::CliError;
 use crate::args::{DevnetArgs, MOST_NODES};
-use crate::datadir::{Datadir, read_key};
-use crate::init::{LOCAL_PARAMS, LOCAL_PREMINE, join_network, key_file, local_genesis, place};
+use crate::datadir::{Datadir, key_file, read_key};
+use crate::init::{LOCAL_PARAMS, LOCAL_PREMINE, join_network, local_genesis, place};
 
 /// Nodes of a new devnet where nobody says.
 const NODES: u16 = 4;
@@ -149,8 +150,8 @@ fn make(root: &Path, nodes: u16, new: New) -> Result<Genesis, CliError> {
 /// Keys that only the faucet's owner can know, so that they need no file of their own.
 fn load_accounts(faucet: &SecretKey) -> Vec<SecretKey> {
     let derived = (0..LOAD_ACCOUNTS).map(|number| {
-        let digest = Sha256::digest(format!("cpc devnet load account {number} of {}", faucet.to_hex()));
-        SecretKey::from_hex(faucet.scheme(), &hex::encode(digest))
+        let text = Zeroizing::new(format!("cpc devnet load account {number} of {}", *faucet.to_hex()));
+        SecretKey::from_hex(faucet.scheme(), &Zeroizing::new(hex::encode(Sha256::digest(text.as_bytes()))))
     });
     // Only one secp256k1 candidate in 2^128 is no key.
     derived.filter_map(Result::ok).collect()

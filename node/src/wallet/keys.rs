@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::args::{KeysCommand, OutputArgs, SchemeArgs, SchemeName};
 use super::{network, table};
-use crate::datadir::{Datadir, read_key};
-use crate::files::{Access, NewFile, create_all};
+use crate::datadir::{Datadir, key_file, read_key};
+use crate::files::create_all;
 use crate::{CliError, console};
 
 /// What the file of a named key ends in.
@@ -67,8 +67,7 @@ fn make(datadir: &Datadir, key: &str, secret: &SecretKey) -> Result<PathBuf, Cli
         fs::create_dir_all(datadir.root())
             .map_err(|error| CliError::file("make the datadir", datadir.root(), &error))?;
     }
-    let file = NewFile { path: path.clone(), text: format!("{}\n", secret.to_hex()), access: Access::Secret };
-    create_all(&[file]).map_err(|(at, error)| match error.kind() {
+    create_all(&[key_file(path.clone(), secret)]).map_err(|(at, error)| match error.kind() {
         std::io::ErrorKind::AlreadyExists => CliError::failed(format!(
             "{} exists already and a key is never overwritten: take another name",
             path.display()

@@ -6,6 +6,7 @@ use cpc_framework::transport::PeerId;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use ring::hmac;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use zeroize::Zeroizing;
 
 /// What an Ed25519 private key is preceded by in PKCS #8 (RFC 8410 section 7).
 const PKCS8_ED25519: [u8; 16] =
@@ -13,11 +14,11 @@ const PKCS8_ED25519: [u8; 16] =
 /// What an Ed25519 public key is preceded by in a certificate (RFC 8410 section 4).
 const SPKI_ED25519: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-/// The Ed25519 key of a node, and a certificate of it that nobody but itself has signed.
+/// The Ed25519 key of a node, and a certificate of it that nobody but itself has signed. The key is zeroised when dropped, and never printed.
 ///
 /// The certificate only carries the key: peers take any, and know each other by the key that TLS proves.
 pub struct NodeIdentity {
-    secret: [u8; 32],
+    secret: Box<Zeroizing<[u8; 32]>>,
     id: PeerId,
     certificate: CertificateDer<'static>,
 }
@@ -27,13 +28,14 @@ impl NodeIdentity {
     ///
     /// # Errors
     /// The cryptographic library cannot use the key; no such key is known.
-    pub fn from_secret(secret: [u8; 32]) -> Result<Self, IdentityError> {
-        let key = KeyPair::try_from(&pkcs8(&secret)).map_err(IdentityError::new)?;
+    pub fn from_secret(secret: impl Into<Zeroizing<[u8; 32]>>) -> Result<Self, IdentityError> {
+        let secret = Box::new(secret.into());
+        let key = KeyPair::try_from(&*pkcs8(&secret)).map(Zeroizing::new).map_err(IdentityError::new)?;
         let id = key.public_key_raw().try_into().map(PeerId).map_err(IdentityError::new)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, "cpc-node");
-        let certificate = params.self_signed(&key).map_err(IdentityError::new)?.der().clone();
+        let certificate = params.self_signed(&*key).map_err(IdentityError::new)?.der().clone();
         Ok(Self { secret, id, certificate })
     }
 
@@ -42,8 +44,8 @@ impl NodeIdentity {
     /// # Errors
     /// The system gives no random numbers.
     pub fn generate() -> Result<Self, IdentityError> {
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).map_err(IdentityError::new)?;
+        let mut secret = Zeroizing::new([0; 32]);
+        getrandom::fill(secret.as_mut()).map_err(IdentityError::new)?;
         Self::from_secret(secret)
     }
 
@@ -59,14 +61,14 @@ impl NodeIdentity {
 
     /// A secret for another purpose, the same after a restart.
     pub(super) fn derived(&self, purpose: &str) -> hmac::Tag {
-        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.secret), purpose.as_bytes())
+        hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &self.secret[..]), purpose.as_bytes())
     }
 
     pub(super) fn certificate(&self) -> CertificateDer<'static> {
         self.certificate.clone()
     }
 
-    pub(super) fn private_key(&self) -> PrivatePkcs8KeyDer<'static> {
+    pub(super) fn private_key(&self) -> Zeroizing<PrivatePkcs8KeyDer<'static>> {
         pkcs8(&self.secret)
     }
 }
@@ -93,6 +95,6 @@ pub(super) fn ed25519_key(spki: &[u8]) -> Option<PeerId> {
     spki.strip_prefix(&SPKI_ED25519)?.try_into().ok().map(PeerId)
 }
 
-fn pkcs8(secret: &[u8; 32]) -> PrivatePkcs8KeyDer<'static> {
-    [&PKCS8_ED25519[..], secret].concat().into()
+fn pkcs8(secret: &[u8; 32]) -> Zeroizing<PrivatePkcs8KeyDer<'static>> {
+    Zeroizing::new([&PKCS8_ED25519[..], secret].concat().into())
 }

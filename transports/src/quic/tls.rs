@@ -9,6 +9,7 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, ServerConfig,
     SignatureScheme, version::TLS13,
@@ -24,8 +25,7 @@ pub(super) fn client(identity: &NodeIdentity, protocols: Vec<Vec<u8>>) -> Result
         .map_err(IdentityError::new)?
         .dangerous()
         .with_custom_certificate_verifier(AnyNode::new(&provider))
-        .with_client_auth_cert(vec![identity.certificate()], identity.private_key().into())
-        .map_err(IdentityError::new)?;
+        .with_client_cert_resolver(proof(identity)?);
     config.alpn_protocols = protocols;
     // Each connection proves both keys anew.
     config.resumption = Resumption::disabled();
@@ -39,11 +39,16 @@ pub(super) fn server(identity: &NodeIdentity, protocols: Vec<Vec<u8>>) -> Result
         .with_protocol_versions(&[&TLS13])
         .map_err(IdentityError::new)?
         .with_client_cert_verifier(AnyNode::new(&provider))
-        .with_single_cert(vec![identity.certificate()], identity.private_key().into())
-        .map_err(IdentityError::new)?;
+        .with_cert_resolver(proof(identity)?);
     config.alpn_protocols = protocols;
     config.send_tls13_tickets = 0;
     Ok(config)
+}
+
+/// What a node proves its key with. rustls would take the key's text and drop it as it is; so it only looks at ours, which is zeroised.
+fn proof(identity: &NodeIdentity) -> Result<Arc<SingleCertAndKey>, IdentityError> {
+    let key = ring::sign::any_eddsa_type(&identity.private_key()).map_err(IdentityError::new)?;
+    Ok(Arc::new(CertifiedKey::new(vec![identity.certificate()], key).into()))
 }
 
 /// The key in the certificate that a peer has shown.

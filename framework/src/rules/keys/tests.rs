@@ -48,9 +48,9 @@ fn generated_keys_differ_and_read_back() {
     for scheme in [Scheme::Secp256k1, Scheme::Ed25519] {
         let (one, other) = (SecretKey::generate(scheme), SecretKey::generate(scheme));
         assert_ne!(one.to_hex(), other.to_hex());
-        let read = SecretKey::from_hex(scheme, &format!("{}\n", one.to_hex())).unwrap();
+        let read = SecretKey::from_hex(scheme, &format!("{}\n", *one.to_hex())).unwrap();
         assert_eq!(read.public_key(), one.public_key());
-        assert!(!format!("{one:?}").contains(&one.to_hex()));
+        assert!(!format!("{one:?}").contains(one.to_hex().as_str()));
     }
 }
 

@@ -16,7 +16,7 @@ mod window;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::sync::{RequestFailure, StakeBlock, SyncOffence, SyncReport};
+use crate::sync::{SyncOffence, SyncReport};
 use crate::testkit::sync::{Chain, Peer as Scripted, Rule, World};
 
 crate::sync_suite!(conforms, BatchSync::default());

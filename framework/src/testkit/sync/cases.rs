@@ -194,7 +194,13 @@ fn in_random_networks(make: Make<'_>, check: impl Fn(&World)) {
 
 /// A network of peers of all kinds, in which connections come and go and chains grow.
 pub fn random_network(make: Make<'_>, seed: u64) -> World {
-    let mut dice = Dice::new(seed);
+    let mut world = network_of(make, Dice::new(seed));
+    world.name = format!("the random network of seed {seed}");
+    world
+}
+
+/// The network that these dice say, once all has come to rest in it.
+pub fn network_of(make: Make<'_>, mut dice: Dice) -> World {
     let common = dice.below(200);
     let trunk = Chain::to(common);
     let ours = trunk.grow(0, common + dice.below(130));
@@ -206,9 +212,11 @@ pub fn random_network(make: Make<'_>, seed: u64) -> World {
         let above = checkpoints.into_iter().filter(|&height| Some(height) > ours.height());
         world = world.with_checkpoints(above.filter_map(|height| theirs[0].at(height)));
     }
-    world.name = format!("the random network of seed {seed}");
     let mut ids = vec![];
     for _ in 0..60 {
+        if dice.is_spent() {
+            break;
+        }
         match dice.below(12) {
             0..4 => ids.push(world.connect(random_peer(&mut dice, &theirs))),
             4 if !ids.is_empty() => {

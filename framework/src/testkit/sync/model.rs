@@ -1,35 +1,71 @@
 //! Chains and peers of a simulated network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::sync::{Abilities, IN_FLIGHT, RejectKind};
 use crate::types::{BlockLink, Hash32, Height, Tip};
 
-/// Numbers from a seed, by the algorithm `SplitMix64`.
+/// Numbers from a seed, by the algorithm `SplitMix64`, or out of given bytes.
 #[derive(Debug, Clone)]
-pub struct Dice(u64);
+pub struct Dice(Source);
+
+#[derive(Debug, Clone)]
+enum Source {
+    Seed(u64),
+    Bytes(VecDeque<u8>),
+}
 
 impl Dice {
     /// The same seed gives the same numbers.
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(Source::Seed(seed))
+    }
+
+    /// Numbers that bytes spell, so that a fuzzer that changes a byte changes a decision: a number below 256 takes one byte, others
+    /// more. After the last byte all are 0.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self(Source::Bytes(bytes.iter().copied().collect()))
+    }
+
+    /// Whether it was made of bytes, and all of them are used.
+    pub fn is_spent(&self) -> bool {
+        matches!(&self.0, Source::Bytes(left) if left.is_empty())
     }
 
     /// The next number.
     pub fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        match &mut self.0 {
+            Source::Seed(state) => {
+                *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                let mut z = *state;
+                z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                z ^ (z >> 31)
+            }
+            Source::Bytes(left) => number(left, size_of::<u64>()),
+        }
     }
 
     /// A number below `end`, which is not 0.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.roll() % end.max(1)
+        let end = end.max(1);
+        let number = match &mut self.0 {
+            Source::Seed(_) => self.roll(),
+            Source::Bytes(left) => {
+                let bits = u64::BITS - (end - 1).leading_zeros();
+                number(left, bits.div_ceil(u8::BITS) as usize)
+            }
+        };
+        number % end
     }
+}
+
+/// The next bytes as a number, the lowest first; 0 for each that is not there.
+fn number(bytes: &mut VecDeque<u8>, width: usize) -> u64 {
+    let taken = bytes.drain(..width.min(bytes.len()));
+    taken.enumerate().fold(0, |number, (place, byte)| number | u64::from(byte) << (8 * place))
 }
 
 /// A chain of blocks without bodies.
