@@ -116,6 +116,7 @@ mod engine;
 pub mod env;
 pub mod executor;
 pub mod limits;
+pub mod memory;
 pub mod mempool;
 pub mod node;
 pub mod peers;

@@ -146,7 +146,7 @@ pub(crate) async fn start_node(
     if args.rebuild_state {
         rebuild_state(datadir, Arc::new(genesis.clone()), Arc::clone(&store)).await?;
     }
-    let mut builder = LinkSpec::add_to(links, NodeBuilder::new(genesis), &identity)?;
+    let mut builder = LinkSpec::add_to(links, NodeBuilder::new(genesis), &identity, args.memory)?;
     if let (Some(key), true) = (validator, produces) {
         builder = builder.validator(key).signing_journal(signing_journal(datadir)?);
     }

@@ -294,7 +294,8 @@ async fn a_peers_block_is_passed_on_once_it_is_executed_and_our_own_once_it_is_d
         let mut bench = Bench::new().await;
         let block = bench.core.config.verifier.hasher().hash_block(Arc::new(messages.block()));
         let batch = BatchId(1);
-        let origin = if ours { ImportOrigin::Own } else { ImportOrigin::Gossip { conn: A, link: block.link } };
+        let origin =
+            if ours { ImportOrigin::Own } else { ImportOrigin::Gossip { conn: A, link: block.link, bytes: 0 } };
         bench.core.imports.insert(batch, origin);
         let (tip, applied) = (Some(block.link.tip()), vec![applied(block)]);
         let executed = ChainEvent::Executed { batch, blocks: applied.clone() };

@@ -6,9 +6,11 @@
 mod announcing;
 #[cfg(test)]
 mod announcing_tests;
+mod budget;
 mod connection;
 mod connections;
 mod core;
+mod crowd;
 mod driver;
 mod fetching;
 mod gossip;

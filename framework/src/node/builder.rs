@@ -12,14 +12,15 @@ use crate::env::Env;
 use crate::executor::Executor;
 use crate::executor::accounts::AccountExecutor;
 use crate::limits::Limits;
+use crate::memory::{LEAST_MEMORY, MemoryShares};
 use crate::mempool::saved;
 use crate::peers::peers_file::{self, PeersFileError};
 use crate::producer::{MemoryJournal, Signer, SigningJournal};
 use crate::rules::keys::{Scheme, SecretKey};
 use crate::store::ChainStore;
 use crate::store::memory::MemoryStore;
-use crate::sync::SyncStrategy;
 use crate::sync::batch::BatchSync;
+use crate::sync::{RollbackOne, SyncLimits, SyncStrategy};
 use crate::transport::{Endpoint, LinkName, Listener, Transport, TransportError};
 use crate::types::{ANNOUNCE, Genesis, HEADER_CHAIN, HashRules, REQUEST_ID, Transaction};
 
@@ -39,7 +40,7 @@ pub struct NodeBuilder {
     links: Vec<(NodeLink, Option<Endpoint>)>,
     store: Arc<dyn ChainStore>,
     executor: Arc<dyn Executor>,
-    sync: Box<dyn SyncStrategy>,
+    sync: Option<Box<dyn SyncStrategy>>,
     limits: Limits,
     peers: Vec<Endpoint>,
     peers_file: Option<PathBuf>,
@@ -80,6 +81,12 @@ pub enum StartError {
         /// The links that it has.
         links: String,
     },
+    /// The budget for queues is too small.
+    #[error("{bytes} bytes of memory are too few for a node's queues: at least {LEAST_MEMORY}")]
+    Memory {
+        /// What it was to be.
+        bytes: usize,
+    },
     /// The operating system gives no threads or randomness.
     #[error("the operating system gives no threads or no randomness: {0}")]
     Env(#[source] std::io::Error),
@@ -94,7 +101,7 @@ impl NodeBuilder {
             links: Vec::new(),
             store: Arc::new(MemoryStore::default()),
             executor: Arc::new(AccountExecutor),
-            sync: Box::new(BatchSync::default()),
+            sync: None,
             limits,
             peers: Vec::new(),
             peers_file: None,
@@ -146,9 +153,10 @@ impl NodeBuilder {
         self
     }
 
-    /// What is asked of whom. Default: [`BatchSync`] with [`RollbackOne`](crate::sync::fork::RollbackOne).
+    /// What is asked of whom. Default: [`BatchSync`] with [`RollbackOne`](crate::sync::fork::RollbackOne), whose window is its share
+    /// of the [memory](crate::memory); another strategy must keep within that share itself.
     pub fn sync(mut self, sync: impl SyncStrategy) -> Self {
-        self.sync = Box::new(sync);
+        self.sync = Some(Box::new(sync));
         self
     }
 
@@ -174,6 +182,13 @@ impl NodeBuilder {
     /// The bounds. Default: [`Limits::for_network`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Bytes that all queues of the network and of the import may hold together, shared out as [`crate::memory`] says. At least
+    /// [`LEAST_MEMORY`]. Default: 64 MiB. Comes after [`limits`](Self::limits), where both are set.
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.limits.network_memory = bytes;
         self
     }
 
@@ -207,8 +222,12 @@ impl NodeBuilder {
     /// Opens the chain, starts to listen and to dial. Not cancel-safe: dropped, a part may have started.
     ///
     /// # Errors
-    /// The chain cannot be opened, an address is taken, or `peers.json` cannot be read.
+    /// The chain cannot be opened, an address is taken, `peers.json` cannot be read, or the memory is too little.
     pub async fn start(self) -> Result<NodeHandle, StartError> {
+        let bytes = self.limits.network_memory;
+        if bytes < LEAST_MEMORY {
+            return Err(StartError::Memory { bytes });
+        }
         let env = match self.env {
             Some(env) => env,
             None => Env::system().map_err(StartError::Env)?,
@@ -264,7 +283,8 @@ impl NodeBuilder {
             verifier: verifier.clone(),
             validator,
         };
-        let core = Core::new(config, self.sync);
+        let sync = self.sync.unwrap_or_else(|| default_sync(&limits));
+        let core = Core::new(config, sync);
         let (commands, commands_in) = mpsc::channel(COMMANDS);
         let (status, status_out) = watch::channel(core.status());
         let (events, _) = broadcast::channel::<NodeEvent>(EVENTS);
@@ -289,6 +309,12 @@ impl NodeBuilder {
         let listening = listening.into();
         Ok(NodeHandle { commands, status: status_out, events, store: self.store, genesis, listening })
     }
+}
+
+/// The default strategy, within its share of the memory.
+fn default_sync(limits: &Limits) -> Box<dyn SyncStrategy> {
+    let window_bytes = MemoryShares::of(limits.network_memory).sync_window();
+    Box::new(BatchSync::with_limits(RollbackOne::default(), SyncLimits { window_bytes, ..SyncLimits::default() }))
 }
 
 /// Whether a validator's key does not fit the chain.

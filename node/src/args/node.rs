@@ -5,7 +5,7 @@ use clap::builder::BoolishValueParser;
 use cpc_framework::transport::Endpoint;
 use cpc_framework::types::{Checkpoint, Network};
 
-use super::values::{checkpoint, listen_host, network, peer};
+use super::values::{checkpoint, listen_host, memory, network, peer};
 use super::{CodecName, StoreName, TransportName};
 use crate::links::LinkSpec;
 
@@ -58,6 +58,13 @@ pub struct NodeArgs {
     /// Where the chain is kept; `memory` forgets it at the end.
     #[arg(long, value_name = "NAME", env = "CPC_STORE", default_value = "file")]
     pub store: StoreName,
+
+    /// What everything that waits may take together: messages that come and go, blocks and transactions to be checked. At least
+    /// 16MiB; sizes are written as 64MiB, 64M or 67108864.
+    ///
+    /// The process takes more: see the README. Too little makes a node slow, and closes peers that hold much of it for long.
+    #[arg(long, value_name = "SIZE", env = "CPC_MEMORY", default_value = "64MiB", value_parser = memory)]
+    pub memory: usize,
 
     /// A block that the chain must contain, besides those in the genesis file. May be repeated [default: none]
     ///
