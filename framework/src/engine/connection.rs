@@ -211,6 +211,8 @@ pub(crate) struct Received {
     pub(crate) conn: ConnId,
     pub(crate) inbound: Inbound,
     pub(crate) _share: Option<OwnedSemaphorePermit>,
+    /// The right to hold a large frame, where it is what became of one.
+    pub(crate) _large: Option<OwnedSemaphorePermit>,
 }
 
 /// What readers tell the engine.
@@ -426,6 +428,7 @@ impl Reader {
                 self.decoding = self.inbox.share(before).await;
             }
             let decoded = if ready { decoder.decode(&mut buffer, cap) } else { Ok(None) };
+            self.let_go(&mut buffer);
             // Nothing overtakes a transaction, and none waits for what has not come yet.
             if (txs.are_enough() || !matches!(decoded, Ok(Some(Message::NewTx(_)))))
                 && let Err(why) = self.hand_over(&mut txs).await
@@ -445,9 +448,6 @@ impl Reader {
                 Ok(Some(message)) => self.prepare(message, before - buffer.len()),
                 Ok(None) => {
                     self.decoding = None;
-                    if buffer.is_empty() && buffer.capacity() > BUFFER_KEPT {
-                        buffer = BytesMut::with_capacity(BUFFER_KEPT);
-                    }
                     match self.read(&mut buffer, &mut waited).await {
                         Ok(()) => continue,
                         Err(why) => return why,
@@ -468,6 +468,16 @@ impl Reader {
         }
     }
 
+    /// What is left behind a long frame must not keep the memory of all of it, nor an empty buffer that of an earlier one.
+    fn let_go(&self, buffer: &mut BytesMut) {
+        let was_long = self.room.bytes() > 0 && buffer.len() < BUFFER_KEPT;
+        if was_long || (buffer.is_empty() && buffer.capacity() > BUFFER_KEPT) {
+            let mut fresh = BytesMut::with_capacity(BUFFER_KEPT);
+            fresh.extend_from_slice(buffer);
+            *buffer = fresh;
+        }
+    }
+
     /// Gives the engine a message that took so many bytes.
     async fn deliver(&mut self, inbound: Inbound, bytes: usize) -> Result<(), CloseReason> {
         let units = units(bytes.saturating_mul(DECODED));
@@ -476,9 +486,8 @@ impl Reader {
             Some(decoding) => decoding.split(decoding.num_permits().min(units as usize)),
             None => None,
         };
-        self.large = None;
         self.link.coming[self.lane as usize].moved();
-        let received = Received { conn: self.link.id, inbound, _share: share };
+        let received = Received { conn: self.link.id, inbound, _share: share, _large: self.large.take() };
         let sent = self.inbox.events.send(ConnEvent::Received(received)).await;
         sent.map_err(|_| CloseReason::Ended("this node is shutting down".into()))
     }
@@ -506,7 +515,7 @@ impl Reader {
     async fn broken(mut self, error: DecodeError) -> CloseReason {
         if self.fresh && matches!(error, DecodeError::Desync(_)) {
             let inbound = Inbound::Foreign { error: error.clone() };
-            let received = Received { conn: self.link.id, inbound, _share: None };
+            let received = Received { conn: self.link.id, inbound, _share: None, _large: None };
             if self.inbox.events.send(ConnEvent::Received(received)).await.is_ok() {
                 // A socket that is closed over unread bytes may take back what it has sent.
                 let _ = timeout(FAREWELL, self.drain()).await;
@@ -538,6 +547,7 @@ impl Reader {
         };
         buffer.reserve(READ_CHUNK.min(buffer.len().max(4096)));
         let begun = Instant::now();
+        let _waits = (self.room.bytes() > 0).then(|| self.link.coming[self.lane as usize].waits());
         let read = self.stream.read_buf(buffer);
         let result = match patience {
             Some(patience) => match timeout(patience, read).await {
@@ -716,7 +726,10 @@ impl Writer {
             while !frame.is_empty() {
                 let patient = self.link.patient.load(Ordering::Acquire);
                 let patience = if patient { self.limits.legacy_timeout } else { self.limits.outbox_stall };
-                match timeout(patience, self.stream.write_buf(&mut frame)).await {
+                let waits = outbox.held().waits();
+                let written = timeout(patience, self.stream.write_buf(&mut frame)).await;
+                drop(waits);
+                match written {
                     Ok(Ok(0) | Err(_)) => return self.link.abort("cannot be written to"),
                     Ok(Ok(written)) => {
                         self.link.bytes_out.fetch_add(written as u64, Ordering::Relaxed);

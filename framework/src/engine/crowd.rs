@@ -14,6 +14,8 @@ use crate::sync::ConnId;
 const GRACE: Duration = Duration::from_secs(1);
 /// After how long it is looked at again whether one that was closed has given its memory back.
 const CLOSING: Duration = Duration::from_millis(100);
+/// Time that we take ourselves counts so much less than time in which we wait for the peer.
+const OUR_OWN: u64 = 8;
 /// What we asked for is held against a peer so much less: others need not send it.
 const ASKED: u64 = 16;
 
@@ -46,8 +48,12 @@ pub(crate) enum Short {
 pub(crate) struct Held {
     started: Instant,
     bytes: AtomicUsize,
-    /// Milliseconds after `started`.
+    /// When what is held was begun, or last taken from. All times are in milliseconds after `started`.
     since: AtomicU64,
+    /// How long the other side was waited for since then.
+    waited: AtomicU64,
+    /// Since when it is; 0 while we are at it ourselves.
+    waits_since: AtomicU64,
 }
 
 impl Crowd {
@@ -64,7 +70,13 @@ impl Crowd {
 
     /// The account of one stream.
     pub(crate) fn account(&self) -> Held {
-        Held { started: self.started, bytes: AtomicUsize::new(0), since: AtomicU64::new(0) }
+        Held {
+            started: self.started,
+            bytes: AtomicUsize::new(0),
+            since: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
+            waits_since: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn join(&self, link: &Arc<Link>) {
@@ -135,13 +147,81 @@ impl Held {
 
     /// Something was finished, or taken: what is held is held from now on.
     pub(crate) fn moved(&self) {
-        let since = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.since.store(since, Ordering::Release);
+        self.since.store(self.clock(), Ordering::Release);
+        self.waited.store(0, Ordering::Release);
     }
 
-    /// How many bytes are held, and for how long.
+    /// From here on the other side is waited for, until what this gives is dropped.
+    pub(crate) fn waits(&self) -> impl Drop + '_ {
+        self.waits_since.store(self.clock().max(1), Ordering::Release);
+        Waits(self)
+    }
+
+    /// How many bytes are held, and for how long: the time in which the other side was waited for, and an eighth of all of it, since
+    /// what takes us long is not its fault, but must not go on for ever either.
     fn now(&self) -> (usize, Duration) {
-        let since = Duration::from_millis(self.since.load(Ordering::Acquire));
-        (self.bytes.load(Ordering::Acquire), self.started.elapsed().saturating_sub(since))
+        let now = self.clock();
+        let waits = match self.waits_since.load(Ordering::Acquire) {
+            0 => 0,
+            since => now.saturating_sub(since),
+        };
+        let all = now.saturating_sub(self.since.load(Ordering::Acquire));
+        let time = self.waited.load(Ordering::Acquire).saturating_add(waits).min(all) + all / OUR_OWN;
+        (self.bytes.load(Ordering::Acquire), Duration::from_millis(time))
+    }
+
+    fn clock(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// The other side is waited for as long as this lives.
+struct Waits<'a>(&'a Held);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        let since = self.0.waits_since.swap(0, Ordering::AcqRel);
+        self.0.waited.fetch_add(self.0.clock().saturating_sub(since), Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account() -> Held {
+        Crowd::new(MemoryShares::of(64 << 20), 4 << 20).account()
+    }
+
+    async fn passes(seconds: u64) {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_the_other_side_is_waited_for_counts_in_full_and_ours_an_eighth() {
+        let held = account();
+        passes(5).await;
+        held.add(100);
+        passes(8).await;
+        assert_eq!(held.now(), (100, Duration::from_secs(1)));
+        let waits = held.waits();
+        passes(8).await;
+        assert_eq!(held.now(), (100, Duration::from_secs(8 + 2)));
+        drop(waits);
+        passes(8).await;
+        assert_eq!(held.now(), (100, Duration::from_secs(8 + 3)));
+        held.moved();
+        assert_eq!(held.now(), (100, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_again_is_held_from_then_on() {
+        let held = account();
+        held.set(100);
+        passes(8).await;
+        held.set(0);
+        passes(8).await;
+        held.set(50);
+        assert_eq!(held.now(), (50, Duration::ZERO));
     }
 }
