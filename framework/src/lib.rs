@@ -115,6 +115,7 @@ mod durable;
 mod engine;
 pub mod env;
 pub mod executor;
+mod fast_map;
 pub mod limits;
 pub mod memory;
 pub mod mempool;

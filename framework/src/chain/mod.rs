@@ -87,7 +87,7 @@ pub use audit::{AuditReport, audit};
 pub use pipeline::{ChainCommand, ChainEvent, ChainHandle, ChainOutcome};
 pub(crate) use pipeline::{TOLD_EARLY, genesis_hash_in};
 pub use produce::ProduceError;
-pub(crate) use verified_txs::VerifiedTxs;
+pub(crate) use verified_txs::{SignedId, VerifiedTxs};
 pub(crate) use verify::{KeyBook, learn_staked, proposer_signed};
 
 use self::core::Core;

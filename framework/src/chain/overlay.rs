@@ -1,6 +1,7 @@
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use crate::fast_map::FastMap;
 use crate::store::{StateChange, StateKey, StateValue, StateView, StoreError};
 
 /// The state after blocks that are executed but not yet committed: their changes on top of a snapshot of the store.
@@ -10,12 +11,12 @@ pub(super) struct Overlay {
     /// The changes of each block that `base` may lack, oldest first, with the number of its commit.
     layers: VecDeque<(u64, Vec<StateChange>)>,
     /// The newest value of each key in `layers`, with how many layers hold it.
-    merged: HashMap<StateKey, (Option<StateValue>, usize)>,
+    merged: FastMap<StateKey, (Option<StateValue>, usize)>,
 }
 
 impl Overlay {
     pub(super) fn new(base: Arc<dyn StateView>) -> Self {
-        Self { base, layers: VecDeque::new(), merged: HashMap::new() }
+        Self { base, layers: VecDeque::new(), merged: FastMap::default() }
     }
 
     /// Adds what a block changed; `commit` numbers never fall.

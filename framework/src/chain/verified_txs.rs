@@ -30,16 +30,18 @@ impl Default for VerifiedTxs {
 }
 
 impl VerifiedTxs {
-    /// Remembers that the signature of a transaction with this hash is good.
-    pub(crate) fn insert(&self, tx: &Transaction, hash: &Hash32) {
-        let id = id(tx, hash);
-        self.seen().insert(id);
+    /// Remembers that the signatures of transactions with these ids are good.
+    pub(crate) fn insert_all(&self, ids: impl IntoIterator<Item = SignedId>) {
+        let mut seen = self.seen();
+        for SignedId(id) in ids {
+            seen.insert(id);
+        }
         self.0.used.store(true, Ordering::Release);
     }
 
     /// Whether the signature of a transaction with this hash was found good.
     pub(crate) fn contains(&self, tx: &Transaction, hash: &Hash32) -> bool {
-        self.0.used.load(Ordering::Acquire) && self.seen().contains(&id(tx, hash))
+        self.0.used.load(Ordering::Acquire) && self.seen().contains(&SignedId::of(tx, hash).0)
     }
 
     fn seen(&self) -> MutexGuard<'_, SeenCache> {
@@ -48,12 +50,19 @@ impl VerifiedTxs {
     }
 }
 
-fn id(tx: &Transaction, hash: &Hash32) -> Hash32 {
-    let mut digest = Sha256::new_with_prefix(hash.0);
-    for text in [&tx.pub_key, &tx.signature] {
-        add(&mut digest, text);
+/// Names all that the check of a transaction's signature depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SignedId(Hash32);
+
+impl SignedId {
+    /// Of a transaction with this hash.
+    pub(crate) fn of(tx: &Transaction, hash: &Hash32) -> Self {
+        let mut digest = Sha256::new_with_prefix(hash.0);
+        for text in [&tx.pub_key, &tx.signature] {
+            add(&mut digest, text);
+        }
+        Self(Hash32(digest.finalize().into()))
     }
-    Hash32(digest.finalize().into())
 }
 
 /// Adds a text such that no two lists of texts add the same bytes.
@@ -81,7 +90,7 @@ mod tests {
         let hash = Hash32([1; 32]);
         let verified = VerifiedTxs::default();
         assert!(!verified.contains(&tx, &hash));
-        verified.insert(&tx, &hash);
+        verified.insert_all([SignedId::of(&tx, &hash)]);
         assert!(verified.contains(&tx, &hash));
         assert!(!verified.contains(&tx, &Hash32([2; 32])));
         let other = HexText::new("0102030405");

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::VerifiedTxs;
 use crate::env::ComputePool;
+use crate::fast_map::FastMap;
 use crate::rules::keys::{self, VALIDATOR_PREFIX};
 use crate::rules::payload;
 use crate::rules::{HashedBlock, MAX_BATCH, Rejection, SignatureCheck, Verifier};
@@ -12,7 +13,7 @@ use crate::types::{Address, Height, HexText, TxType, encoding};
 
 /// Public keys of proposers by address. An address certifies its key, so an entry is never wrong, whoever brought it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct KeyBook(Arc<RwLock<HashMap<Address, HexText>>>);
+pub(crate) struct KeyBook(Arc<RwLock<FastMap<Address, HexText>>>);
 
 /// The most keys remembered; far above any network's `max_validators`. When full, it starts anew: keys are found again in the state.
 const MAX_KEYS: usize = 10_000;

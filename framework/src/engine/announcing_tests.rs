@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::connection::{CloseReason, Inbound, NewTx};
 use super::core::{Action, Core, CoreConfig, ImportOrigin, OwnName};
+use super::peer::{Part, Wanted};
 use super::verifying;
 use crate::chain::{Applied, ChainEvent, ChainOutcome, KeyBook, VerifiedTxs};
 use crate::env::ComputePool;
@@ -141,6 +142,12 @@ impl Bench {
             }
         }
         sent
+    }
+
+    /// How many answers the engine has begun to make since the last look.
+    fn served(&mut self) -> usize {
+        let actions = std::iter::from_fn(|| self.core.poll_action());
+        actions.filter(|action| matches!(action, Action::Serve { .. })).count()
     }
 
     fn wait(&mut self, seconds: u64) -> Vec<(ConnId, Message)> {
@@ -306,4 +313,27 @@ async fn a_peers_block_is_passed_on_once_it_is_executed_and_our_own_once_it_is_d
         let late = bench.sent().len();
         assert_eq!((early, late), if ours { (0, 3) } else { (3, 0) }, "ours: {ours}");
     }
+}
+
+#[tokio::test]
+async fn a_request_that_reaches_into_blocks_told_early_waits_for_the_disk() {
+    let mut bench = Bench::new().await;
+    let mut block = Messages::from_printed_seed().block();
+    block.header.height = 0;
+    let block = bench.core.config.verifier.hasher().hash_block(Arc::new(block));
+    let batch = BatchId(1);
+    let ask = |bench: &mut Bench, from, to| {
+        let wanted = Wanted { id: None, part: Part::Block, from, to };
+        bench.core.received(bench.now, PLAIN, Inbound::Asked(wanted));
+        bench.served()
+    };
+    bench.core.imports.insert(batch, ImportOrigin::Gossip { conn: A, link: block.link });
+    let (tip, applied) = (Some(block.link.tip()), vec![applied(block)]);
+    bench.core.chain_event(bench.now, ChainEvent::Executed { batch, blocks: applied.clone() });
+    assert_eq!(ask(&mut bench, 0, 0), 0, "PLAIN has heard of block 0, which is not on the disk yet");
+    let outcome = ChainOutcome { applied, stop: None, tip };
+    bench.core.chain_event(bench.now, ChainEvent::Imported { batch, outcome });
+    assert_eq!(bench.served(), 1, "now it is");
+    bench.core.served(bench.now, PLAIN);
+    assert_eq!(ask(&mut bench, 1, 5), 1, "nobody was told of more, so that the answer is empty at once");
 }

@@ -116,6 +116,8 @@ pub(crate) struct Core {
     pub(super) sync_stopped: bool,
     /// Where the chain will end once the gossip under import is applied.
     pub(super) gossip_tip: Option<Tip>,
+    /// The highest block that peers were told of before the disk has it: none of its requests is answered as if it were not there.
+    pub(super) told_early: Option<Height>,
     pub(super) reorganising: bool,
     /// What others are told of: `tip`, but in the middle of a reorganisation the one before, which a crash would put back.
     pub(super) settled_tip: Option<Tip>,
@@ -199,6 +201,7 @@ impl Core {
             imports: BTreeMap::new(),
             sync_stopped: false,
             gossip_tip: config.tip,
+            told_early: None,
             reorganising: false,
             settled_tip: config.tip,
             producing: Producing::default(),

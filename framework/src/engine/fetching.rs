@@ -1,6 +1,7 @@
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::fast_map::{FastMap, FastSet};
 use crate::sync::ConnId;
 use crate::types::Hash32;
 
@@ -23,8 +24,8 @@ const OTHERS: usize = 4;
 /// What we asked for after it was announced: from one announcer at a time. Pure.
 #[derive(Debug, Default)]
 pub(super) struct Fetches {
-    wants: HashMap<Item, Want>,
-    at_peer: HashMap<ConnId, usize>,
+    wants: FastMap<Item, Want>,
+    at_peer: FastMap<ConnId, usize>,
     /// In order of time, since all have the same patience. Entries of what has come meanwhile are skipped.
     deadlines: VecDeque<(Duration, Item)>,
 }
@@ -139,7 +140,7 @@ impl Fetches {
 /// What we announced to one peer and it may ask for, once each: no question can cost us more than its answer was worth.
 #[derive(Debug, Default)]
 pub(super) struct Offered {
-    items: HashSet<Item>,
+    items: FastSet<Item>,
     /// May hold what was taken already.
     order: VecDeque<Item>,
 }

@@ -17,6 +17,7 @@ impl Core {
             ChainEvent::Imported { batch, outcome } => self.imported(now, batch, outcome),
             ChainEvent::RolledBack { tip, removed } => {
                 self.moved(now, tip);
+                self.pool.tip_moved();
                 self.push(Action::Publish(NodeEvent::RolledBack { tip }));
                 self.removed.extend(removed);
                 self.removed.truncate(self.config.limits.pool_txs);
@@ -54,6 +55,7 @@ impl Core {
         if matches!(self.imports.get(&batch), Some(ImportOrigin::Gossip { .. })) {
             for block in blocks {
                 self.relay_block(now, block, false);
+                self.told_early = self.told_early.max(Some(block.link.height));
             }
         }
     }
@@ -106,6 +108,11 @@ impl Core {
         if !applied.is_empty() {
             self.tip_update_due.get_or_insert(now + TIP_UPDATE_INTERVAL);
         }
+        if self.told_early.is_some() {
+            let more = self.imports.values().any(|origin| matches!(origin, ImportOrigin::Gossip { .. }));
+            self.told_early = self.told_early.filter(|told| more && self.tip.is_none_or(|tip| tip.height < *told));
+            self.serve_waiting(now);
+        }
     }
 
     fn note_applied(&mut self, now: Duration, applied: &[Applied], tip: Option<Tip>) {
@@ -117,6 +124,7 @@ impl Core {
             self.genesis_hash = Some(hash);
             self.refuse_other_chains(now);
         }
+        self.pool.tip_moved();
         if !self.pool.is_empty() {
             let senders = applied.iter().flat_map(|block| &block.block.txs).map(|tx| &tx.from_address);
             let accounts = self.accounts();

@@ -40,13 +40,30 @@ impl Core {
         }
     }
 
+    /// What waited for the disk may have its turn now.
+    pub(super) fn serve_waiting(&mut self, now: Duration) {
+        let waiting: Vec<ConnId> =
+            self.peers.iter().filter(|(_, peer)| !peer.serving.queue.is_empty()).map(|(conn, _)| *conn).collect();
+        for conn in waiting {
+            self.serve_next(now, conn);
+        }
+    }
+
+    /// Whether this reaches into blocks that peers were told of and that the disk has in a moment: an answer without them would look
+    /// like a claim that is not kept.
+    fn waits_for_disk(&self, wanted: Wanted) -> bool {
+        let tip = self.tip.map(|tip| tip.height);
+        Some(wanted.to) > tip && self.told_early.is_some_and(|told| Some(told) > tip && wanted.from <= told)
+    }
+
     fn serve_next(&mut self, now: Duration, conn: ConnId) {
         let memory = self.config.limits.served_range_memory;
-        let Some(peer) = self.peers.get_mut(&conn) else { return };
-        if peer.serving.busy || peer.closing {
+        let Some(wanted) = self.peers.get(&conn).and_then(|peer| peer.serving.queue.front().copied()) else { return };
+        if self.waits_for_disk(wanted) {
             return;
         }
-        let Some(wanted) = peer.serving.queue.pop_front() else { return };
+        let Some(peer) = self.peers.get_mut(&conn).filter(|peer| !peer.serving.busy && !peer.closing) else { return };
+        peer.serving.queue.pop_front();
         let range = (wanted.part, wanted.from, wanted.to);
         let serving = &mut peer.serving;
         while serving.served.front().is_some_and(|(_, when)| *when + memory <= now) {

@@ -7,7 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::connection::NewTx;
 use super::core::{Action, Core};
 use super::fetching::Item;
-use crate::chain::VerifiedTxs;
+use crate::chain::{SignedId, VerifiedTxs};
 use crate::env::ComputePool;
 use crate::mempool::{Accounts, Refusal};
 use crate::peers::Offence;
@@ -106,13 +106,18 @@ pub(super) fn verify(
     let txs: Vec<(&Transaction, Hash32)> = batch.iter().map(|one| (one.tx.as_ref(), one.hash)).collect();
     let share = txs.len().div_ceil(pool.width().max(1)).clamp(1, SHARE);
     let shares: Vec<&[(&Transaction, Hash32)]> = txs.chunks(share).collect();
-    let verdicts: Vec<Result<(), TxFault>> =
-        pool.map(&shares, |share| verifier.verify_transactions(share)).into_iter().flatten().collect();
-    for ((tx, hash), verdict) in txs.iter().zip(&verdicts) {
-        if verdict.is_ok() {
-            verified.insert(tx, hash);
-        }
+    let shares = pool.map(&shares, |share| {
+        let verdicts = verifier.verify_transactions(share);
+        let good = share.iter().zip(&verdicts).filter(|(_, verdict)| verdict.is_ok());
+        let ids: Vec<SignedId> = good.map(|((tx, hash), _)| SignedId::of(tx, hash)).collect();
+        (verdicts, ids)
+    });
+    let (mut verdicts, mut ids) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+    for (of_share, good) in shares {
+        verdicts.extend(of_share);
+        ids.extend(good);
     }
+    verified.insert_all(ids);
     batch.into_iter().zip(verdicts).collect()
 }
 

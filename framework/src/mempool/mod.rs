@@ -6,10 +6,11 @@
 //! block one day: what breaks a rule of its type, or has a nonce that is used up, is refused.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::fast_map::FastMap;
 use crate::limits::Limits;
 use crate::rules::Verifier;
 use crate::types::{Address, Hash32, HashRules, Transaction};
@@ -43,10 +44,14 @@ pub type Accounts<'a> = &'a dyn Fn(&Address) -> Account;
 pub struct Mempool {
     verifier: Verifier,
     limits: Limits,
-    entries: HashMap<Hash32, Entry>,
+    entries: FastMap<Hash32, Entry>,
     /// The order in which transactions came; those returned from removed blocks are before all others.
     order: BTreeMap<i64, Hash32>,
-    senders: HashMap<Address, SenderQueue>,
+    senders: FastMap<Address, SenderQueue>,
+    /// How often our tip has moved: what was heard of accounts before counts no more.
+    tips: u64,
+    /// Accounts of senders without a queue, as heard at this tip. When there are as many as the pool has places, they are forgotten.
+    heard: FastMap<Address, Account>,
     bytes: usize,
     waiting: usize,
 }
@@ -94,6 +99,15 @@ impl PartialEq for Offer<'_> {
 
 impl Eq for Offer<'_> {}
 
+/// What a transaction was found to be that may be added.
+#[derive(Debug, Clone, Copy)]
+struct Checked {
+    /// Its sender's account.
+    account: Account,
+    /// Which one it replaces.
+    replaced: Option<Hash32>,
+}
+
 /// Which end of the line a transaction joins.
 #[derive(Debug, Clone, Copy)]
 enum End {
@@ -107,9 +121,11 @@ impl Mempool {
         Self {
             verifier,
             limits: limits.clone(),
-            entries: HashMap::new(),
+            entries: FastMap::default(),
             order: BTreeMap::new(),
-            senders: HashMap::new(),
+            senders: FastMap::default(),
+            tips: 0,
+            heard: FastMap::default(),
             bytes: 0,
             waiting: 0,
         }
@@ -135,20 +151,25 @@ impl Mempool {
     ///
     /// # Errors
     /// The first check that fails.
-    pub fn check(&self, tx: &Transaction, hash: &Hash32, accounts: Accounts<'_>) -> Result<(), Refusal> {
+    pub fn check(&mut self, tx: &Transaction, hash: &Hash32, accounts: Accounts<'_>) -> Result<(), Refusal> {
         self.checked(tx, hash, accounts).map(|_| ())
     }
 
-    /// [`check`](Self::check), which gives the account that it looked up.
-    fn checked(&self, tx: &Transaction, hash: &Hash32, accounts: Accounts<'_>) -> Result<Account, Refusal> {
+    /// [`check`](Self::check), which gives the account that it looked up, and what would be replaced.
+    fn checked(&mut self, tx: &Transaction, hash: &Hash32, accounts: Accounts<'_>) -> Result<Checked, Refusal> {
         if self.contains(hash) {
             return Err(Refusal::AlreadyInPool);
         }
         self.verifier.check_transaction_limits(tx)?;
-        let replaced = self.replaced_by(tx);
-        self.check_room(tx, replaced)?;
+        let queue = self.senders.get(&tx.from_address);
+        let replaced = queue.and_then(|queue| queue.get(tx.nonce));
+        let old = replaced.and_then(|old| self.entries.get(&old));
+        self.check_room(tx, queue, old)?;
         self.check_addresses(tx)?;
-        let account = accounts(&tx.from_address);
+        let account = match queue.filter(|queue| queue.heard == self.tips) {
+            Some(queue) => queue.account(),
+            None => hear(&mut self.heard, self.limits.pool_txs, &tx.from_address, accounts),
+        };
         if tx.nonce < account.nonce {
             return Err(Refusal::NonceUsed { nonce: tx.nonce, next: account.nonce });
         }
@@ -156,10 +177,10 @@ impl Mempool {
             let most = self.limits.pool_nonce_gap;
             return Err(Refusal::NonceGap { nonce: tx.nonce, next: account.nonce, most });
         }
-        if let Some(old) = replaced {
-            return self.check_replacement(tx, &old.tx, account).map(|()| account);
+        if let Some(old) = old {
+            return self.check_replacement(tx, &old.tx, account).map(|()| Checked { account, replaced });
         }
-        let ready = match self.senders.get(&tx.from_address) {
+        let ready = match queue {
             Some(queue) => queue.would_be_ready(account, tx.nonce, cost(tx)),
             None => tx.nonce == account.nonce && cost(tx) <= account.balance,
         };
@@ -167,7 +188,7 @@ impl Mempool {
         if !ready && self.waiting >= most {
             return Err(Refusal::WaitingFull { most });
         }
-        Ok(account)
+        Ok(Checked { account, replaced })
     }
 
     /// Adds a transaction whose sender and signature were verified. What [`check`](Self::check) looks at is looked at
@@ -182,10 +203,9 @@ impl Mempool {
         accounts: Accounts<'_>,
         now: Duration,
     ) -> Result<(), Refusal> {
-        let account = self.checked(&tx, &hash, accounts)?;
-        let old = self.senders.get(&tx.from_address).and_then(|queue| queue.get(tx.nonce));
+        let Checked { account, replaced } = self.checked(&tx, &hash, accounts)?;
         // Whoever replaces a transaction takes its place in the line.
-        let place = old.and_then(|old| self.take(&old)).map_or_else(|| self.place(End::Back), |old| old.place);
+        let place = replaced.and_then(|old| self.take(&old)).map_or_else(|| self.place(End::Back), |old| old.place);
         self.put(tx, hash, place, now, account);
         Ok(())
     }
@@ -224,15 +244,23 @@ impl Mempool {
         returned.iter().filter(|hash| self.contains(hash)).count()
     }
 
-    /// Takes in what became of these senders' accounts: drops used nonces, and counts anew what waits.
+    /// Our tip has moved: what was heard of accounts so far counts no more. [`revalidate`](Self::revalidate) says so as well.
+    pub fn tip_moved(&mut self) {
+        self.tips += 1;
+        self.heard.clear();
+    }
+
+    /// Takes in what became of these senders' accounts with a new tip: drops used nonces, and counts anew what waits.
     pub fn revalidate<'a>(&mut self, senders: impl IntoIterator<Item = &'a Address>, accounts: Accounts<'_>) {
+        self.tip_moved();
         for sender in senders {
             let Some(queue) = self.senders.get(sender) else { continue };
             let account = accounts(sender);
             let used = queue.below(account.nonce);
             self.remove_included(&used);
             if self.senders.contains_key(sender) {
-                self.update_queue(sender, |queue| queue.set_account(account));
+                let heard = self.tips;
+                self.update_queue(sender, |queue| queue.set_account(account, heard));
             }
         }
     }
@@ -326,7 +354,12 @@ impl Mempool {
         self.entries.get(&old)
     }
 
-    fn check_room(&self, tx: &Transaction, replaced: Option<&Entry>) -> Result<(), Refusal> {
+    fn check_room(
+        &self,
+        tx: &Transaction,
+        queue: Option<&SenderQueue>,
+        replaced: Option<&Entry>,
+    ) -> Result<(), Refusal> {
         let limits = &self.limits;
         let bytes = tx_bytes(tx);
         if bytes > limits.pool_tx_bytes {
@@ -336,7 +369,7 @@ impl Mempool {
         if (replaced.is_none() && self.entries.len() >= limits.pool_txs) || others + bytes > limits.pool_bytes {
             return Err(Refusal::PoolFull);
         }
-        let of_sender = self.senders.get(&tx.from_address).map_or(0, SenderQueue::len);
+        let of_sender = queue.map_or(0, SenderQueue::len);
         if replaced.is_none() && of_sender >= limits.pool_per_sender {
             return Err(Refusal::SenderLimit);
         }
@@ -379,8 +412,9 @@ impl Mempool {
         if tx_bytes(tx) > self.limits.pool_tx_bytes {
             return false;
         }
-        while self.check_room(tx, None).is_err() {
-            let queue = self.senders.get(&tx.from_address);
+        while let queue = self.senders.get(&tx.from_address)
+            && self.check_room(tx, queue, None).is_err()
+        {
             let newest = match queue.filter(|queue| queue.len() >= self.limits.pool_per_sender) {
                 // Of a sender with too many, the highest nonce goes, if it is above this one.
                 Some(queue) => queue.above(tx.nonce).pop(),
@@ -406,8 +440,10 @@ impl Mempool {
         self.bytes += bytes;
         self.order.insert(place, hash);
         self.entries.insert(hash, Entry { tx, place, bytes, since: now });
+        let heard = self.tips;
+        self.heard.remove(&sender);
         self.update_queue(&sender, |queue| {
-            queue.set_account(account);
+            queue.set_account(account, heard);
             queue.insert(nonce, hash, cost);
         });
     }
@@ -440,6 +476,19 @@ impl Mempool {
             self.senders.remove(sender);
         }
     }
+}
+
+/// The account of a sender without a queue: looked up once a tip.
+fn hear(heard: &mut FastMap<Address, Account>, most: usize, sender: &Address, accounts: Accounts<'_>) -> Account {
+    if let Some(account) = heard.get(sender) {
+        return *account;
+    }
+    let account = accounts(sender);
+    if heard.len() >= most {
+        heard.clear();
+    }
+    heard.insert(sender.clone(), account);
+    account
 }
 
 fn percent_of(whole: usize, percent: usize) -> usize {

@@ -1,4 +1,5 @@
 use std::cell::RefCell;
+use std::collections::HashMap;
 
 use proptest::prelude::*;
 
@@ -35,14 +36,16 @@ impl Bench {
         });
         let genesis = Genesis::from_json(file.to_string().as_bytes(), Network::Devnet).unwrap();
         let pool = Mempool::new(Verifier::new(Arc::new(genesis)), &limits);
-        let bench = Self { pool, keys, accounts: RefCell::default() };
+        let mut bench = Self { pool, keys, accounts: RefCell::default() };
         for who in 0..4 {
             bench.set(who, 0, RICH);
         }
         bench
     }
 
-    fn set(&self, who: usize, nonce: u64, balance: u128) {
+    /// With a new tip this is what an account has.
+    fn set(&mut self, who: usize, nonce: u64, balance: u128) {
+        self.pool.tip_moved();
         self.accounts.borrow_mut().insert(self.address(who), Account { nonce, balance });
     }
 
@@ -182,6 +185,27 @@ fn only_what_anybody_can_check_is_a_proof() {
     bench.set(1, 5, RICH);
     let used = bench.transfer(1, 4);
     assert!(!bench.admit(&used).unwrap_err().is_proof());
+}
+
+#[test]
+fn an_account_is_looked_up_once_a_tip() {
+    let mut bench = Bench::new(|_| {});
+    bench.set(1, 0, RICH);
+    let looked_up = std::cell::Cell::new(0);
+    let (txs, account) = ([0, 1, 2].map(|nonce| bench.transfer(1, nonce)), Account { nonce: 0, balance: RICH });
+    let accounts = |_: &Address| {
+        looked_up.set(looked_up.get() + 1);
+        account
+    };
+    let hash = |tx: &Transaction, pool: &Mempool| pool.verifier.hasher().transaction_hash(tx);
+    let first = hash(&txs[0], &bench.pool);
+    bench.pool.check(&txs[0], &first, &accounts).unwrap();
+    bench.pool.insert(Arc::clone(&txs[0]), first, &accounts, NOW).unwrap();
+    bench.pool.admit(Arc::clone(&txs[1]), &accounts, NOW).unwrap();
+    assert_eq!(looked_up.get(), 1);
+    bench.pool.tip_moved();
+    bench.pool.admit(Arc::clone(&txs[2]), &accounts, NOW).unwrap();
+    assert_eq!(looked_up.get(), 2, "the account may be another one now");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What was seen before, in bounded memory (`attacks.md` row 12).
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hash;
 
+use crate::fast_map::FastSet;
 use crate::limits::Limits;
 use crate::types::Hash32;
 
@@ -11,12 +12,12 @@ use crate::types::Hash32;
 struct FifoSet<T> {
     capacity: usize,
     order: VecDeque<T>,
-    members: HashSet<T>,
+    members: FastSet<T>,
 }
 
 impl<T: Copy + Eq + Hash> FifoSet<T> {
     fn new(capacity: usize) -> Self {
-        Self { capacity, order: VecDeque::new(), members: HashSet::new() }
+        Self { capacity, order: VecDeque::new(), members: FastSet::default() }
     }
 
     fn insert(&mut self, member: T) -> bool {

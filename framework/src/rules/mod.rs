@@ -4,6 +4,7 @@
 //! what v1 lets in that nobody meant to is in `quirks`.
 
 mod canonical;
+mod ed25519;
 mod hash_canonical;
 mod hash_v1;
 mod hasher;

@@ -1,7 +1,6 @@
-use ed25519_zebra::{Signature, VerificationKey, VerificationKeyBytes, batch};
-use rand_core::{TryCryptoRng, TryRng};
-use sha2::{Digest, Sha256};
+use ed25519_zebra::Signature;
 
+use super::ed25519::{self, KeyPoints};
 use super::keys::{self, KeyError, Scheme, Secp256k1Key};
 use crate::types::{Hash32, HashRules, HexText};
 
@@ -16,14 +15,7 @@ pub struct SignatureCheck {
 #[derive(Debug, Clone)]
 enum Signed {
     Secp256k1 { key: Secp256k1Key, signature: secp256k1::ecdsa::Signature, hash: Hash32 },
-    Ed25519(Ed25519Signed),
-}
-
-#[derive(Debug, Clone)]
-struct Ed25519Signed {
-    key: [u8; 32],
-    signature: Signature,
-    hash: Hash32,
+    Ed25519(ed25519::Signed),
 }
 
 impl SignatureCheck {
@@ -44,7 +36,7 @@ impl SignatureCheck {
                 signature: keys::secp256k1_signature(signature)?,
                 hash,
             },
-            Scheme::Ed25519 => Signed::Ed25519(Ed25519Signed {
+            Scheme::Ed25519 => Signed::Ed25519(ed25519::Signed {
                 key: *keys::ed25519_bytes(pub_key)?,
                 signature: Signature::from_bytes(keys::ed25519_signature(signature)?),
                 hash,
@@ -106,10 +98,10 @@ const EACH_BATCH: usize = 1024;
 
 /// Runs checks; gives the index of the first that fails. Ed25519 runs in batches, which give the verdicts of single
 /// checks by the construction of ZIP 215.
-pub(super) fn verify(checks: &[SignatureCheck]) -> Result<(), usize> {
+pub(super) fn verify(checks: &[SignatureCheck], known: &KeyPoints) -> Result<(), usize> {
     for (n, chunk) in checks.chunks(MAX_BATCH).enumerate() {
-        if !batch_is_valid(chunk)
-            && let Some(i) = first_invalid(chunk)
+        if !batch_is_valid(chunk, known)
+            && let Some(i) = first_invalid(chunk, known)
         {
             return Err(n * MAX_BATCH + i);
         }
@@ -119,86 +111,36 @@ pub(super) fn verify(checks: &[SignatureCheck]) -> Result<(), usize> {
 
 /// The first invalid one of checks that are not valid as a batch. Halves are tried as batches, so that a bad signature among
 /// thousands costs about one batch more, whoever sends it.
-fn first_invalid(checks: &[SignatureCheck]) -> Option<usize> {
+fn first_invalid(checks: &[SignatureCheck], known: &KeyPoints) -> Option<usize> {
     let (left, right) = checks.split_at(checks.len() / 2);
     if checks.len() <= MIN_BATCH || !checks[0].is_batched() {
         return checks.iter().position(|check| !check.is_valid());
     }
-    if batch_is_valid(left) {
-        return first_invalid(right).map(|i| left.len() + i);
+    if batch_is_valid(left, known) {
+        return first_invalid(right, known).map(|i| left.len() + i);
     }
-    first_invalid(left).or_else(|| first_invalid(right).map(|i| left.len() + i))
+    first_invalid(left, known).or_else(|| first_invalid(right, known).map(|i| left.len() + i))
 }
 
 /// Runs checks; says of each whether it holds. What a bad one among good ones costs is bounded: a batch that is not good as
 /// a whole is checked one by one.
-pub(super) fn verify_each(checks: &[SignatureCheck]) -> Vec<Result<(), SignatureFault>> {
+pub(super) fn verify_each(checks: &[SignatureCheck], known: &KeyPoints) -> Vec<Result<(), SignatureFault>> {
     let verdicts = checks.chunks(EACH_BATCH).flat_map(|chunk| {
-        let good = batch_is_valid(chunk);
+        let good = batch_is_valid(chunk, known);
         chunk.iter().map(move |check| if good { Ok(()) } else { check.verify() })
     });
     verdicts.collect()
 }
 
 /// Whether all of these are Ed25519 signatures and valid as a batch. `false` decides nothing.
-fn batch_is_valid(checks: &[SignatureCheck]) -> bool {
+fn batch_is_valid(checks: &[SignatureCheck], known: &KeyPoints) -> bool {
     // A single check is cheaper than a batch of one.
     if checks.len() < 2 {
         return false;
     }
-    let mut batch = batch::Verifier::new();
-    let mut transcript = Sha256::new();
-    for check in checks {
-        let Signed::Ed25519(signed) = &check.signed else {
-            return false;
-        };
-        transcript.update(signed.key);
-        transcript.update(signed.signature.to_bytes());
-        transcript.update(signed.hash.0);
-        batch.queue((VerificationKeyBytes::from(signed.key), signed.signature, &signed.hash.0));
-    }
-    batch.verify(Coefficients { seed: transcript.finalize().into(), counter: 0 }).is_ok()
+    let signed = checks.iter().map(|check| match &check.signed {
+        Signed::Ed25519(signed) => Some(signed),
+        Signed::Secp256k1 { .. } => None,
+    });
+    signed.collect::<Option<Vec<_>>>().is_some_and(|signed| ed25519::all_hold(&signed, known))
 }
-
-impl Ed25519Signed {
-    fn verify(&self) -> Result<(), SignatureFault> {
-        VerificationKey::try_from(self.key)
-            .map_err(|_| KeyError(format!("{} is no Ed25519 public key", hex::encode(self.key))))?
-            .verify(&self.signature, &self.hash.0)
-            .map_err(|_| SignatureFault::Invalid)
-    }
-}
-
-/// The random coefficients of a batch, drawn from a hash of everything in it: nobody can choose signatures after seeing
-/// them, and the same batch always takes the same course.
-struct Coefficients {
-    seed: [u8; 32],
-    counter: u64,
-}
-
-impl TryRng for Coefficients {
-    type Error = std::convert::Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        let mut bytes = [0; 4];
-        self.try_fill_bytes(&mut bytes)?;
-        Ok(u32::from_le_bytes(bytes))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        let mut bytes = [0; 8];
-        self.try_fill_bytes(&mut bytes)?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    fn try_fill_bytes(&mut self, target: &mut [u8]) -> Result<(), Self::Error> {
-        for chunk in target.chunks_mut(32) {
-            let block = Sha256::new_with_prefix(self.seed).chain_update(self.counter.to_le_bytes()).finalize();
-            chunk.copy_from_slice(&block[..chunk.len()]);
-            self.counter += 1;
-        }
-        Ok(())
-    }
-}
-
-impl TryCryptoRng for Coefficients {}

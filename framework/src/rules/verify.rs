@@ -1,11 +1,12 @@
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use super::ed25519::KeyPoints;
 use super::hasher::HashedBlock;
 use super::keys::Scheme;
 use super::transaction::{self, TxFault};
 use super::{Hasher, Rejection, Rule, SignatureCheck, SignatureFault, schedule, signature};
+use crate::fast_map::FastSet;
 use crate::types::{Genesis, Hash32, HashRules, Header, Height, HexText, Tip, Transaction};
 
 /// How far a block may be ahead of the clock, in seconds (protocol.md section 4, block validity 2).
@@ -16,13 +17,14 @@ pub const MAX_SECONDS_AHEAD: u64 = 15;
 pub struct Verifier {
     genesis: Arc<Genesis>,
     hasher: Hasher,
+    known_keys: KeyPoints,
 }
 
 impl Verifier {
     /// The verifier of a chain.
     pub fn new(genesis: Arc<Genesis>) -> Self {
         let hasher = Hasher::new(&genesis);
-        Self { genesis, hasher }
+        Self { genesis, hasher, known_keys: KeyPoints::default() }
     }
 
     /// The hasher.
@@ -151,7 +153,7 @@ impl Verifier {
         for (at, (tx, hash)) in txs.iter().enumerate() {
             verdicts.push(read(at, tx, *hash).map(|check| checks.push(check)));
         }
-        for (check, verdict) in checks.iter().zip(signature::verify_each(&checks)) {
+        for (check, verdict) in checks.iter().zip(signature::verify_each(&checks, &self.known_keys)) {
             if let (Some(at), Err(fault)) = (check.tx, verdict)
                 && let Some((tx, _)) = txs.get(at)
             {
@@ -240,7 +242,7 @@ impl Verifier {
     /// # Errors
     /// The index of the first check that fails.
     pub fn verify(&self, checks: &[SignatureCheck]) -> Result<(), usize> {
-        signature::verify(checks)
+        signature::verify(checks, &self.known_keys)
     }
 
     /// The rejection that stands for a failed check of this block.
@@ -281,7 +283,7 @@ impl Verifier {
 
 /// A transaction that stands twice breaks the rule of nonces, whatever the state.
 fn check_repeats(height: Height, txs: &[Transaction]) -> Result<(), Rejection> {
-    let mut seen = HashSet::with_capacity(txs.len());
+    let mut seen = FastSet::with_capacity_and_hasher(txs.len(), Default::default());
     match txs.iter().position(|tx| !seen.insert((&tx.from_address, tx.nonce))) {
         None => Ok(()),
         Some(i) => {

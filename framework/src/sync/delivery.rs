@@ -112,6 +112,10 @@ impl<F: ForkRule> BatchSync<F> {
         if purpose == Purpose::Probe {
             return;
         }
+        // What was asked for together comes back together: that is one answer, not several.
+        if now < peer.not_before {
+            return;
+        }
         peer.empties = peer.empties.saturating_add(1);
         peer.not_before = now.saturating_add(limits.empty_pause);
         if peer.empties >= limits.empty_answers {

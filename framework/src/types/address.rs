@@ -117,7 +117,8 @@ impl Ord for Address {
 
 impl Hash for Address {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.text.hash(state);
+        // As far as two of them can be equal by it.
+        if self.compact == OTHER { self.text.hash(state) } else { self.compact.hash(state) }
     }
 }
 

@@ -1,11 +1,12 @@
 //! What a block has changed so far, over the state that it started from.
 
-use std::collections::{BTreeMap, HashMap, hash_map};
+use std::collections::{BTreeMap, hash_map};
 
 use super::state::{
     self, Account, Validator, account_key, decode_account, decode_validator, encode_account, encode_validator,
     validator_key,
 };
+use crate::fast_map::FastMap;
 use crate::store::{StateChange, StateKey, StateValue, StateView, StoreError};
 use crate::types::Address;
 
@@ -13,7 +14,7 @@ use crate::types::Address;
 #[derive(Debug)]
 pub(super) struct Overlay<'a> {
     view: &'a dyn StateView,
-    entries: HashMap<StateKey, Entry>,
+    entries: FastMap<StateKey, Entry>,
     /// Keys written since [`Overlay::take_written`].
     written: Vec<StateKey>,
 }
@@ -31,7 +32,7 @@ pub(super) type Touched<'s> = (&'s StateKey, Option<&'s [u8]>, Option<&'s [u8]>)
 
 impl<'a> Overlay<'a> {
     pub(super) fn new(view: &'a dyn StateView) -> Self {
-        Self { view, entries: HashMap::new(), written: Vec::new() }
+        Self { view, entries: FastMap::default(), written: Vec::new() }
     }
 
     pub(super) fn get(&mut self, key: &StateKey) -> Result<Option<StateValue>, StoreError> {

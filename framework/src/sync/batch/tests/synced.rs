@@ -78,6 +78,26 @@ fn three_empty_answers_close_a_claim() {
 }
 
 #[test]
+fn empty_answers_to_what_was_asked_together_count_as_one() {
+    let ours = Chain::to(40);
+    let chain = ours.grow(0, 50);
+    let mut world = world(&ours);
+    let peer = world.connect(Scripted::able(&chain));
+    world.run_until(secs(1));
+    let before = world.requests_to(peer).len();
+    // It tells of blocks, one after the other, that it can give out a moment later only.
+    for height in 51..=54 {
+        world.claim(peer, Some(height));
+    }
+    assert!(world.requests_to(peer).len() >= before + 3, "{:?}", world.requests_to(peer));
+    world.run_until(world.now() + Duration::from_millis(100));
+    let longer = chain.grow(0, 54);
+    world.set_chain(peer, &longer);
+    world.run_until(world.now() + secs(2));
+    assert_eq!((world.tip(), world.mode()), (longer.tip(), Mode::Synced));
+}
+
+#[test]
 fn catches_up_after_a_gap() {
     let chain = Chain::to(50);
     let mut world = world(&chain);
