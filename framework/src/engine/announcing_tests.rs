@@ -327,7 +327,7 @@ async fn a_request_that_reaches_into_blocks_told_early_waits_for_the_disk() {
         bench.core.received(bench.now, PLAIN, Inbound::Asked(wanted));
         bench.served()
     };
-    bench.core.imports.insert(batch, ImportOrigin::Gossip { conn: A, link: block.link });
+    bench.core.imports.insert(batch, ImportOrigin::Gossip { conn: A, link: block.link, bytes: 0 });
     let (tip, applied) = (Some(block.link.tip()), vec![applied(block)]);
     bench.core.chain_event(bench.now, ChainEvent::Executed { batch, blocks: applied.clone() });
     assert_eq!(ask(&mut bench, 0, 0), 0, "PLAIN has heard of block 0, which is not on the disk yet");
