@@ -260,7 +260,7 @@ impl ConnectionHandle for NoHandle {
     fn close(&self, _reason: &str) {}
 
     async fn closed(&self) {
-        std::future::pending().await
+        std::future::pending().await;
     }
 }
 
