@@ -52,9 +52,12 @@
 //! | `score_half_life` | 10 min | 23 |
 //! | `ban_time` | 1 h | 23 |
 //! | `ban_time_max` | 24 h | 23 |
+//! | `penalties` | 256 | 23 |
+//! | `penalties_per_peer` | 8 | 23 |
 //! | `clock_ahead` | 15 s | 25 |
 //! | `clock_warning` | 10 s | 25 |
 //! | `log_interval` | 1 min | 26 |
+//! | `log_burst` | 8 | 26 |
 //! | `legacy_timeout` | 60 s | legacy |
 //! | `legacy_handshake_repeat` | 20 s | legacy |
 //! | `legacy_frames_skipped` | 8 | legacy |
@@ -170,6 +173,10 @@ pub struct Limits {
     pub ban_time: Duration,
     /// The length of the longest ban.
     pub ban_time_max: Duration,
+    /// Penalties that are remembered with their proofs, of all peers: enough for an operator to see what goes on.
+    pub penalties: usize,
+    /// Penalties that are remembered of one peer: it must not push out those of others.
+    pub penalties_per_peer: usize,
 
     /// How far ahead of our clock a block's time may be: a rule of the chain (protocol.md section 4).
     pub clock_ahead: Duration,
@@ -177,6 +184,9 @@ pub struct Limits {
     pub clock_warning: Duration,
     /// Time between two log lines of one kind about one peer.
     pub log_interval: Duration,
+    /// Lines of one kind that several peers behind one address may cause within [`log_interval`](Self::log_interval): that they come and go, and
+    /// why they are refused.
+    pub log_burst: u32,
 
     /// Deadline for what a legacy peer is asked: applying 500 blocks keeps it busy for half a minute.
     pub legacy_timeout: Duration,
@@ -268,9 +278,12 @@ impl Default for Limits {
             score_half_life: 10 * MINUTE,
             ban_time: HOUR,
             ban_time_max: 24 * HOUR,
+            penalties: 256,
+            penalties_per_peer: 8,
             clock_ahead: Duration::from_secs(15),
             clock_warning: Duration::from_secs(10),
             log_interval: MINUTE,
+            log_burst: 8,
             legacy_timeout: MINUTE,
             legacy_handshake_repeat: Duration::from_secs(20),
             legacy_frames_skipped: 8,

@@ -1,15 +1,17 @@
 //! Shared pieces of the end-to-end tests: node processes, data directories, test chains, and a peer written against the wire alone.
 //!
-//! But for [`feeder`], [`generate`], [`kills`], [`maker`] and [`network`], nothing here uses a type of the framework: what these tests say about the node, they say from outside.
+//! But for [`crowd`], [`feeder`], [`framed`], [`generate`], [`kills`], [`maker`] and [`network`], nothing here uses a type of the framework: what these tests say about the node, they say from outside.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
     reason = "a broken assumption of a test is a failed test, and says so"
 )]
 
+pub mod crowd;
 pub mod datadir;
 pub mod deadline;
 pub mod feeder;
+pub mod framed;
 pub mod generate;
 pub mod http;
 pub mod kills;

@@ -39,6 +39,11 @@ impl Maker {
         }
     }
 
+    /// The next block is of this time, in unix seconds.
+    pub fn wait_until(&mut self, timestamp: u64) {
+        self.timestamp = timestamp - self.block_time;
+    }
+
     /// The next block, with exactly these transactions.
     pub fn block(&mut self, txs: Vec<Arc<Transaction>>) -> Block {
         self.timestamp += self.block_time;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::deadline::within;
+use crate::raw::stream_from;
 use crate::vectors::Chain;
 use crate::wire::{self, Hello, Received};
 
@@ -180,10 +181,21 @@ impl Peer {
         peer
     }
 
+    /// A peer that dials a node on 127.0.0.1 from another address of this machine, such as 127.0.0.2.
+    pub async fn dial_from(host: &str, port: u16, script: Script) -> Self {
+        let peer = Self::idle(script);
+        peer.dialled(stream_from(host, port).await);
+        peer
+    }
+
     /// One more connection to a node.
     pub async fn dial_again(&self, port: u16) {
         let stream = within(Duration::from_secs(5), "a TCP connection", TcpStream::connect(("127.0.0.1", port))).await;
-        let (id, reader) = self.inner.open(stream.unwrap());
+        self.dialled(stream.unwrap());
+    }
+
+    fn dialled(&self, stream: TcpStream) {
+        let (id, reader) = self.inner.open(stream);
         let inner = Arc::clone(&self.inner);
         self.spawn(inner.serve(id, reader, Side::Dialler));
     }
@@ -217,6 +229,15 @@ impl Peer {
     pub async fn repeat_hello(&self) {
         let line = self.inner.script.lock().unwrap().hello.line();
         self.send(&line).await;
+    }
+
+    /// Ends every open connection.
+    pub async fn hang_up(&self) {
+        let writers: Vec<_> = self.inner.state.lock().unwrap().writers.values().cloned().collect();
+        for writer in writers {
+            // One that the other side has ended is gone already.
+            let _ = writer.lock().await.shutdown().await;
+        }
     }
 
     /// How many connections are open.

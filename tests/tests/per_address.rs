@@ -1,7 +1,6 @@
 //! Bounds that count by address, with the exemption of loopback switched off; and answers that come too late.
 #![allow(clippy::unwrap_used, reason = "a broken assumption of a test is a failed test")]
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use cpc_codecs::JsonCodec;
@@ -15,7 +14,6 @@ use cpc_tests::raw::Socket;
 use cpc_tests::vectors::Chain;
 use cpc_tests::wire::{Hello, Received};
 use cpc_transports::TcpTransport;
-use tokio::net::TcpSocket;
 
 /// For what should happen at once, on a busy machine.
 const PROMPT: Duration = Duration::from_secs(10);
@@ -29,13 +27,6 @@ fn port(node: &NodeHandle) -> u16 {
     node.listening()[0].host_port().unwrap().1
 }
 
-/// Connects from another address of this machine.
-async fn connect_from(host: &str, port: u16) -> Socket {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::new(host.parse().unwrap(), 0)).unwrap();
-    Socket::new(within(PROMPT, "a connection", socket.connect(([127, 0, 0, 1], port).into())).await.unwrap())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn row_2_at_most_5_handshakes_of_one_address_are_pending_and_another_address_gets_in() {
     let chain = Chain::fork();
@@ -44,14 +35,14 @@ async fn row_2_at_most_5_handshakes_of_one_address_are_pending_and_another_addre
     let node = builder(chain).limits(limits).start().await.unwrap();
     let mut pending = Vec::new();
     for _ in 0..5 {
-        pending.push(connect_from("127.0.0.2", port(&node)).await);
+        pending.push(Socket::connect_from("127.0.0.2", port(&node)).await);
     }
-    let mut sixth = connect_from("127.0.0.2", port(&node)).await;
+    let mut sixth = Socket::connect_from("127.0.0.2", port(&node)).await;
     sixth.closed(Duration::from_secs(2)).await;
     for socket in &mut pending {
         assert!(socket.stays_open(Duration::from_millis(10)).await);
     }
-    let mut other = connect_from("127.0.0.3", port(&node)).await;
+    let mut other = Socket::connect_from("127.0.0.3", port(&node)).await;
     other.send(&Hello::modern(chain).line()).await;
     other.next(PROMPT, "a handshake", Received::greeting).await;
     node.shutdown().await;
@@ -87,13 +78,25 @@ async fn row_21_an_address_connects_8_times_at_once_and_then_once_a_second() {
     let node = builder(chain).limits(limits).start().await.unwrap();
     let mut sockets = Vec::new();
     for _ in 0..20 {
-        sockets.push(connect_from("127.0.0.2", port(&node)).await);
+        sockets.push(Socket::connect_from("127.0.0.2", port(&node)).await);
     }
     let mut open = 0;
     for socket in &mut sockets {
         open += usize::from(socket.stays_open(Duration::from_millis(50)).await);
     }
     assert!((8..=10).contains(&open), "{open} of 20 are open");
+    // Who comes from elsewhere is not hindered, while they go on.
+    let _honest = Peer::dial_from("127.0.0.3", port(&node), Script::modern(chain)).await;
+    let synced = node.wait_for(|status| status.tip.is_some_and(|tip| tip.height == 120));
+    let more = async {
+        loop {
+            Socket::connect_from("127.0.0.2", port(&node)).await;
+        }
+    };
+    tokio::select! {
+        () = more => {}
+        synced = within(Duration::from_secs(60), "the honest peer's tip", synced) => { synced.unwrap(); }
+    }
     node.shutdown().await;
 }
 
@@ -109,13 +112,13 @@ async fn row_23_speaking_another_codec_again_and_again_bans_nobody() {
     };
     let node = builder(chain).limits(limits).start().await.unwrap();
     for _ in 0..20 {
-        let mut socket = connect_from("127.0.0.2", port(&node)).await;
+        let mut socket = Socket::connect_from("127.0.0.2", port(&node)).await;
         // A frame of postcard.
         socket.try_send(b"\xc7cpc\x01\0\0\0\x02\0\0").await;
         let heard = socket.closed(PROMPT).await;
         assert!(heard.iter().any(|message| message.greeting().is_some()), "it hears what is spoken here");
     }
-    let mut socket = connect_from("127.0.0.2", port(&node)).await;
+    let mut socket = Socket::connect_from("127.0.0.2", port(&node)).await;
     socket.send(&Hello::modern(chain).line()).await;
     socket.next(PROMPT, "a handshake", Received::greeting).await;
     node.shutdown().await;

@@ -31,7 +31,7 @@ const PLAIN: ConnId = ConnId(3);
 /// An engine at the start of a chain with one rich account, and peers: A and B fetch, the third takes bodies only.
 pub(super) struct Bench {
     pub(super) core: Core,
-    key: SecretKey,
+    pub(super) key: SecretKey,
     pub(super) now: Duration,
     verified: VerifiedTxs,
 }
@@ -62,7 +62,7 @@ impl Bench {
         bench
     }
 
-    fn join(&mut self, conn: ConnId, features: Vec<String>) {
+    pub(super) fn join(&mut self, conn: ConnId, features: Vec<String>) {
         let remote = Endpoint::new(format!("192.0.2.{}:7", 10 + conn.0));
         assert!(self.core.admit(self.now, conn, &remote));
         self.core.connected(self.now, conn, 0, remote, None, None);

@@ -584,7 +584,9 @@ impl Reader {
             }
         }
         held.set(self.room.bytes());
-        if self.large.is_none() && begun + READ_CHUNK > *large_from {
+        // Where nothing longer may come, the frame ends there: that is seen without waiting.
+        let may_be_large = self.link.frame_cap() > *large_from;
+        if may_be_large && self.large.is_none() && begun + READ_CHUNK > *large_from {
             tokio::select! {
                 biased;
                 right = Arc::clone(large_frame).acquire_owned() => self.large = right.ok(),

@@ -72,7 +72,10 @@ impl Core {
         if !out {
             return;
         }
-        match self.guard.banned(&self.peers[&conn].remote, identity.as_ref(), now) {
+        let peer = &self.peers[&conn];
+        // Whoever misbehaved from a configured peer's address need not have been that peer.
+        let banned = self.guard.banned(&peer.remote, identity.as_ref(), now).filter(|_| !self.is_configured(peer));
+        match banned {
             Some(left) => self.refuse(now, conn, &format!("it is banned for another {} s", left.as_secs())),
             None => self.send_handshake(now, conn),
         }
@@ -118,8 +121,8 @@ impl Core {
             self.connect_anew(now, &peer);
         }
         if peer.handshake.is_some() {
-            if !told {
-                tracing::info!(peer = %peer.label(), "disconnected: {why}");
+            if !told && let Some(more) = self.may_tell(now, &peer.host, "disconnected") {
+                tracing::info!(peer = %peer.label(), more, "disconnected: {why}");
             }
             self.sync_event(now, SyncEvent::PeerGone { peer: conn });
             self.save_peers();
@@ -145,31 +148,57 @@ impl Core {
     /// Says whether the peer has to go.
     pub(super) fn punish(&mut self, now: Duration, peer: &Peer, offence: &Offence) -> bool {
         let identity = peer.identity.as_ref();
-        let penalty = self.scores.record(&Subject::of(&peer.remote, identity), offence, now);
-        let banned = penalty.ban.filter(|ban| self.guard.ban(&peer.remote, identity, now + *ban, now));
+        let subject = Subject::of(&peer.remote, identity);
+        let penalty = self.scores.record(&subject, offence, now);
+        self.penalties.note(&subject, &penalty, now);
+        let backed_off = penalty.ban.is_some() && self.is_configured(peer);
+        let due = penalty.ban.filter(|_| !backed_off);
+        let banned = due.filter(|ban| self.guard.ban(&peer.remote, identity, now + *ban, now, &penalty));
+        if let (true, Way::Out(endpoint)) = (backed_off, &peer.direction) {
+            let mut rng = self.fork_rng();
+            self.dialer.back_off(endpoint, now, &mut rng);
+        }
         // A ban is always told of: it is rare, and explains what else stays away.
         let told = self.log.allow(&peer.host, offence.kind(), now).or(banned.map(|_| 0));
         if let Some(more) = told {
             let consequence = match (banned, penalty.close) {
                 (Some(ban), _) => format!("banned for {} s", ban.as_secs()),
+                (None, _) if backed_off => {
+                    "connection closed; it is configured, and dialled again in a while".to_owned()
+                }
                 (None, true) => "connection closed".to_owned(),
                 (None, false) => "noted".to_owned(),
             };
-            tracing::warn!(peer = %peer.label(), score = penalty.score, more, "{offence}: {consequence}");
+            let Penalty { score, proof, .. } = &penalty;
+            tracing::warn!(peer = %peer.label(), score, more, "{proof}: {consequence}");
         }
         let close = penalty.close;
         // A ban that spares loopback is none.
-        let penalty = Penalty { ban: banned, ..penalty };
+        let penalty = Penalty { ban: banned, backed_off, ..penalty };
         self.push(Action::Publish(NodeEvent::Penalised { peer: peer.label(), penalty }));
         close
     }
 
+    /// Whether the operator named this peer: by the address that we dialled, or by its key.
+    fn is_configured(&self, peer: &Peer) -> bool {
+        let by_address = matches!(&peer.direction, Way::Out(endpoint) if self.dialer.is_configured(endpoint));
+        by_address || peer.identity.as_ref().is_some_and(|key| self.dialer.is_configured_key(key))
+    }
+
+    /// Whether a line about what several peers behind one address may do can be written; with the number of those held back.
+    pub(super) fn may_tell(&mut self, now: Duration, host: &Host, kind: &'static str) -> Option<u64> {
+        self.log.allow_some(host, kind, self.config.limits.log_burst, now)
+    }
+
     /// Ends a connection, with a word to the log.
-    pub(super) fn close(&mut self, conn: ConnId, reason: &str) {
+    pub(super) fn close(&mut self, now: Duration, conn: ConnId, reason: &str) {
         if let Some(peer) = self.peers.get_mut(&conn)
             && !std::mem::replace(&mut peer.closing, true)
         {
-            tracing::info!(peer = %peer.label(), "closing: {reason}");
+            let (label, host) = (peer.label(), peer.host.clone());
+            if let Some(more) = self.may_tell(now, &host, "closing") {
+                tracing::info!(peer = %label, more, "closing: {reason}");
+            }
             self.end(conn, reason.to_owned());
         }
     }

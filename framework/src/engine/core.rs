@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::clocks::Clocks;
 use super::fetching::Fetches;
 use super::outbox::Class;
 use super::outgoing::Outgoing;
@@ -12,7 +13,7 @@ use crate::chain::{ChainCommand, KeyBook, TOLD_EARLY};
 use crate::limits::Limits;
 use crate::mempool::{Mempool, Refusal};
 use crate::node::NodeEvent;
-use crate::peers::{Dialer, Host, InboundGuard, LogLimiter, Origin, ScoreBoard, SeenCache};
+use crate::peers::{Dialer, Host, InboundGuard, LogLimiter, Origin, PenaltyLog, ScoreBoard, SeenCache};
 use crate::rules::{HashedBlock, Rejection, Verifier};
 use crate::store::ChainStore;
 use crate::sync::{BatchId, ConnId, Mode, SyncEvent, SyncStrategy};
@@ -88,6 +89,7 @@ pub(crate) struct Core {
     pub(super) dialer: Dialer,
     pub(super) guard: InboundGuard,
     pub(super) scores: ScoreBoard,
+    pub(super) penalties: PenaltyLog,
     pub(super) log: LogLimiter<Host>,
     pub(super) sync: Box<dyn SyncStrategy>,
     pub(super) pool: Mempool,
@@ -122,6 +124,7 @@ pub(crate) struct Core {
     /// What others are told of: `tip`, but in the middle of a reorganisation the one before, which a crash would put back.
     pub(super) settled_tip: Option<Tip>,
     pub(super) producing: Producing,
+    pub(super) clocks: Clocks,
     pub(super) mode: Mode,
     pub(super) figures: Figures,
     /// Whether a handshake was ever done.
@@ -184,6 +187,7 @@ impl Core {
             dialer: Dialer::new(&limits),
             guard: InboundGuard::new(&limits),
             scores: ScoreBoard::new(&limits),
+            penalties: PenaltyLog::new(&limits),
             log: LogLimiter::new(&limits),
             pool: Mempool::new(config.verifier.clone(), &limits),
             verifying: Verifying::new(&limits),
@@ -205,6 +209,7 @@ impl Core {
             reorganising: false,
             settled_tip: config.tip,
             producing: Producing::default(),
+            clocks: Clocks::default(),
             mode: Mode::Syncing,
             figures: Figures::default(),
             reached_anyone: false,

@@ -21,7 +21,7 @@ use crate::env::Env;
 use crate::limits::Limits;
 use crate::mempool::{PoolSnapshot, Refusal, saved};
 use crate::node::{NodeEvent, NodeStatus};
-use crate::peers::{PeerInfo, peers_file};
+use crate::peers::{PeerInfo, Standing, peers_file};
 use crate::rules::Verifier;
 use crate::store::ChainStore;
 use crate::sync::{ConnId, StakeBlock};
@@ -42,6 +42,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) enum Command {
     Submit { tx: Arc<Transaction>, reply: oneshot::Sender<Result<Hash32, Refusal>> },
     Peers { reply: oneshot::Sender<Vec<PeerInfo>> },
+    Standing { reply: oneshot::Sender<Standing> },
     Pooled { hash: Hash32, reply: oneshot::Sender<Option<Arc<Transaction>>> },
     Pool { sender: Option<Address>, most: usize, reply: oneshot::Sender<PoolSnapshot> },
     Hold { reply: oneshot::Sender<()> },
@@ -199,7 +200,9 @@ impl Driver {
         self.core.restore(pool);
         self.core.start(self.now(), &configured, &saved);
         let reply = loop {
-            self.core.produce(self.now(), self.env.clock.unix_time());
+            let (now, unix_time) = (self.now(), self.env.clock.unix_time());
+            self.core.tell_time(now, unix_time);
+            self.core.produce(now, unix_time);
             self.carry_out();
             self.publish();
             match self.next().await {
@@ -277,6 +280,9 @@ impl Driver {
                     })
                 });
                 let _ = reply.send(peers);
+            }
+            Command::Standing { reply } => {
+                let _ = reply.send(self.core.standing(now, self.env.clock.unix_seconds()));
             }
             Command::Pooled { hash, reply } => {
                 let _ = reply.send(self.core.pooled(&hash));

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::connection::Inbound;
 use super::core::{Action, Core, ImportOrigin};
 use super::fetching::Item;
+use super::handshake::shown;
 use super::peer::{Part, Wanted};
 use crate::chain::{ChainCommand, Stop, proposer_signed};
 use crate::executor::accounts::state;
@@ -27,6 +28,8 @@ impl Core {
             Inbound::Unreadable { error } => {
                 let (label, host) = (peer.label(), peer.host.clone());
                 if let Some(more) = self.log.allow(&host, "unreadable", now) {
+                    // It may repeat what the peer wrote.
+                    let error = shown(&error.to_string());
                     tracing::info!(peer = %label, more, "{error}");
                 }
                 if !ready {
@@ -67,7 +70,7 @@ impl Core {
         }
         let (legacy, importing) = (peer.is_legacy(), peer.importing);
         let next = self.tip.map_or(0, |tip| tip.height.saturating_add(1));
-        if link.height > next.saturating_add(limits.new_block_ahead) {
+        if link.height >= next.saturating_add(limits.new_block_ahead) {
             // Too far ahead to be looked at: no more than a claim.
             self.sync_event(now, SyncEvent::PeerTip { peer: conn, height: Some(link.height), legacy });
             return;
@@ -92,7 +95,8 @@ impl Core {
                 self.sync_event(now, SyncEvent::PeerTip { peer: conn, height: Some(link.height), legacy });
                 return;
             }
-            Some(Ok(())) | None => {}
+            Some(Ok(())) => self.compare_clocks(now, conn, &block),
+            None => {}
         }
         let gossip = self.imports.values().filter(|origin| matches!(origin, ImportOrigin::Gossip { .. })).count();
         let (bytes, held) = (memory_of(&block), self.gossip_held());
@@ -148,7 +152,6 @@ impl Core {
             peer.importing = peer.importing.saturating_sub(1);
         }
         let Some(stop) = stop else {
-            self.spares.retain(|(_, spare)| spare.link != link);
             return self.guard.useful(conn);
         };
         if !self.imports.values().any(|origin| *origin != ImportOrigin::Sync) {
@@ -159,10 +162,13 @@ impl Core {
         {
             self.penalise(now, conn, &offence);
         }
-        if let Some(at) = self.spares.iter().position(|(by, spare)| spare.link == link && self.peers.contains_key(by)) {
-            let (sender, spare) = self.spares.swap_remove(at);
+        // One after the other: a spare may be bad at first sight, and must not be the last that is looked at.
+        while let Some(at) = self.spares.iter().position(|(_, spare)| spare.link == link) {
+            let (sender, spare) = self.spares.remove(at);
             self.block_announced(now, sender, spare);
-            return;
+            if self.is_importing(&link) {
+                return;
+            }
         }
         // Whoever else has this block may have a good copy of it.
         let holders = self.peers.iter().filter(|(_, peer)| peer.is_ready() && peer.known.knows_block(&link.hash));

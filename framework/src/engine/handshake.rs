@@ -99,10 +99,10 @@ impl Core {
         if inbound {
             match self.guard.establish(conn, peer.identity.as_ref(), now) {
                 Ok(None) => {}
-                Ok(Some(evicted)) => self.close(evicted, "its slot goes to a new peer"),
+                Ok(Some(evicted)) => self.close(now, evicted, "its slot goes to a new peer"),
                 Err(refusal) => {
                     let why = refusal.to_string();
-                    self.close(conn, &why);
+                    self.close(now, conn, &why);
                     return;
                 }
             }
@@ -115,14 +115,18 @@ impl Core {
             self.dialer.succeeded(endpoint, now);
             self.failed_dials.remove(&endpoint.to_string());
         }
-        tracing::info!(
-            peer = %peer.label(),
-            link = peer.remote.link.as_ref().map(tracing::field::display),
-            node_id = ?theirs.node_id,
-            height = theirs.best_height.map_or(-1, i128::from),
-            legacy,
-            "connected"
-        );
+        // Not `may_tell`, since the peer is lent.
+        if let Some(more) = self.log.allow_some(&peer.host, "connected", self.config.limits.log_burst, now) {
+            tracing::info!(
+                peer = %peer.label(),
+                link = peer.remote.link.as_ref().map(tracing::field::display),
+                node_id = ?shown(&theirs.node_id),
+                height = theirs.best_height.map_or(-1, i128::from),
+                legacy,
+                more,
+                "connected"
+            );
+        }
         peer.fetches = theirs.has_feature(ANNOUNCE);
         peer.progress.says(height);
         peer.numbers = theirs.has_feature(REQUEST_ID);
@@ -194,7 +198,10 @@ impl Core {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         peer.closing = true;
         let (label, direction) = (peer.label(), peer.direction.clone());
-        tracing::warn!(peer = %label, "peer refused: {why}");
+        let host = peer.host.clone();
+        if let Some(more) = self.may_tell(now, &host, "peer refused") {
+            tracing::warn!(peer = %label, more, "peer refused: {why}");
+        }
         if let Way::Out(endpoint) = direction {
             self.dialer.refused(&endpoint, now, &mut rng);
             self.remember_failed_dial(&endpoint, format!("{} was refused: {why}", endpoint.address));
@@ -270,7 +277,10 @@ impl Core {
     }
 }
 
+/// Characters of a peer's text in a log line.
+const SHOWN: usize = 200;
+
 /// A peer's text, short enough for a log line.
-fn shown(text: &str) -> String {
-    text.chars().take(64).collect()
+pub(super) fn shown(text: &str) -> String {
+    text.chars().take(SHOWN).collect()
 }

@@ -5,9 +5,10 @@ use super::core::{Action, Core, ImportOrigin, RELAYED_BLOCKS, TIP_UPDATE_INTERVA
 use super::fetching::Item;
 use crate::chain::{Applied, ChainEvent, ChainOutcome, Stop, genesis_hash_in};
 use crate::node::NodeEvent;
+use crate::peers::Host;
 use crate::rules::Rule;
 use crate::sync::{BatchId, Mode, RejectKind, SyncEvent};
-use crate::types::{Tip, Transaction};
+use crate::types::{Height, Tip, Transaction};
 
 impl Core {
     /// What became of a command to the chain.
@@ -171,6 +172,8 @@ impl Core {
         if tip.is_none() {
             self.genesis_hash = None;
         }
+        // However the block came in the end, its other copies must not take the room of others'.
+        self.spares.retain(|(_, spare)| tip.is_none_or(|tip| spare.link.height > tip.height));
         if !self.imports.values().any(|origin| *origin != ImportOrigin::Sync) {
             self.gossip_tip = tip;
         }
@@ -192,7 +195,9 @@ impl Core {
             // Nothing is wrong with it: our tip has moved since it was asked for, or it is of a fork.
             (Stop::Rejected(rejection), _) if rejection.kind() == RejectKind::NotLinked => {
                 let (height, why) = (rejection.height, &rejection.detail);
-                tracing::info!(height, "a block does not follow our tip any more: {why}");
+                if let Some(more) = self.log.allow(&block_at(height), "not linked", now) {
+                    tracing::info!(height, more, "a block does not follow our tip any more: {why}");
+                }
             }
             (Stop::Rejected(rejection), Some(ImportOrigin::Gossip { conn, .. })) => {
                 let Some(peer) = self.peers.get(&conn) else { return };
@@ -200,7 +205,17 @@ impl Core {
                     tracing::warn!(peer = %peer.label(), more, "{rejection}");
                 }
             }
-            (Stop::Rejected(rejection), _) => tracing::warn!("{rejection}"),
+            (Stop::Rejected(rejection), _) => {
+                // Who delivered it is the strategy's business, and a new connection must not buy a line.
+                if let Some(more) = self.log.allow(&block_at(rejection.height), "rejected", now) {
+                    tracing::warn!(more, "{rejection}");
+                }
+            }
         }
     }
+}
+
+/// Whom log lines about a block count for, if not for a peer.
+fn block_at(height: Height) -> Host {
+    Host::Name(format!("block {height}"))
 }

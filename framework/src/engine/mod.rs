@@ -7,12 +7,15 @@ mod announcing;
 #[cfg(test)]
 mod announcing_tests;
 mod budget;
+mod clocks;
 mod connection;
 mod connections;
 mod core;
 mod crowd;
 mod driver;
 mod fetching;
+#[cfg(test)]
+mod flood_tests;
 mod gossip;
 mod handshake;
 #[cfg(test)]

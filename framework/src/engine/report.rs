@@ -3,7 +3,8 @@ use std::time::Duration;
 use super::core::Core;
 use super::peer::{Peer, Way};
 use crate::node::NodeStatus;
-use crate::peers::{Direction, PeerInfo, Subject};
+use crate::peers::penalties::BANS_SHOWN;
+use crate::peers::{Direction, PeerInfo, Standing, Subject};
 use crate::sync::{ConnId, Connectivity};
 
 impl Core {
@@ -42,6 +43,7 @@ impl Core {
             .filter_map(|(conn, peer)| {
                 let handshake = peer.handshake.as_ref()?;
                 let (link, (bytes_in, bytes_out)) = traffic(*conn);
+                let subject = Subject::of(&peer.remote, peer.identity.as_ref());
                 Some(PeerInfo {
                     id: conn.0,
                     address: peer.remote.address.clone(),
@@ -54,11 +56,18 @@ impl Core {
                     legacy: Peer::is_legacy(peer),
                     bytes_in,
                     bytes_out,
-                    score: self.scores.score(&Subject::of(&peer.remote, peer.identity.as_ref()), now),
+                    score: self.scores.score(&subject, now),
+                    penalties: self.penalties.shown(Some(&subject), now, unix_now),
                     connected_since: unix_now.saturating_sub(now.saturating_sub(peer.since).as_secs()),
                 })
             })
             .collect()
+    }
+
+    /// The bans that hold and the last penalties.
+    pub(crate) fn standing(&self, now: Duration, unix_now: u64) -> Standing {
+        let (bans, banned) = self.guard.bans(BANS_SHOWN, now, unix_now);
+        Standing { bans, banned, penalties: self.penalties.shown(None, now, unix_now) }
     }
 
     /// The node cannot go on.

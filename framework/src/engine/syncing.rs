@@ -5,8 +5,8 @@ use super::core::{Action, Core, ImportOrigin};
 use super::peer::{Outstanding, Part, Peer};
 use crate::chain::{ChainCommand, learn_staked, proposer_signed};
 use crate::node::NodeEvent;
-use crate::peers::Offence;
-use crate::sync::{BatchId, Mode, RejectKind, SyncAction, SyncEvent, SyncOffence, SyncReport};
+use crate::peers::{Host, Offence};
+use crate::sync::{BatchId, ConnId, Mode, RejectKind, SyncAction, SyncEvent, SyncOffence, SyncReport};
 use crate::types::BlockLink;
 
 impl Core {
@@ -81,7 +81,7 @@ impl Core {
                 let rule = rule.map_or_else(|| "refused in a sync".to_owned(), |r| format!("{}: {}", r.rule, r.detail));
                 self.penalise(now, peer, &Offence::InvalidBlock { height, hash: None, rule });
             }
-            SyncAction::Report(report) => self.report(&report),
+            SyncAction::Report(report) => self.report(now, &report),
         }
         None
     }
@@ -106,54 +106,70 @@ impl Core {
         SyncEvent::Checked { batch, signed, wrong }
     }
 
-    pub(super) fn report(&mut self, report: &SyncReport) {
-        match report {
+    /// Says in the log what the strategy reports. A peer could make it report again and again: so many lines of a kind a minute.
+    fn report(&mut self, now: Duration, report: &SyncReport) {
+        let from = |peer: &ConnId| self.peers.get(peer).map_or_else(|| "a peer".to_owned(), Peer::label);
+        let (kind, error) = match report {
             SyncReport::ForkTooDeep { peer, below, bound } => {
-                let peer = self.peers.get(peer).map_or_else(|| "a peer".to_owned(), Peer::label);
+                let peer = from(peer);
                 let text = format!(
                     "fork too deep: the chain of {peer} leaves ours below height {below}, deeper than the {bound} blocks that may be rolled back"
                 );
-                tracing::warn!("{text}; to follow it, sync into a new datadir");
-                self.last_error = Some(text);
+                ("fork too deep", Some(text))
             }
             SyncReport::OffCheckpoint { checkpoint } => {
                 let text = format!("our own chain is not the one that leads to the checkpoint at height {checkpoint}");
-                tracing::warn!("{text}: where peers of that chain cannot be followed, sync into a new datadir");
-                self.last_error = Some(text);
+                ("off checkpoint", Some(text))
             }
             SyncReport::CheckpointContradicted { peer, height } => {
-                let peer = self.peers.get(peer).map_or_else(|| "a peer".to_owned(), Peer::label);
+                let peer = from(peer);
                 let text = format!("the chain of {peer} contradicts a checkpoint: its block {height} is another one");
-                tracing::warn!("{text}; it is not imported");
-                self.last_error = Some(text);
+                ("checkpoint contradicted", Some(text))
             }
-            SyncReport::LinkedToCheckpoint { checkpoint } => {
-                tracing::info!(
-                    checkpoint,
-                    "the headers up to this checkpoint link: below it signatures are not checked"
-                );
-            }
-            SyncReport::Reorganised { removed } => tracing::info!(removed, "took another branch"),
-            SyncReport::Recovered { height, removed } => {
-                tracing::warn!(height, removed, "a STAKE of this block carried a swapped key: the block was replaced");
-            }
-            SyncReport::PutBack { restored } => {
-                tracing::info!(restored, "the other branch is not better: our own blocks are back");
-            }
-            SyncReport::StoppedAt { height, why } => {
-                tracing::warn!(height, ?why, "the sync stopped at this block; nobody is banned for it");
-                if *why == RejectKind::WrongProposer {
-                    // No v1 hash covers the key of a STAKE, so whoever passed one on may have put in another.
-                    tracing::warn!(
-                        "a STAKE here may carry a swapped key: the STAKEs of other peers are looked at; if they do not help, sync into a new datadir"
-                    );
-                }
-            }
+            SyncReport::LinkedToCheckpoint { .. } => ("linked to checkpoint", None),
+            SyncReport::Reorganised { .. } => ("reorganised", None),
+            SyncReport::Recovered { .. } => ("recovered", None),
+            SyncReport::PutBack { .. } => ("put back", None),
+            SyncReport::StoppedAt { .. } => ("stopped at", None),
+        };
+        if let Some(more) = self.may_tell(now, &Host::Name("the sync".to_owned()), kind) {
+            tell(report, error.as_deref().unwrap_or_default(), more);
         }
+        self.last_error = error.or(self.last_error.take());
     }
 
     /// The places of our own blocks, as far as they could be read.
     pub(crate) fn own_links(&mut self, now: Duration, links: Vec<BlockLink>) {
         self.sync_event(now, SyncEvent::OwnLinks { links });
+    }
+}
+
+/// A report's line in the log; `error` is the text of one that is an error.
+fn tell(report: &SyncReport, error: &str, more: u64) {
+    match report {
+        SyncReport::ForkTooDeep { .. } => tracing::warn!(more, "{error}; to follow it, sync into a new datadir"),
+        SyncReport::OffCheckpoint { .. } => {
+            tracing::warn!(more, "{error}: where peers of that chain cannot be followed, sync into a new datadir");
+        }
+        SyncReport::CheckpointContradicted { .. } => tracing::warn!(more, "{error}; it is not imported"),
+        SyncReport::LinkedToCheckpoint { checkpoint } => {
+            tracing::info!(checkpoint, "the headers up to this checkpoint link: below it signatures are not checked");
+        }
+        SyncReport::Reorganised { removed } => tracing::info!(removed, more, "took another branch"),
+        SyncReport::Recovered { height, removed } => {
+            tracing::warn!(height, removed, "a STAKE of this block carried a swapped key: the block was replaced");
+        }
+        SyncReport::PutBack { restored } => {
+            tracing::info!(restored, more, "the other branch is not better: our own blocks are back");
+        }
+        SyncReport::StoppedAt { height, why } => {
+            tracing::warn!(height, ?why, more, "the sync stopped at this block; nobody is banned for it");
+            if *why == RejectKind::WrongProposer {
+                // No v1 hash covers the key of a STAKE, so whoever passed one on may have put in another.
+                tracing::warn!(
+                    "a STAKE here may carry a swapped key: the STAKEs of other peers are looked at; if they do not help, sync into a new datadir"
+                );
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::NodeStatus;
 use crate::engine::Command;
 use crate::mempool::{self, PoolSnapshot};
-use crate::peers::{PeerInfo, Penalty};
+use crate::peers::{PeerInfo, Penalty, Standing};
 use crate::store::ChainStore;
 use crate::sync::Mode;
 use crate::transport::Endpoint;
@@ -121,6 +121,16 @@ impl NodeHandle {
     pub async fn peers(&self) -> Result<Vec<PeerInfo>, NodeStopped> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Peers { reply }).await.map_err(|_| NodeStopped)?;
+        answer.await.map_err(|_| NodeStopped)
+    }
+
+    /// The bans that hold and the last penalties with their proofs, those of peers that have gone included. Cancel-safe.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn standing(&self) -> Result<Standing, NodeStopped> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Standing { reply }).await.map_err(|_| NodeStopped)?;
         answer.await.map_err(|_| NodeStopped)
     }
 

@@ -7,7 +7,7 @@ use super::address_book::{AddressBook, DialState, Entry, Origin, place};
 use super::host::Host;
 use crate::limits::{Backoff, Limits};
 use crate::sync::Connectivity;
-use crate::transport::Endpoint;
+use crate::transport::{Endpoint, PeerId};
 
 /// How many of our own addresses are remembered: as many as a machine may have.
 const OWN_ADDRESSES: usize = 64;
@@ -176,6 +176,27 @@ impl Dialer {
             _ => self.book.remove(endpoint),
         }
         self.reckon();
+    }
+
+    /// Whoever answers there did what others are banned for. It is configured, and so only dialled again after the longest pause, until a
+    /// connection holds.
+    pub fn back_off(&mut self, endpoint: &Endpoint, now: Duration, rng: &mut dyn FnMut() -> u64) {
+        if let Some(entry) = self.book.entry(endpoint) {
+            entry.pauses = u32::MAX;
+            self.pause(endpoint, now, rng);
+        }
+    }
+
+    /// Whether the operator named this address.
+    pub fn is_configured(&self, endpoint: &Endpoint) -> bool {
+        self.book.get(endpoint).is_some_and(|entry| entry.origin == Origin::Configured)
+    }
+
+    /// Whether the operator named an address with this key.
+    pub fn is_configured_key(&self, key: &PeerId) -> bool {
+        self.book
+            .entries()
+            .any(|entry| entry.origin == Origin::Configured && entry.endpoint.identity.as_ref() == Some(key))
     }
 
     /// The connection that we had dialled has ended. The address is dialled again after a pause, which starts anew

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::host::Host;
+use super::penalties::BanInfo;
+use super::score::Penalty;
 use crate::limits::Limits;
 use crate::sync::ConnId;
 use crate::transport::{Endpoint, PeerId};
@@ -189,15 +191,27 @@ impl InboundGuard {
     }
 
     /// Bans a key, or an address where there is no key. Loopback is never banned while it is exempt. Says whether
-    /// anybody was banned.
-    pub fn ban(&mut self, remote: &Endpoint, identity: Option<&PeerId>, until: Duration, now: Duration) -> bool {
+    /// anybody was banned. The proof of `why` is kept as long as the ban.
+    pub fn ban(
+        &mut self,
+        remote: &Endpoint,
+        identity: Option<&PeerId>,
+        until: Duration,
+        now: Duration,
+        why: &Penalty,
+    ) -> bool {
         let host = Host::of(remote);
         match identity {
-            Some(key) => self.bans.key(*key, until, now),
+            Some(key) => self.bans.key(*key, until, now, why),
             None if self.is_exempt(&host) => return false,
-            None => self.bans.host(host, until, now),
+            None => self.bans.host(host, until, now, why),
         }
         true
+    }
+
+    /// The bans that hold, the last to end first, at most `most`; and how many there are. `unix_now` is the wall clock at `now`.
+    pub fn bans(&self, most: usize, now: Duration, unix_now: u64) -> (Vec<BanInfo>, usize) {
+        self.bans.shown(most, now, unix_now)
     }
 
     /// How much longer a key is banned, or an address where there is no key. Dials ask for it too.

@@ -24,7 +24,10 @@ pub struct LogLimiter<P> {
 
 #[derive(Debug, Clone, Copy)]
 struct Line {
+    /// When the first line of this interval was written.
     written: Duration,
+    /// Lines written in this interval.
+    lines: u32,
     held_back: u64,
 }
 
@@ -43,6 +46,11 @@ impl<P: Clone + Eq + Hash> LogLimiter<P> {
     /// Whether a line of this kind about this peer may be written now: `Some` with the number of lines held back
     /// since the last one, or `None` where this one is to be held back. `kind` must come from a fixed set.
     pub fn allow(&mut self, peer: &P, kind: &'static str, now: Duration) -> Option<u64> {
+        self.allow_some(peer, kind, 1, now)
+    }
+
+    /// Like [`allow`](Self::allow), with up to `most` lines a minute: for what several peers behind one address do.
+    pub fn allow_some(&mut self, peer: &P, kind: &'static str, most: u32, now: Duration) -> Option<u64> {
         let key = (peer.clone(), kind);
         let is_new = !self.lines.contains_key(&key);
         if is_new && self.lines.len() >= self.capacity && now.saturating_sub(self.searched) >= SEARCH_PAUSE {
@@ -56,6 +64,10 @@ impl<P: Clone + Eq + Hash> LogLimiter<P> {
             self.lines.get_mut(&key)
         };
         match line {
+            Some(line) if now.saturating_sub(line.written) < self.interval && line.lines < most => {
+                line.lines += 1;
+                Some(0)
+            }
             Some(line) if now.saturating_sub(line.written) < self.interval => {
                 line.held_back = line.held_back.saturating_add(1);
                 None
@@ -63,10 +75,11 @@ impl<P: Clone + Eq + Hash> LogLimiter<P> {
             Some(line) => {
                 let held_back = std::mem::take(&mut line.held_back);
                 line.written = now;
+                line.lines = 1;
                 Some(held_back)
             }
             None => {
-                let line = Line { written: now, held_back: 0 };
+                let line = Line { written: now, lines: 1, held_back: 0 };
                 if self.lines.len() < self.capacity {
                     self.lines.insert(key, line);
                 } else {
@@ -109,6 +122,15 @@ mod tests {
         }
         assert_eq!(log.allow(&"a", "malformed", at(60)), Some(59));
         assert_eq!(log.allow(&"a", "malformed", at(61)), None);
+    }
+
+    #[test]
+    fn where_several_lines_a_minute_are_allowed_the_others_are_counted() {
+        let mut log = LogLimiter::new(&Limits::default());
+        let written = (0..100).filter(|_| log.allow_some(&"a", "connected", 8, at(1)).is_some()).count();
+        assert_eq!(written, 8);
+        assert_eq!(log.allow_some(&"a", "connected", 8, at(61)), Some(92));
+        assert_eq!(log.allow_some(&"a", "connected", 8, at(62)), Some(0));
     }
 
     #[test]

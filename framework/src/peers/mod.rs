@@ -9,6 +9,7 @@ mod host;
 pub mod known;
 pub mod log_limiter;
 pub mod peers_file;
+pub mod penalties;
 pub mod score;
 pub mod table;
 
@@ -18,5 +19,6 @@ pub use guard::{InboundGuard, Refusal};
 pub use host::{Host, canonical};
 pub use known::{KnownByPeer, SeenCache};
 pub use log_limiter::LogLimiter;
+pub use penalties::{BanInfo, PenaltyInfo, PenaltyLog, Standing};
 pub use score::{Offence, Penalty, ScoreBoard, Subject};
 pub use table::{Direction, PeerInfo};

@@ -197,6 +197,9 @@ pub struct Penalty {
     /// How long the peer is banned from now on, if it is. The caller hands it to
     /// [`InboundGuard::ban`](super::InboundGuard::ban), which spares loopback.
     pub ban: Option<Duration>,
+    /// Whether a ban was due to a peer that the operator configured: that is never banned, but dialled again only after the
+    /// longest pause of a configured address ([`Limits::dial_backoff_configured`]).
+    pub backed_off: bool,
 }
 
 /// The points of all peers.
@@ -258,11 +261,12 @@ impl ScoreBoard {
         });
         Penalty {
             offence: offence.kind(),
-            proof: offence.to_string(),
+            proof: shortened(offence.to_string()),
             points,
             score,
             close: ban.is_some() || offence.closes(),
             ban,
+            backed_off: false,
         }
     }
 
@@ -293,6 +297,18 @@ impl Record {
     fn remembers_ban(&self, now: Duration, ban_max: Duration) -> bool {
         self.banned_until.is_some_and(|until| now < until + ban_max)
     }
+}
+
+/// Bytes of a proof in words: some repeat what the peer wrote.
+const PROOF_BYTES: usize = 256;
+
+fn shortened(mut proof: String) -> String {
+    if proof.len() > PROOF_BYTES {
+        let end = (0..=PROOF_BYTES).rev().find(|at| proof.is_char_boundary(*at)).unwrap_or_default();
+        proof.truncate(end);
+        proof.push_str("...");
+    }
+    proof
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and points are not negative")]

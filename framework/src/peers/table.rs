@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::penalties::PenaltyInfo;
 use crate::types::Height;
 
 /// Who dialled.
@@ -41,6 +42,9 @@ pub struct PeerInfo {
     pub bytes_out: u64,
     /// Penalty points that count now.
     pub score: u32,
+    /// The last penalties of this peer's key, or of its address where it has none, the newest first: at most
+    /// [`Limits::penalties_per_peer`](crate::limits::Limits::penalties_per_peer).
+    pub penalties: Vec<PenaltyInfo>,
     /// Unix seconds at which the connection was made.
     pub connected_since: u64,
 }
@@ -63,7 +67,14 @@ mod tests {
             legacy: true,
             bytes_in: 1,
             bytes_out: 2,
-            score: 0,
+            score: 34,
+            penalties: vec![PenaltyInfo {
+                peer: "192.0.2.7".into(),
+                offence: "invalid signature",
+                proof: "p".into(),
+                points: 34,
+                time: 5,
+            }],
             connected_since: 1_700_000_000,
         };
         assert_eq!(
@@ -71,7 +82,9 @@ mod tests {
             serde_json::json!({
                 "id": 7, "address": "192.0.2.7:9000", "direction": "inbound", "link": "tcp+json", "identity": null,
                 "node_id": "192.0.2.7:9000", "height": 12, "features": [], "legacy": true, "bytes_in": 1,
-                "bytes_out": 2, "score": 0, "connected_since": 1_700_000_000
+                "bytes_out": 2, "score": 34, "connected_since": 1_700_000_000, "penalties": [
+                    {"peer": "192.0.2.7", "offence": "invalid signature", "proof": "p", "points": 34, "time": 5}
+                ]
             })
         );
     }

@@ -10,7 +10,7 @@
 //! | `POST /tx/send` | whether the pool takes a transaction |
 //! | `GET /tx/{hash}` | a transaction, in the pool or in any block, and where it is |
 //! | `GET /mempool?sender=&limit=` | what waits for a block |
-//! | `GET /peers` | who is connected |
+//! | `GET /peers` | who is connected, with score and penalties; the bans that hold, the last penalties |
 //! | `GET /health`, `GET /ready` | whether the node works; whether it is SYNCED |
 //!
 //! `/status`, `/block`, `/balance`, `/validators` and `/tx/send` are those of the reference (protocol.md section 6), field

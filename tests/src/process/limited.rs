@@ -1,4 +1,4 @@
-//! Processes on disks that are full or cannot be written to.
+//! Processes on disks that are full or cannot be written to, and with little memory.
 
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
@@ -35,8 +35,18 @@ impl Process {
     /// [with such a limit](Call::with_files_up_to).
     pub fn limit_files(&self, kib: Option<u64>) {
         let limit = kib.map_or_else(|| "unlimited".to_owned(), |kib| (kib * 1024).to_string());
-        let args = ["--pid".to_owned(), self.pid.to_string(), format!("--fsize={limit}:")];
+        self.limit(&format!("--fsize={limit}:"));
+    }
+
+    /// From now on it may reserve `kib` KiB of memory more than it has, used or not; asking for more ends it.
+    pub fn limit_memory_to(&self, kib: u64) {
+        let most = (self.status_field("VmData:").unwrap() + kib) * 1024;
+        self.limit(&format!("--data={most}:"));
+    }
+
+    fn limit(&self, limit: &str) {
+        let args = ["--pid", &self.pid.to_string(), limit];
         let status = std::process::Command::new("prlimit").args(args).status().unwrap();
-        assert!(status.success(), "prlimit of {}", self.pid);
+        assert!(status.success(), "prlimit {limit} of {}", self.pid);
     }
 }

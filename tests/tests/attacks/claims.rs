@@ -10,7 +10,7 @@ use cpc_tests::raw::{self, PROMPT, Socket};
 use cpc_tests::vectors::Chain;
 use cpc_tests::wire::{self, Hello, Received};
 
-use crate::{NODE, SYNC, running};
+use crate::{NODE, SYNC, honest, running};
 
 // ---- Row 6 and the rule for SYNCED ----
 
@@ -68,8 +68,9 @@ async fn row_6_claims_drive_no_memory_and_a_falling_or_absurd_one_no_state() {
     let more = node.rss_kib().unwrap().saturating_sub(before);
     assert!(more < 16 * 1024, "{more} KiB more");
     assert_eq!(raw::tip_of(node.port()).await.0, 60);
+    honest::syncs(&node, chain).await;
     node.stop().await;
-    assert_eq!(dir.tip(NODE).await.0, 60);
+    assert_eq!(dir.tip(NODE).await, (120, chain.tip_hash().to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,6 +107,12 @@ async fn row_7_an_answer_that_nobody_asked_for_ends_the_connection() {
     socket.send(&wire::blocks_response(&chain.lines[61..70])).await;
     socket.closed(PROMPT).await;
     assert_eq!(raw::tip_of(node.port()).await.0, 60, "nothing of it was taken");
+    honest::syncs_while(&node, chain, async |_| {
+        let (mut socket, _) = Socket::greeted(node.port(), &Hello::modern(&chain.up_to(60))).await;
+        socket.send(&wire::blocks_response(&chain.lines[3..30])).await;
+        socket.closed(PROMPT).await;
+    })
+    .await;
 }
 
 type WrongAnswer = Box<dyn Fn(Request) -> Vec<String> + Send + Sync>;
@@ -162,6 +169,8 @@ async fn row_7_an_answer_must_be_the_range_asked_in_order() {
             () = peer.closed(Duration::from_secs(10)) => {}
             _ = raw::reaches(&node, 120, Duration::from_secs(10)) => panic!("an answer {what} was taken"),
         }
+        peer.dial_again(node.port()).await;
+        honest::syncs(&node, chain).await;
     }
 }
 
@@ -176,6 +185,7 @@ async fn row_7_an_answer_from_another_peer_than_the_one_asked_is_not_taken() {
     other.send(&wire::blocks_response(&chain.lines[61..=70])).await;
     other.closed(PROMPT).await;
     assert_eq!(raw::tip_of(node.port()).await.0, 60);
+    honest::syncs(&node, chain).await;
 }
 
 // ---- Row 10 ----

@@ -10,14 +10,14 @@ use cpc_tests::raw::{self, PROMPT};
 use cpc_tests::vectors::Chain;
 use cpc_tests::wire::Received;
 
-use crate::{NODE, SYNC, running};
+use crate::{NODE, SYNC, honest, running};
 
 // ---- Row 8 ----
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_8_a_fork_that_is_not_better_is_not_tried_again_and_again() {
     let (fork, branch) = (Chain::fork(), Chain::branch());
-    let (dir, node) = running(fork).await;
+    let (dir, node) = running(&fork.up_to(115)).await;
     // It claims 135, and its branch ends at 110.
     let short = branch.up_to(110);
     let mut script = Script::modern(branch);
@@ -27,7 +27,9 @@ async fn row_8_a_fork_that_is_not_better_is_not_tried_again_and_again() {
     assert!(peer.stays_open(Duration::from_secs(12)).await || !peer.requests().is_empty());
     let requests = peer.requests();
     assert!(requests.len() <= 60, "{} requests for a branch that leads nowhere: {requests:?}", requests.len());
-    assert_eq!(raw::tip_of(node.port()).await, (120, Some(fork.tip_hash().to_owned())));
+    assert_eq!(raw::tip_of(node.port()).await, (115, Some(fork.hashes[115].clone())));
+    // While it is there, an honest peer gives the node what comes next on its own branch.
+    honest::syncs(&node, fork).await;
     // The own chain goes on as if nothing had been.
     node.stop().await;
     let node = Process::run(NODE, dir.path(), &["--rebuild-state"]).await;
@@ -37,7 +39,7 @@ async fn row_8_a_fork_that_is_not_better_is_not_tried_again_and_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn row_8_a_branch_without_the_proposers_signatures_rolls_nothing_back() {
     let (fork, branch) = (Chain::fork(), Chain::branch());
-    let (_dir, node) = running(fork).await;
+    let (_dir, node) = running(&fork.up_to(115)).await;
     let forged: Vec<String> =
         branch.lines.iter().map(|line| line.replace(r#""pq_signature":""#, r#""pq_signature":"00"#)).collect();
     let script = Script::modern(branch).answering(move |request| Answer::Blocks(cut(&forged, request)));
@@ -46,11 +48,12 @@ async fn row_8_a_branch_without_the_proposers_signatures_rolls_nothing_back() {
     let watch = async {
         loop {
             let (height, hash) = raw::tip_of(node.port()).await;
-            assert_eq!((height, hash.as_deref()), (120, Some(fork.tip_hash())), "rolled back for a forgery");
+            assert_eq!((height, hash.as_deref()), (115, Some(fork.hashes[115].as_str())), "rolled back for a forgery");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     let _ = tokio::time::timeout(Duration::from_secs(5), watch).await;
+    honest::syncs(&node, fork).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

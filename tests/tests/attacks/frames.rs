@@ -10,7 +10,7 @@ use cpc_tests::raw::{self, PROMPT, Socket};
 use cpc_tests::vectors::Chain;
 use cpc_tests::wire::{self, Hello, Received};
 
-use crate::{KIB, LINE, LINE_BEFORE_HANDSHAKE, LINE_WHILE_ASKED, MIB, NODE, SYNC, running, serves};
+use crate::{KIB, LINE, LINE_BEFORE_HANDSHAKE, LINE_WHILE_ASKED, MIB, NODE, SYNC, honest, running, serves};
 
 // ---- Row 1 ----
 
@@ -23,7 +23,12 @@ async fn row_1_a_line_before_the_handshake_ends_after_2_kib() {
     // No newline: the byte after the bound is enough.
     let _ = socket.try_send(b"xx").await;
     socket.closed(Duration::from_secs(1)).await;
-    serves(&node).await;
+    honest::syncs_while(&node, Chain::fork(), async |_| {
+        let mut socket = Socket::connect(node.port()).await;
+        let _ = socket.try_send(&[b'x'; LINE_BEFORE_HANDSHAKE + 1]).await;
+        socket.closed(PROMPT).await;
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,9 +44,9 @@ async fn row_1_a_line_after_the_handshake_ends_after_4_mib_in_linear_time() {
     let (cpu, rss) = (node.cpu_seconds().unwrap() - cpu, node.rss_kib().unwrap() - rss);
     assert!(cpu < 3.0, "{cpu} s for 4 MiB in small pieces");
     assert!(rss < 16 * 1024, "{rss} KiB more for a line of 4 MiB");
+    honest::syncs(&node, Chain::fork()).await;
     let _ = socket.try_send(&piece).await;
     socket.closed(Duration::from_secs(1)).await;
-    serves(&node).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,6 +67,8 @@ async fn row_1_an_answer_to_our_request_may_have_32_mib_and_no_more() {
         } else {
             peer.closed(SYNC).await;
             assert_eq!(raw::tip_of(node.port()).await.0, -1);
+            // It is dialled again, and goes on.
+            honest::syncs(&node, chain).await;
         }
         let peak = node.peak_rss_kib().unwrap();
         assert!(peak < 160 * 1024, "{peak} KiB for one such frame");
@@ -90,11 +97,10 @@ async fn row_2_a_handshake_must_be_whole_within_5_seconds() {
         silent.closed(Duration::from_secs(9)).await;
         start.elapsed()
     };
-    let (drip, silence) = tokio::join!(drip, silence);
+    let (drip, silence, _) = tokio::join!(drip, silence, honest::syncs(&node, Chain::fork()));
     for took in [drip, silence] {
         assert!((4.0..8.0).contains(&took.as_secs_f64()), "closed after {took:?}");
     }
-    serves(&node).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,21 +108,27 @@ async fn row_2_a_started_frame_must_end_within_20_seconds() {
     let (_dir, node) = running(&Chain::fork().up_to(5)).await;
     let (mut socket, _) = Socket::greeted(node.port(), &Hello::modern(&Chain::fork().up_to(5))).await;
     let start = Instant::now();
-    for byte in r#"{"type": "new_block", "payload": {"block": {"header": {"#.bytes() {
-        if !socket.try_send(&[byte]).await || !socket.stays_open(Duration::from_secs(1)).await {
-            break;
+    let drip = async {
+        for byte in r#"{"type": "new_block", "payload": {"block": {"header": {"#.bytes() {
+            if !socket.try_send(&[byte]).await || !socket.stays_open(Duration::from_secs(1)).await {
+                break;
+            }
         }
-    }
-    let took = start.elapsed();
+        start.elapsed()
+    };
+    let (took, _) = tokio::join!(drip, honest::syncs(&node, Chain::fork()));
     assert!((18.0..25.0).contains(&took.as_secs_f64()), "closed after {took:?}");
-    serves(&node).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_2_at_most_64_handshakes_are_pending() {
     const PENDING: usize = 64;
     const MORE: usize = 16;
-    let (_dir, node) = running(&Chain::fork().up_to(5)).await;
+    let dir = Datadir::holding(NODE, &Chain::fork().up_to(5)).await;
+    // Whom the node has dialled needs none of these places.
+    let honest_peer = Peer::listen(Script::modern(&Chain::fork().up_to(5))).await;
+    let node = Process::run_with_peers(NODE, dir.path(), &[honest_peer.address()]).await;
+    honest_peer.message(SYNC, "a handshake", Received::greeting).await;
     let mut sockets = Vec::new();
     for _ in 0..PENDING + MORE {
         sockets.push(Socket::connect(node.port()).await);
@@ -128,6 +140,7 @@ async fn row_2_at_most_64_handshakes_are_pending() {
         closed_early += usize::from(!socket.stays_open(left).await);
     }
     assert!(closed_early >= MORE, "only {closed_early} of {MORE} too many were closed");
+    honest::syncs_from(&honest_peer, &node, Chain::fork()).await;
     // Their time over, an honest peer gets in.
     for socket in &mut sockets {
         socket.closed(Duration::from_secs(8)).await;
@@ -192,6 +205,12 @@ async fn row_3_json_nested_deep_neither_crashes_nor_delays() {
     }
     // The block whose payload alone was changed is valid under the rules of the reference: payloads stay text.
     assert!(raw::tip_of(node.port()).await.0 >= 60);
+    honest::syncs_while(&node, chain, async |_| {
+        let (mut socket, _) = Socket::greeted(node.port(), &Hello::modern(&chain.up_to(60))).await;
+        socket.send(&"[".repeat(500_000)).await;
+        assert_eq!(socket.ask(7, 7).await.len(), 1);
+    })
+    .await;
 }
 
 // ---- Row 5 ----
@@ -235,24 +254,30 @@ async fn row_3_what_is_nested_deeper_than_32_is_refused_as_malformed_and_payload
     assert!(deep.len() > 1_000_000 && deep.len() < LINE);
     socket.send(&wire::new_block(&deep)).await;
     assert_eq!(raw::reaches(&node, 62, PROMPT).await, chain.hashes[62]);
+    honest::syncs(&node, chain).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_5_nothing_but_a_handshake_is_taken_before_the_handshake() {
     let chain = Chain::fork();
     let (_dir, node) = running(&chain.up_to(60)).await;
-    for line in [
+    let lines = [
         wire::get_blocks(0, 10),
         wire::message("new_block", r#"{"block": {}}"#),
         wire::blocks_response::<&str>(&[]),
         wire::new_tx(&chain.transactions(61)[0]),
         wire::message("ping", "{}"),
         "garbage".to_owned(),
-    ] {
-        let mut socket = Socket::connect(node.port()).await;
-        socket.send(&line).await;
-        let before = socket.closed(Duration::from_secs(2)).await;
-        assert!(before.iter().all(|message| message.kind == "handshake"), "{line} was answered: {before:?}");
-    }
+    ];
+    let attack = async |limit: Duration| {
+        for line in &lines {
+            let mut socket = Socket::connect(node.port()).await;
+            socket.send(line).await;
+            let before = socket.closed(limit).await;
+            assert!(before.iter().all(|message| message.kind == "handshake"), "{line} was answered: {before:?}");
+        }
+    };
+    attack(Duration::from_secs(2)).await;
     assert_eq!(raw::tip_of(node.port()).await.0, 60);
+    honest::syncs_while(&node, chain, async |_| attack(PROMPT).await).await;
 }

@@ -2,11 +2,24 @@
 #![allow(clippy::unwrap_used, reason = "a broken assumption of a test is a failed test")]
 
 mod addresses;
+mod blame;
+mod bodies;
+mod bombs;
 mod claims;
+mod clocks;
+mod floods;
 mod forks;
 mod frames;
+mod honest;
+mod identity;
+mod inside;
+mod large;
 mod legacy;
+mod log;
+mod pool;
+mod scores;
 mod serving;
+mod slots;
 
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use cpc_tests::raw::{PROMPT, Socket};
 use cpc_tests::vectors::Chain;
 use cpc_tests::wire::{self, Hello, Received};
 
-use crate::{MIB, running};
+use crate::{MIB, honest, running};
 
 // ---- Row 9 ----
 
@@ -32,7 +32,7 @@ async fn row_9_an_answer_has_at_most_500_blocks_and_a_mebibyte_whatever_is_asked
 #[tokio::test(flavor = "multi_thread")]
 async fn row_9_the_same_range_again_waits_and_another_does_not() {
     let chain = Chain::mainline();
-    let (_dir, node) = running(chain).await;
+    let (_dir, node) = running(&chain.up_to(1199)).await;
     let (mut socket, _) = Socket::greeted(node.port(), &Hello::modern(chain).without_blocks()).await;
     // At full speed, each range once: nothing waits.
     let start = Instant::now();
@@ -45,6 +45,7 @@ async fn row_9_the_same_range_again_waits_and_another_does_not() {
     let start = Instant::now();
     assert!(!greedy.ask(0, 499).await.is_empty());
     greedy.send(&wire::get_blocks(0, 499)).await;
+    honest::syncs(&node, chain).await;
     greedy.next(Duration::from_secs(30), "the same again", Received::blocks).await;
     let took = start.elapsed();
     assert!(took > Duration::from_secs(8), "served twice within {took:?}");
@@ -57,7 +58,7 @@ async fn row_22_a_reader_that_does_not_read_is_closed_and_nobody_waits_for_it() 
     /// The outbox of a peer.
     const OUTBOX: u64 = 8 * 1024;
     let chain = Chain::mainline();
-    let (_dir, node) = running(chain).await;
+    let (_dir, node) = running(&chain.up_to(1199)).await;
     serves_mainline(&node).await;
     let before = node.rss_kib().unwrap();
     let (mut deaf, _) = Socket::greeted(node.port(), &Hello::modern(chain).without_blocks()).await;
@@ -75,6 +76,8 @@ async fn row_22_a_reader_that_does_not_read_is_closed_and_nobody_waits_for_it() 
     });
     let start = Instant::now();
     let mut peak = 0;
+    // An honest peer is not held up either, while the node waits for the deaf one.
+    honest::syncs(&node, chain).await;
     while start.elapsed() < Duration::from_secs(8) {
         let asked = Instant::now();
         serves_mainline(&node).await;

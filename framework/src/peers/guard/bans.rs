@@ -3,15 +3,23 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use crate::limits::Limits;
-use crate::peers::Host;
+use crate::peers::{BanInfo, Host, Penalty};
 use crate::transport::PeerId;
 
 /// Who is banned, and until when. Each table is bounded; a full one drops the ban that ends first.
 #[derive(Debug)]
 pub(super) struct Bans {
     capacity: usize,
-    hosts: HashMap<Host, Duration>,
-    keys: HashMap<PeerId, Duration>,
+    hosts: HashMap<Host, Ban>,
+    keys: HashMap<PeerId, Ban>,
+}
+
+#[derive(Debug)]
+struct Ban {
+    since: Duration,
+    until: Duration,
+    offence: &'static str,
+    proof: String,
 }
 
 impl Bans {
@@ -19,12 +27,28 @@ impl Bans {
         Self { capacity: limits.addresses_tracked, hosts: HashMap::new(), keys: HashMap::new() }
     }
 
-    pub(super) fn host(&mut self, host: Host, until: Duration, now: Duration) {
-        insert(&mut self.hosts, host, until, now, self.capacity);
+    pub(super) fn host(&mut self, host: Host, until: Duration, now: Duration, why: &Penalty) {
+        insert(&mut self.hosts, host, Ban::new(now, until, why), self.capacity);
     }
 
-    pub(super) fn key(&mut self, key: PeerId, until: Duration, now: Duration) {
-        insert(&mut self.keys, key, until, now, self.capacity);
+    pub(super) fn key(&mut self, key: PeerId, until: Duration, now: Duration, why: &Penalty) {
+        insert(&mut self.keys, key, Ban::new(now, until, why), self.capacity);
+    }
+
+    /// The bans that hold, the last to end first, at most `most`; and how many there are.
+    pub(super) fn shown(&self, most: usize, now: Duration, unix_now: u64) -> (Vec<BanInfo>, usize) {
+        let keys = self.keys.iter().map(|(key, ban)| (key.to_string(), ban));
+        let hosts = self.hosts.iter().map(|(host, ban)| (host.to_string(), ban));
+        let mut bans: Vec<(String, &Ban)> = keys.chain(hosts).filter(|(_, ban)| ban.until > now).collect();
+        bans.sort_by(|(a, one), (b, other)| other.until.cmp(&one.until).then_with(|| a.cmp(b)));
+        let shown = bans.iter().take(most).map(|(peer, ban)| BanInfo {
+            peer: peer.clone(),
+            offence: ban.offence,
+            proof: ban.proof.clone(),
+            since: unix_now.saturating_sub(now.saturating_sub(ban.since).as_secs()),
+            expires: unix_now.saturating_add(whole_seconds(ban.until.saturating_sub(now))),
+        });
+        (shown.collect(), bans.len())
     }
 
     /// How much longer an address is banned.
@@ -38,24 +62,30 @@ impl Bans {
     }
 }
 
-fn left(until: Option<&Duration>, now: Duration) -> Option<Duration> {
-    until?.checked_sub(now).filter(|left| !left.is_zero())
+impl Ban {
+    fn new(since: Duration, until: Duration, why: &Penalty) -> Self {
+        Self { since, until, offence: why.offence, proof: why.proof.clone() }
+    }
 }
 
-fn insert<K: Eq + Hash + Clone>(
-    bans: &mut HashMap<K, Duration>,
-    who: K,
-    until: Duration,
-    now: Duration,
-    capacity: usize,
-) {
+/// Rounded up: a ban that still holds has not expired.
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+fn left(ban: Option<&Ban>, now: Duration) -> Option<Duration> {
+    ban?.until.checked_sub(now).filter(|left| !left.is_zero())
+}
+
+fn insert<K: Eq + Hash + Clone>(bans: &mut HashMap<K, Ban>, who: K, ban: Ban, capacity: usize) {
     if bans.len() >= capacity && !bans.contains_key(&who) {
-        bans.retain(|_, until| *until > now);
+        bans.retain(|_, other| other.until > ban.since);
         if bans.len() >= capacity {
-            let first = bans.iter().min_by_key(|(_, until)| **until).map(|(who, _)| who.clone());
+            let first = bans.iter().min_by_key(|(_, ban)| ban.until).map(|(who, _)| who.clone());
             first.and_then(|who| bans.remove(&who));
         }
     }
-    let end = bans.entry(who).or_insert(until);
-    *end = until.max(*end);
+    if bans.get(&who).is_none_or(|held| held.until < ban.until) {
+        bans.insert(who, ban);
+    }
 }

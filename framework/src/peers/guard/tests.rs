@@ -19,6 +19,18 @@ fn guard(change: impl FnOnce(&mut Limits)) -> InboundGuard {
     InboundGuard::new(&limits)
 }
 
+fn penalty() -> Penalty {
+    Penalty {
+        offence: "invalid block",
+        proof: "block 7 is invalid".into(),
+        points: 100,
+        score: 100,
+        close: true,
+        ban: None,
+        backed_off: false,
+    }
+}
+
 /// Lets a connection in all the way; gives who had to go.
 fn enter(guard: &mut InboundGuard, conn: u64, host: &str, now: Duration) -> Result<Option<u64>, Refusal> {
     guard.admit(ConnId(conn), &remote(host), now)?;
@@ -124,13 +136,13 @@ fn loopback_is_exempt_unless_told_otherwise() {
     for n in 0..20 {
         enter(&mut exempt, n, "127.0.0.2", secs(0)).unwrap();
     }
-    assert!(!exempt.ban(&remote("127.0.0.2"), None, secs(100), secs(0)));
+    assert!(!exempt.ban(&remote("127.0.0.2"), None, secs(100), secs(0), &penalty()));
     enter(&mut exempt, 20, "[::ffff:127.0.0.2]", secs(0)).unwrap();
     let mut strict = guard(|limits| limits.exempt_loopback = false);
     enter(&mut strict, 0, "127.0.0.2", secs(0)).unwrap();
     assert_eq!(enter(&mut strict, 1, "127.0.0.2", secs(0)).unwrap_err().kind(), "address full");
     enter(&mut strict, 2, "127.0.0.3", secs(0)).unwrap();
-    assert!(strict.ban(&remote("127.0.0.4"), None, secs(100), secs(0)));
+    assert!(strict.ban(&remote("127.0.0.4"), None, secs(100), secs(0), &penalty()));
     assert_eq!(enter(&mut strict, 3, "127.0.0.4", secs(0)).unwrap_err().kind(), "banned");
 }
 
@@ -146,7 +158,7 @@ fn all_of_loopback_shares_the_64_slots() {
 #[test]
 fn a_banned_address_comes_back_when_the_ban_ends() {
     let mut guard = guard(|_| {});
-    guard.ban(&remote("192.0.2.1"), None, secs(3600), secs(0));
+    guard.ban(&remote("192.0.2.1"), None, secs(3600), secs(0), &penalty());
     let refusal = guard.admit(ConnId(1), &remote("[::ffff:192.0.2.1]"), secs(3590)).unwrap_err();
     assert_eq!(refusal.to_string(), "192.0.2.1 is banned for another 10 s");
     assert_eq!(guard.banned(&remote("192.0.2.1"), None, secs(3590)), Some(secs(10)));
@@ -157,7 +169,7 @@ fn a_banned_address_comes_back_when_the_ban_ends() {
 fn a_key_is_banned_wherever_it_comes_from_and_its_address_is_not() {
     let mut guard = guard(|_| {});
     let key = PeerId([7; 32]);
-    guard.ban(&remote("192.0.2.1"), Some(&key), secs(3600), secs(0));
+    guard.ban(&remote("192.0.2.1"), Some(&key), secs(3600), secs(0), &penalty());
     enter(&mut guard, 1, "192.0.2.1", secs(1)).unwrap();
     guard.admit(ConnId(2), &remote("127.0.0.1"), secs(1)).unwrap();
     assert_eq!(guard.establish(ConnId(2), Some(&key), secs(1)).unwrap_err().kind(), "banned");
@@ -165,10 +177,28 @@ fn a_key_is_banned_wherever_it_comes_from_and_its_address_is_not() {
 }
 
 #[test]
+fn bans_are_shown_with_their_proof_and_end_and_no_longer_than_they_hold() {
+    let mut guard = guard(|_| {});
+    guard.ban(&remote("192.0.2.1"), None, secs(100), secs(10), &penalty());
+    guard.ban(&remote("192.0.2.2"), None, secs(200), secs(10), &penalty());
+    let (bans, count) = guard.bans(1, secs(20), 1_000_020);
+    assert_eq!((bans.len(), count), (1, 2));
+    let expected = BanInfo {
+        peer: "192.0.2.2".into(),
+        offence: "invalid block",
+        proof: "block 7 is invalid".into(),
+        since: 1_000_010,
+        expires: 1_000_200,
+    };
+    assert_eq!(bans, [expected]);
+    assert_eq!(guard.bans(9, secs(100), 0).1, 1, "the other one is over");
+}
+
+#[test]
 fn a_full_table_of_bans_drops_the_one_that_ends_first() {
     let mut guard = guard(|limits| limits.addresses_tracked = 3);
     for n in 0..4 {
-        guard.ban(&remote(&host(n)), None, secs(100 + n), secs(0));
+        guard.ban(&remote(&host(n)), None, secs(100 + n), secs(0), &penalty());
     }
     let banned: Vec<bool> = (0..4).map(|n| guard.banned(&remote(&host(n)), None, secs(1)).is_some()).collect();
     assert_eq!(banned, [false, true, true, true]);

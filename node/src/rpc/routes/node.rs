@@ -2,7 +2,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use cpc_framework::node::NodeStatus;
-use cpc_framework::peers::PeerInfo;
+use cpc_framework::peers::{BanInfo, PeerInfo, PenaltyInfo, Standing};
 use cpc_framework::sync::Mode;
 use cpc_framework::types::Height;
 use serde::Serialize;
@@ -13,10 +13,16 @@ use crate::rpc::error::{ApiError, json};
 /// `GET /peers`
 pub(super) async fn peers(State(app): State<App>) -> Result<Response, ApiError> {
     #[derive(Serialize)]
-    struct Peers {
+    struct Answer {
         peers: Vec<PeerInfo>,
+        // Field by field, since `flatten` goes through serde's buffers.
+        bans: Vec<BanInfo>,
+        banned: usize,
+        penalties: Vec<PenaltyInfo>,
     }
-    json(&Peers { peers: app.node.peers().await? })
+    let peers = app.node.peers().await?;
+    let Standing { bans, banned, penalties } = app.node.standing().await?;
+    json(&Answer { peers, bans, banned, penalties })
 }
 
 /// `GET /health`: whether the node works at all. 503 where it cannot go on.

@@ -1,0 +1,84 @@
+//! Row 1: large answers from several peers at once.
+
+use cpc_tests::datadir::Datadir;
+use cpc_tests::deadline::{until, within};
+use cpc_tests::http;
+use cpc_tests::peer::{Request, cut};
+use cpc_tests::process::Process;
+use cpc_tests::raw::{PROMPT, Socket};
+use cpc_tests::vectors::Chain;
+use cpc_tests::wire::{self, Hello, Received};
+use tokio::sync::oneshot;
+
+use crate::{LINE, LINE_WHILE_ASKED, MIB, NODE, SYNC, honest};
+
+/// Those who send an answer of nearly 32 MiB each: 155 MiB in all.
+const PEERS: usize = 5;
+/// How much each sends before it waits.
+const BEGUN: usize = 24 * MIB;
+
+/// The bytes that came on each connection so far, the most first.
+async fn bytes_in(node: &Process) -> Vec<usize> {
+    let shown = http::get(node.rpc_port(), "/peers").await.expect(200).json();
+    let peers = shown["peers"].as_array().unwrap();
+    let mut bytes: Vec<usize> =
+        peers.iter().map(|peer| usize::try_from(peer["bytes_in"].as_u64().unwrap()).unwrap()).collect();
+    bytes.sort_unstable_by(|a, b| b.cmp(a));
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_1_of_all_answers_above_4_mib_one_is_read_at_a_time_and_only_what_was_asked_for() {
+    /// Besides a frame's start, what else a connection may have sent.
+    const OTHER: usize = 64 << 10;
+    let chain = Chain::mainline();
+    let dir = Datadir::joined(NODE, chain).await;
+    let node = Process::run(NODE, dir.path(), &[]).await;
+    let before = node.rss_kib().unwrap();
+    // Each is asked, and answers rightly, but for white space.
+    let mut sending = Vec::new();
+    for _ in 0..PEERS {
+        let (mut socket, _) = Socket::greeted(node.port(), &Hello::modern(chain)).await;
+        let (from, to) = socket.next(SYNC, "a request", Received::range).await;
+        let answer = wire::blocks_response(&cut(&chain.lines, Request { nth: 0, from, to }));
+        let spaces = " ".repeat(LINE_WHILE_ASKED - MIB - answer.len());
+        let (go_on, waits) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let text = format!("{}{spaces}{}\n", &answer[..answer.len() - 1], &answer[answer.len() - 1..]);
+            let begun = socket.try_send(&text.as_bytes()[..BEGUN]).await;
+            // A test that is over drops the other end.
+            let _: Result<(), _> = waits.await;
+            begun && socket.try_send(&text.as_bytes()[BEGUN..]).await
+        });
+        sending.push((go_on, task));
+    }
+    // Nobody else may send as much: who is not asked is closed above 4 MiB.
+    until(SYNC, "the first large answer, and all others up to 4 MiB", async || {
+        let bytes = bytes_in(&node).await;
+        assert!(bytes.get(1).is_none_or(|second| *second <= LINE + OTHER), "{bytes:?}");
+        (bytes.first() >= Some(&BEGUN) && bytes.iter().all(|bytes| *bytes + MIB > LINE)).then_some(())
+    })
+    .await;
+    let used = node.rss_kib().unwrap() - before;
+    let most = (BEGUN + (PEERS - 1) * LINE) / 1024 + 24 * 1024;
+    assert!(used < most as u64, "{used} KiB more, not {most}");
+    let (mut unasked, _) = Socket::greeted(node.port(), &Hello::modern(chain).without_blocks()).await;
+    let line = format!("{}{}", wire::blocks_response(&chain.lines[..1]), " ".repeat(LINE));
+    let _ = unasked.try_send(line.as_bytes()).await;
+    unasked.closed(PROMPT).await;
+
+    honest::syncs(&node, chain).await;
+    // The others have their turn, one after the other.
+    let (go_on, tasks): (Vec<_>, Vec<_>) = sending.into_iter().unzip();
+    for go_on in go_on {
+        assert!(go_on.send(()).is_ok());
+    }
+    let mut read = 0;
+    for task in tasks {
+        read += usize::from(within(SYNC, "an answer to be read, or refused", task).await.unwrap());
+    }
+    // The first has waited longer than a frame may take where the honest peer needed long.
+    assert!(read >= PEERS - 1, "{read} of {PEERS} large answers were read");
+    let peak = node.peak_rss_kib().unwrap();
+    assert!(peak < 160 * 1024, "{peak} KiB for {PEERS} answers of 31 MiB");
+}
