@@ -61,6 +61,20 @@ struct JsonDecoder {
 }
 
 impl Decoder for JsonDecoder {
+    fn is_ready(&mut self, buffer: &BytesMut, cap: usize) -> bool {
+        if !self.started {
+            return !buffer.is_empty();
+        }
+        let window = &buffer[..buffer.len().min(cap)];
+        let unseen = self.scanned.min(window.len());
+        match memchr::memchr(b'\n', &window[unseen..]) {
+            // What leads to the line feed is not looked at again.
+            Some(length) => self.scanned = unseen + length,
+            None => self.scanned = window.len(),
+        }
+        self.scanned < buffer.len()
+    }
+
     fn decode(&mut self, buffer: &mut BytesMut, cap: usize) -> Result<Option<Message>, DecodeError> {
         if !self.started
             && let Some(&first) = buffer.first()

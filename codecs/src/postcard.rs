@@ -22,6 +22,10 @@ pub struct PostcardCodec;
 
 /// Changes with every change of the format.
 const VERSION: u8 = 1;
+const MAGIC_AND_VERSION: [u8; POSTCARD_MAGIC.len() + 1] = {
+    let [a, b, c, d] = POSTCARD_MAGIC;
+    [a, b, c, d, VERSION]
+};
 /// Magic, version, and the length of the body.
 const HEADER: usize = POSTCARD_MAGIC.len() + 1 + size_of::<u32>();
 
@@ -70,6 +74,18 @@ impl Codec for PostcardCodec {
 struct PostcardDecoder;
 
 impl Decoder for PostcardDecoder {
+    fn is_ready(&mut self, buffer: &BytesMut, cap: usize) -> bool {
+        match buffer.first_chunk::<HEADER>() {
+            // Whatever is wrong with it is said at once.
+            Some(header) if header[..=POSTCARD_MAGIC.len()] == MAGIC_AND_VERSION => {
+                let &[.., a, b, c, d] = header;
+                let frame = HEADER.saturating_add(u32::from_be_bytes([a, b, c, d]) as usize);
+                frame > cap || buffer.len() >= frame
+            }
+            _ => !buffer.is_empty(),
+        }
+    }
+
     fn decode(&mut self, buffer: &mut BytesMut, cap: usize) -> Result<Option<Message>, DecodeError> {
         if PostcardCodec.sniff(buffer) == Sniff::NotMine {
             return Err(DecodeError::Desync(foreign(buffer)));

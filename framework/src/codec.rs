@@ -121,6 +121,14 @@ pub trait Codec: Debug + Send + Sync + 'static {
 
 /// Reads the messages of one stream.
 pub trait Decoder: Debug + Send {
+    /// Whether [`decode`](Self::decode) has something to say about these bytes with this cap: a message, or an error. Memory for decoding
+    /// is set aside only then. One that cannot tell says yes, as it does unless it is written otherwise. Called with the buffer that
+    /// `decode` is called with next.
+    fn is_ready(&mut self, buffer: &BytesMut, cap: usize) -> bool {
+        let _ = (buffer, cap);
+        true
+    }
+
     /// Takes the next whole message off the front of `buffer`, which only ever grows at its end between calls;
     /// `None` where more bytes are needed. A frame may have at most `cap` bytes.
     ///

@@ -117,6 +117,7 @@ pub mod env;
 pub mod executor;
 mod fast_map;
 pub mod limits;
+pub mod memory;
 pub mod mempool;
 pub mod node;
 pub mod peers;

@@ -198,7 +198,7 @@ pub struct Limits {
     /// connections for that: v1 begins a sync only with the first handshake of one (protocol.md section 2).
     pub legacy_reconnect: Backoff,
 
-    /// Bytes that all queues of all connections may hold together.
+    /// Bytes that all queues of the network and of the import may hold together: see [`memory`](crate::memory) for how they are shared out.
     pub network_memory: usize,
 }
 

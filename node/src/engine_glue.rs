@@ -156,7 +156,7 @@ pub(crate) async fn start_node(
         rebuild_state(datadir, Arc::new(genesis.clone()), Arc::clone(&store)).await?;
     }
     let builder = NodeBuilder::new(genesis.clone()).limits(limits(&genesis, args.remember));
-    let mut builder = LinkSpec::add_to(links, builder, &identity)?;
+    let mut builder = LinkSpec::add_to(links, builder, &identity, args.memory)?;
     if let (Some(key), true) = (validator, produces) {
         builder = builder.validator(key).signing_journal(signing_journal(datadir)?);
     }

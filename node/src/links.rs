@@ -4,6 +4,7 @@ use std::fmt;
 
 use cpc_codecs::{JsonCodec, PostcardCodec};
 use cpc_framework::codec::Codec;
+use cpc_framework::memory::MemoryShares;
 use cpc_framework::node::NodeBuilder;
 use cpc_framework::transport::{Endpoint, LinkName, Transport};
 use cpc_transports::{NodeIdentity, QuicTransport, TcpTransport};
@@ -75,7 +76,7 @@ impl LinkSpec {
         Ok(Self { transport, codec, listen: Some(endpoint.address) })
     }
 
-    /// Puts the links into a node. `identity` is the node's own key.
+    /// Puts the links into a node. `identity` is the node's own key, `memory` its budget for all queues.
     ///
     /// # Errors
     /// The key cannot be used.
@@ -83,9 +84,12 @@ impl LinkSpec {
         links: &[Self],
         mut builder: NodeBuilder,
         identity: &NodeIdentity,
+        memory: usize,
     ) -> Result<NodeBuilder, CliError> {
+        let quic = links.iter().filter(|link| link.transport == TransportName::Quic).count();
+        let share = MemoryShares::of(memory).transports / quic.max(1);
         for link in links {
-            let (transport, listen) = (link.transport(identity)?, link.listen.clone());
+            let (transport, listen) = (link.transport(identity, share)?, link.listen.clone());
             builder = match (link.codec.single(), listen) {
                 (Some(codec), Some(at)) => builder.link(transport, codec, at),
                 (Some(codec), None) => builder.dial_link(transport, codec),
@@ -94,16 +98,17 @@ impl LinkSpec {
                 (None, None) => builder.dial_link(transport, JsonCodec),
             };
         }
-        Ok(builder)
+        Ok(builder.memory(memory))
     }
 
-    fn transport(&self, identity: &NodeIdentity) -> Result<Arc<dyn Transport>, CliError> {
+    fn transport(&self, identity: &NodeIdentity, memory: usize) -> Result<Arc<dyn Transport>, CliError> {
         Ok(match self.transport {
             TransportName::Tcp => Arc::new(TcpTransport::default()),
             TransportName::Quic => Arc::new(
                 QuicTransport::new(identity, self.codec.name())
                     .map_err(|error| CliError::caused("cannot use the node's key", &error))?
-                    .with_bulk_stream(),
+                    .with_bulk_stream()
+                    .with_memory(memory),
             ),
         })
     }

@@ -44,6 +44,8 @@ async fn wrong_usage_ends_with_2_and_one_line() {
         (&["run", "--transport", "pigeon"], "pigeon"),
         (&["run", "--codec", "xml"], "xml"),
         (&["run", "--store", "cloud"], "cloud"),
+        (&["run", "--memory", "8MiB"], "at least 16mib"),
+        (&["sync", "--memory", "64 parsecs"], "64 parsecs"),
         (&["run", "--log-format", "opera"], "opera"),
         (&["sync", "--timeout", "soon"], "soon"),
         (&["export"], "file"),

@@ -10,6 +10,7 @@
 mod config;
 mod identity;
 mod tls;
+mod windows;
 
 use std::future::Future;
 use std::io;
@@ -31,6 +32,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::timeout;
 
 pub use self::identity::{IdentityError, NodeIdentity};
+use self::windows::{Window, Windows};
 use crate::socket::{Failed, OtherTransport, canonical, no_address};
 
 /// Connects nodes by QUIC. An endpoint is `host:port` or `PEERID@host:port`; the latter reaches only who has that key.
@@ -45,6 +47,7 @@ pub struct QuicTransport {
     server: quinn::ServerConfig,
     socket: EndpointConfig,
     with_bulk: bool,
+    windows: Windows,
 }
 
 /// Offered by every node besides its own protocol.
@@ -91,12 +94,20 @@ impl QuicTransport {
             server,
             socket: config::socket(identity),
             with_bulk: false,
+            windows: Windows::default(),
         })
     }
 
     /// Gives the connections that are dialled a second stream for bulk answers. A listener takes either kind.
     pub fn with_bulk_stream(self) -> Self {
         Self { with_bulk: true, ..self }
+    }
+
+    /// Bytes that all its connections may hold in this process for what is under way, besides 128 KiB each. Default: the
+    /// [transports' share](cpc_framework::memory::MemoryShares::transports) of the default memory. Connections get smaller windows the
+    /// more there are.
+    pub fn with_memory(self, bytes: usize) -> Self {
+        Self { windows: Windows::new(bytes), ..self }
     }
 
     /// The key that this node proves.
@@ -128,6 +139,7 @@ impl QuicTransport {
     /// The dialler's part after the handshake.
     async fn dialled(&self, failed: Failed<'_>, to: SocketAddr) -> Result<Connection, TransportError> {
         let quic = self.connect(failed, to).await?;
+        let window = self.windows.open(&quic, true);
         let identity = identity_of(failed, &quic)?;
         if let Some(pinned) = failed.endpoint.identity
             && pinned != identity
@@ -139,7 +151,7 @@ impl QuicTransport {
         let first = if self.with_bulk { LANE_CONTROL } else { LANE_CONTROL_ALONE };
         let control = open(failed, &quic, first).await?;
         let bulk = if self.with_bulk { Some(open(failed, &quic, LANE_BULK).await?) } else { None };
-        Ok(connection(quic, identity, control, bulk))
+        Ok(connection(quic, window, identity, control, bulk))
     }
 
     /// The listener's part of the handshake.
@@ -155,6 +167,7 @@ impl QuicTransport {
             return Err(failed.because(TransportErrorKind::Refused, why));
         }
         let identity = identity_of(failed, &quic)?;
+        let window = self.windows.open(&quic, false);
         let (first, control) = take(failed, &quic).await?;
         let bulk = match first {
             LANE_CONTROL_ALONE => None,
@@ -164,7 +177,7 @@ impl QuicTransport {
             },
             lane => return Err(unknown_lane(failed, &quic, lane)),
         };
-        Ok(connection(quic, identity, control, bulk))
+        Ok(connection(quic, window, identity, control, bulk))
     }
 }
 
@@ -255,9 +268,9 @@ impl Listener for QuicAcceptor {
     }
 }
 
-/// Ends a QUIC connection.
+/// Ends a QUIC connection, and keeps its windows for as long as it lives.
 #[derive(Debug)]
-struct QuicHandle(quinn::Connection);
+struct QuicHandle(quinn::Connection, #[expect(dead_code, reason = "given back when it is dropped")] Window);
 
 #[async_trait]
 impl ConnectionHandle for QuicHandle {
@@ -278,9 +291,15 @@ fn endpoint(
     quinn::Endpoint::new(socket, server, config::bind(at)?, Arc::new(TokioRuntime))
 }
 
-fn connection(quic: quinn::Connection, identity: PeerId, control: Duplex, bulk: Option<Duplex>) -> Connection {
+fn connection(
+    quic: quinn::Connection,
+    window: Window,
+    identity: PeerId,
+    control: Duplex,
+    bulk: Option<Duplex>,
+) -> Connection {
     let remote = Endpoint::new(canonical(quic.remote_address()).to_string());
-    Connection { remote, identity: Some(identity), control, bulk, handle: Arc::new(QuicHandle(quic)) }
+    Connection { remote, identity: Some(identity), control, bulk, handle: Arc::new(QuicHandle(quic, window)) }
 }
 
 /// Opens a stream, and shows it to the other side.

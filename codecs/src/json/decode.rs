@@ -17,7 +17,7 @@ use crate::check_counts;
 /// The message of one line that is not blank.
 pub(super) fn read_line(line: &[u8]) -> Result<Message, DecodeError> {
     let text = std::str::from_utf8(line).map_err(|error| DecodeError::Malformed(error.to_string()))?;
-    let mut blocks = Blocks::default();
+    let mut blocks = Blocks { room: line.len() / 4 * 3 + ROOM_FOR_SMALL, ..Blocks::default() };
     let mut json = serde_json::Deserializer::from_str(text);
     let envelope = Envelope { blocks: &mut blocks }.deserialize(Shallow::new(&mut json, MAX_DEPTH));
     let envelope = envelope.and_then(|read| json.end().map(|()| read));
@@ -64,7 +64,13 @@ struct Blocks {
     whole: Vec<WireBlock>,
     broken: Option<String>,
     id: Option<u64>,
+    /// The memory that further ones may take, besides that of their texts: for three quarters of the line, which with signatures and keys
+    /// they stay well below. Transactions without, which no block can have, would take as much as five times their bytes.
+    room: usize,
 }
+
+/// What any answer may take.
+const ROOM_FOR_SMALL: usize = 64 * 1024;
 
 /// The levels that may open within a message's payload and other fields.
 const WITHIN_ENVELOPE: u8 = MAX_DEPTH - 1;
@@ -338,7 +344,16 @@ impl<'de> Visitor<'de> for BlockList<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         loop {
             match seq.next_element::<Block>() {
-                Ok(Some(block)) => self.blocks.whole.push(block.into()),
+                Ok(Some(block)) => {
+                    let takes = size_of::<Block>() + size_of_val(block.txs.as_slice());
+                    let Some(left) = self.blocks.room.checked_sub(takes) else {
+                        let why = "its blocks take too much memory once decoded";
+                        self.blocks.broken = Some(why.to_owned());
+                        return Err(A::Error::custom(why));
+                    };
+                    self.blocks.room = left;
+                    self.blocks.whole.push(block.into());
+                }
                 Ok(None) => return Ok(()),
                 Err(error) => {
                     self.blocks.broken = Some(shown(&error));

@@ -301,7 +301,8 @@ async fn a_peers_block_is_passed_on_once_it_is_executed_and_our_own_once_it_is_d
         let mut bench = Bench::new().await;
         let block = bench.core.config.verifier.hasher().hash_block(Arc::new(messages.block()));
         let batch = BatchId(1);
-        let origin = if ours { ImportOrigin::Own } else { ImportOrigin::Gossip { conn: A, link: block.link } };
+        let origin =
+            if ours { ImportOrigin::Own } else { ImportOrigin::Gossip { conn: A, link: block.link, bytes: 0 } };
         bench.core.imports.insert(batch, origin);
         let (tip, applied) = (Some(block.link.tip()), vec![applied(block)]);
         let executed = ChainEvent::Executed { batch, blocks: applied.clone() };
@@ -326,7 +327,7 @@ async fn a_request_that_reaches_into_blocks_told_early_waits_for_the_disk() {
         bench.core.received(bench.now, PLAIN, Inbound::Asked(wanted));
         bench.served()
     };
-    bench.core.imports.insert(batch, ImportOrigin::Gossip { conn: A, link: block.link });
+    bench.core.imports.insert(batch, ImportOrigin::Gossip { conn: A, link: block.link, bytes: 0 });
     let (tip, applied) = (Some(block.link.tip()), vec![applied(block)]);
     bench.core.chain_event(bench.now, ChainEvent::Executed { batch, blocks: applied.clone() });
     assert_eq!(ask(&mut bench, 0, 0), 0, "PLAIN has heard of block 0, which is not on the disk yet");

@@ -8,25 +8,34 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 
-use super::outbox::{Outbox, OutboxLimits};
+use super::budget::Permit;
+use super::crowd::{Crowd, Held, Short};
+use super::outbox::{Outbox, OutboxLimits, Queued};
 use super::peer::{Part, Wanted};
 use super::serve::AnswerSizes;
 use super::verifying::TXS_ON_THEIR_WAY;
 use crate::codec::{Codec, DecodeError};
 use crate::limits::Limits;
+use crate::memory::{DECODED, MemoryShares};
 use crate::rules::{HashedBlock, Hasher};
 use crate::sync::ConnId;
 use crate::transport::{Connection, ConnectionHandle, Duplex};
-use crate::types::{BlockLink, Handshake, Hash32, MAX_HEADERS, Message, MessageKind, Transaction, WireBlock, encoding};
+use crate::types::{
+    Block, BlockLink, Handshake, Hash32, MAX_HEADERS, Message, MessageKind, Transaction, WireBlock, encoding,
+};
 
 /// How much is asked of a socket at a time.
 const READ_CHUNK: usize = 64 * 1024;
-/// A buffer that grew beyond this is given back once it is empty.
-const BUFFER_KEPT: usize = 256 * 1024;
+/// A buffer that grew beyond this is given back once it is empty; up to here it needs no room of the share of all.
+const BUFFER_KEPT: usize = READ_CHUNK;
 /// How long a connection that we end may take to send what waits.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// Transactions that go to the engine together, as far as they came together.
 const TXS_TOGETHER: usize = 128;
+/// What is no larger is decoded without a look at how much memory that takes.
+const ROOM_FOR_SMALL: usize = 64 * 1024;
+/// The signature alone of a transaction takes so many bytes in every codec.
+const LEAST_SIGNED: usize = 64;
 /// Queued bytes are counted in units of this size.
 const BUDGET_UNIT: usize = 1024;
 
@@ -41,6 +50,10 @@ pub(crate) struct Link {
     /// What waits for the stream of bulk answers, where the connection has one.
     bulk: Option<Outbox>,
     pub(crate) answer_sizes: AnswerSizes,
+    /// What has begun to come, on each of the streams.
+    coming: [Held; 2],
+    /// It had to go, since others needed the memory that it held.
+    crowded_out: AtomicBool,
     handle: Arc<dyn ConnectionHandle>,
     /// Why the stream of bulk answers ended, where it did first.
     bulk_ended: OnceLock<CloseReason>,
@@ -57,6 +70,37 @@ impl Link {
     pub(crate) fn set_frame_cap(&self, cap: usize) {
         self.frame_cap.store(cap, Ordering::Release);
         self.cap_raised.notify_one();
+    }
+
+    /// The largest frame that is read now.
+    pub(crate) fn frame_cap(&self) -> usize {
+        self.frame_cap.load(Ordering::Acquire)
+    }
+
+    /// Waits until the connection is over. Cancel-safe.
+    pub(crate) async fn over(&self) {
+        self.handle.closed().await;
+    }
+
+    /// What its streams hold.
+    pub(crate) fn held(&self, short: Short) -> impl Iterator<Item = &Held> {
+        let (coming, going) = match short {
+            Short::Incoming => (self.coming.as_slice(), None),
+            Short::Outgoing => ([].as_slice(), Some(self)),
+        };
+        let outboxes = going.into_iter().flat_map(|link| [Some(&link.outbox), link.bulk.as_ref()]).flatten();
+        coming.iter().chain(outboxes.map(Outbox::held))
+    }
+
+    /// Others need the memory that it holds.
+    pub(crate) fn crowd_out(&self) {
+        self.crowded_out.store(true, Ordering::Release);
+        self.abort("it held memory that others needed");
+    }
+
+    /// Whether it had to go for the memory that it held.
+    pub(crate) fn was_crowded_out(&self) -> bool {
+        self.crowded_out.load(Ordering::Acquire)
     }
 
     /// Waits until the engine has taken the first handshake: what came right behind it may be longer than what is read
@@ -167,6 +211,8 @@ pub(crate) struct Received {
     pub(crate) conn: ConnId,
     pub(crate) inbound: Inbound,
     pub(crate) _share: Option<OwnedSemaphorePermit>,
+    /// The right to hold a large frame, where it is what became of one.
+    pub(crate) _large: Option<OwnedSemaphorePermit>,
 }
 
 /// What readers tell the engine.
@@ -189,6 +235,8 @@ pub(crate) enum CloseReason {
     Idle,
     /// What we wrote was not read for too long.
     NotReading,
+    /// Others needed the memory that it held.
+    CrowdedOut,
 }
 
 impl std::fmt::Display for CloseReason {
@@ -199,6 +247,9 @@ impl std::fmt::Display for CloseReason {
             Self::SlowFrame => f.write_str("a message was begun and not finished in time"),
             Self::Idle => f.write_str("nothing came for too long"),
             Self::NotReading => f.write_str("it does not read what we send"),
+            Self::CrowdedOut => f.write_str(
+                "memory is short, and it held the most for the longest with what it began to send or does not read",
+            ),
         }
     }
 }
@@ -209,32 +260,40 @@ pub(crate) struct Inbox {
     pub(crate) events: mpsc::Sender<ConnEvent>,
     pub(crate) hasher: Hasher,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) crowd: Arc<Crowd>,
     budget: Arc<Semaphore>,
-    budget_units: usize,
-    /// The frames above the normal cap that may be read at a time in the whole node.
+    budget_units: u32,
+    /// Frames from here on come one at a time in the whole node.
+    large_from: usize,
     large_frame: Arc<Semaphore>,
 }
 
 impl Inbox {
-    /// `budget` is the most bytes that messages may have that wait for the engine.
-    pub(crate) fn new(events: mpsc::Sender<ConnEvent>, hasher: Hasher, limits: Arc<Limits>, budget: usize) -> Self {
-        let budget_units = budget.div_ceil(BUDGET_UNIT).max(1);
-        let large_frames = limits.response_frames_at_once;
+    pub(crate) fn new(events: mpsc::Sender<ConnEvent>, hasher: Hasher, limits: Arc<Limits>) -> Self {
+        let shares = MemoryShares::of(limits.network_memory);
+        let budget_units = units(shares.inbox);
         Self {
             events,
             hasher,
-            limits,
-            budget: Arc::new(Semaphore::new(budget_units)),
+            crowd: Arc::new(Crowd::new(shares, limits.frame_max)),
+            budget: Arc::new(Semaphore::new(budget_units as usize)),
             budget_units,
-            large_frame: Arc::new(Semaphore::new(large_frames)),
+            large_from: shares.frame().min(limits.frame_max),
+            large_frame: Arc::new(Semaphore::new(limits.response_frames_at_once)),
+            limits,
         }
     }
 
+    /// Room for so many bytes, once decoded; for no more than there is at all.
     async fn share(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let units = bytes.div_ceil(BUDGET_UNIT).clamp(1, self.budget_units);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let units = units(bytes.saturating_mul(DECODED)).min(self.budget_units);
         Arc::clone(&self.budget).acquire_many_owned(units).await.ok()
     }
+}
+
+/// What so many bytes count as.
+fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(BUDGET_UNIT).max(1)).unwrap_or(u32::MAX)
 }
 
 /// Starts the reader and the writer of a connection.
@@ -256,10 +315,12 @@ pub(crate) fn spawn(
         id,
         transport: number,
         codec,
-        outbox: Outbox::new(limits),
-        bulk: bulk.is_some().then(|| Outbox::new(limits)),
+        outbox: Outbox::new(limits, &inbox.crowd),
+        bulk: bulk.is_some().then(|| Outbox::new(limits, &inbox.crowd)),
         bulk_ended: OnceLock::new(),
         answer_sizes: AnswerSizes::default(),
+        coming: [inbox.crowd.account(), inbox.crowd.account()],
+        crowded_out: AtomicBool::new(false),
         handle,
         frame_cap: AtomicUsize::new(frame_cap),
         cap_raised: Notify::new(),
@@ -268,6 +329,7 @@ pub(crate) fn spawn(
         bytes_in: AtomicU64::new(0),
         bytes_out: AtomicU64::new(0),
     });
+    inbox.crowd.join(&link);
     let not_reading = Arc::new(AtomicBool::new(false));
     let start_writer = |stream, lane| {
         let (link, limits, not_reading) = (Arc::clone(&link), Arc::clone(&inbox.limits), Arc::clone(&not_reading));
@@ -278,8 +340,7 @@ pub(crate) fn spawn(
         let (link, inbox) = (Arc::clone(&link), inbox.clone());
         let read = tokio::spawn(async move {
             let (stream, shared) = (reader, Arc::clone(&link));
-            let reader = Reader { stream, lane: Lane::Bulk, link: shared, inbox, large: None, fresh: false };
-            match reader.run().await {
+            match Reader::new(stream, Lane::Bulk, shared, inbox, false).run().await {
                 // In order, or with the whole connection: the control stream tells.
                 CloseReason::Ended(_) => {}
                 why => {
@@ -293,9 +354,8 @@ pub(crate) fn spawn(
     let (reading, inbox) = (Arc::clone(&link), inbox.clone());
     tokio::spawn(async move {
         let events = inbox.events.clone();
-        let (stream, link) = (reader, Arc::clone(&reading));
-        let reader = Reader { stream, lane: Lane::Control, link, inbox, large: None, fresh: accepted };
-        let mut why = reader.run().await;
+        let crowd = Arc::clone(&inbox.crowd);
+        let mut why = Reader::new(reader, Lane::Control, Arc::clone(&reading), inbox, accepted).run().await;
         if let Some(bulk) = reading.bulk_ended.get() {
             why = bulk.clone();
         }
@@ -306,8 +366,12 @@ pub(crate) fn spawn(
             let _ = read.await;
             let _ = write.await;
         }
+        crowd.leave(id);
         if not_reading.load(Ordering::Acquire) {
             why = CloseReason::NotReading;
+        }
+        if reading.was_crowded_out() {
+            why = CloseReason::CrowdedOut;
         }
         let _ = events.send(ConnEvent::Closed { conn: id, why }).await;
     });
@@ -328,13 +392,28 @@ struct Reader {
     lane: Lane,
     link: Arc<Link>,
     inbox: Inbox,
-    /// The right to hold a frame above the normal cap.
+    /// Room for what has begun to come.
+    room: Permit,
+    /// The right to hold a large frame.
     large: Option<OwnedSemaphorePermit>,
+    /// Room for what can be decoded of the buffer.
+    decoding: Option<OwnedSemaphorePermit>,
     /// The other side dialled, and has said nothing yet that could be read.
     fresh: bool,
 }
 
 impl Reader {
+    fn new(
+        stream: Box<dyn tokio::io::AsyncRead + Send + Unpin>,
+        lane: Lane,
+        link: Arc<Link>,
+        inbox: Inbox,
+        fresh: bool,
+    ) -> Self {
+        let room = inbox.crowd.frames.nothing();
+        Self { stream, lane, link, inbox, room, large: None, decoding: None, fresh }
+    }
+
     async fn run(mut self) -> CloseReason {
         let mut decoder = self.link.codec.decoder();
         let mut buffer = BytesMut::new();
@@ -343,7 +422,13 @@ impl Reader {
         let mut txs = Txs::default();
         loop {
             let before = buffer.len();
-            let decoded = decoder.decode(&mut buffer, self.link.frame_cap.load(Ordering::Acquire));
+            let cap = self.link.frame_cap();
+            let ready = decoder.is_ready(&buffer, cap);
+            if ready && self.decoding.is_none() {
+                self.decoding = self.inbox.share(before).await;
+            }
+            let decoded = if ready { decoder.decode(&mut buffer, cap) } else { Ok(None) };
+            self.let_go(&mut buffer);
             // Nothing overtakes a transaction, and none waits for what has not come yet.
             if (txs.are_enough() || !matches!(decoded, Ok(Some(Message::NewTx(_)))))
                 && let Err(why) = self.hand_over(&mut txs).await
@@ -362,9 +447,7 @@ impl Reader {
                 }
                 Ok(Some(message)) => self.prepare(message, before - buffer.len()),
                 Ok(None) => {
-                    if buffer.is_empty() && buffer.capacity() > BUFFER_KEPT {
-                        buffer = BytesMut::new();
-                    }
+                    self.decoding = None;
                     match self.read(&mut buffer, &mut waited).await {
                         Ok(()) => continue,
                         Err(why) => return why,
@@ -385,11 +468,26 @@ impl Reader {
         }
     }
 
+    /// What is left behind a long frame must not keep the memory of all of it, nor an empty buffer that of an earlier one.
+    fn let_go(&self, buffer: &mut BytesMut) {
+        let was_long = self.room.bytes() > 0 && buffer.len() < BUFFER_KEPT;
+        if was_long || (buffer.is_empty() && buffer.capacity() > BUFFER_KEPT) {
+            let mut fresh = BytesMut::with_capacity(BUFFER_KEPT);
+            fresh.extend_from_slice(buffer);
+            *buffer = fresh;
+        }
+    }
+
     /// Gives the engine a message that took so many bytes.
     async fn deliver(&mut self, inbound: Inbound, bytes: usize) -> Result<(), CloseReason> {
-        let share = self.inbox.share(bytes).await;
-        self.large = None;
-        let received = Received { conn: self.link.id, inbound, _share: share };
+        let units = units(bytes.saturating_mul(DECODED));
+        // What has its room already has it for all of the buffer, in whole units.
+        let share = match self.decoding.as_mut() {
+            Some(decoding) => decoding.split(decoding.num_permits().min(units as usize)),
+            None => None,
+        };
+        self.link.coming[self.lane as usize].moved();
+        let received = Received { conn: self.link.id, inbound, _share: share, _large: self.large.take() };
         let sent = self.inbox.events.send(ConnEvent::Received(received)).await;
         sent.map_err(|_| CloseReason::Ended("this node is shutting down".into()))
     }
@@ -408,6 +506,8 @@ impl Reader {
             return Ok(Some(place));
         }
         self.hand_over(txs).await?;
+        // Nor does anybody wait for the room of what it has sent besides.
+        self.decoding = None;
         Ok(places.acquire_owned().await.ok())
     }
 
@@ -415,7 +515,7 @@ impl Reader {
     async fn broken(mut self, error: DecodeError) -> CloseReason {
         if self.fresh && matches!(error, DecodeError::Desync(_)) {
             let inbound = Inbound::Foreign { error: error.clone() };
-            let received = Received { conn: self.link.id, inbound, _share: None };
+            let received = Received { conn: self.link.id, inbound, _share: None, _large: None };
             if self.inbox.events.send(ConnEvent::Received(received)).await.is_ok() {
                 // A socket that is closed over unread bytes may take back what it has sent.
                 let _ = timeout(FAREWELL, self.drain()).await;
@@ -435,13 +535,8 @@ impl Reader {
     }
 
     async fn read(&mut self, buffer: &mut BytesMut, waited: &mut Duration) -> Result<(), CloseReason> {
+        self.make_room(buffer.len()).await?;
         let limits = &self.inbox.limits;
-        // Where nothing was asked for, a frame ends at the normal cap: that is seen without waiting.
-        let may_be_large = self.link.frame_cap.load(Ordering::Acquire) > limits.frame_max;
-        if may_be_large && self.large.is_none() && buffer.len() + READ_CHUNK > limits.frame_max {
-            // Not reading is the only harm that waiting here does.
-            self.large = Arc::clone(&self.inbox.large_frame).acquire_owned().await.ok();
-        }
         let patient = self.link.patient.load(Ordering::Acquire);
         let in_frame = !buffer.is_empty();
         let patience = match (in_frame, patient) {
@@ -452,6 +547,7 @@ impl Reader {
         };
         buffer.reserve(READ_CHUNK.min(buffer.len().max(4096)));
         let begun = Instant::now();
+        let _waits = (self.room.bytes() > 0).then(|| self.link.coming[self.lane as usize].waits());
         let read = self.stream.read_buf(buffer);
         let result = match patience {
             Some(patience) => match timeout(patience, read).await {
@@ -473,6 +569,31 @@ impl Reader {
             }
             Err(error) => Err(CloseReason::Ended(error.to_string())),
         }
+    }
+
+    /// Room for so many bytes of a frame, and for what is read next. Not being read from is all that waiting for it does to the peer.
+    async fn make_room(&mut self, begun: usize) -> Result<(), CloseReason> {
+        let Inbox { crowd, large_from, large_frame, .. } = &self.inbox;
+        let wanted = if begun < BUFFER_KEPT { 0 } else { (begun + READ_CHUNK).min(*large_from) };
+        let held = &self.link.coming[self.lane as usize];
+        if !self.room.try_resize(wanted) {
+            tokio::select! {
+                biased;
+                () = self.room.resize(wanted, || crowd.relieve(Short::Incoming)) => {}
+                () = self.link.over() => return Err(CloseReason::Ended("closed while it waited for memory".into())),
+            }
+        }
+        held.set(self.room.bytes());
+        // Where nothing longer may come, the frame ends there: that is seen without waiting.
+        let may_be_large = self.link.frame_cap() > *large_from;
+        if may_be_large && self.large.is_none() && begun + READ_CHUNK > *large_from {
+            tokio::select! {
+                biased;
+                right = Arc::clone(large_frame).acquire_owned() => self.large = right.ok(),
+                () = self.link.over() => return Err(CloseReason::Ended("closed while it waited for memory".into())),
+            }
+        }
+        Ok(())
     }
 
     fn prepare_tx(&self, tx: Arc<Transaction>, place: Option<OwnedSemaphorePermit>) -> NewTx {
@@ -517,8 +638,15 @@ impl Reader {
             Message::Numbered { message, .. } => unreadable(message.kind(), "two numbers"),
             Message::BlocksResponse { blocks, mut malformed } => {
                 let mut hashed = Vec::with_capacity(blocks.len());
+                // Of an honest answer it is more than enough; small transactions without signatures would take far more.
+                let mut room = 2 * DECODED * bytes + ROOM_FOR_SMALL;
                 for block in &blocks {
-                    match hash(hasher, block) {
+                    let read = hash(hasher, block).and_then(|block| {
+                        let takes = size_of_val(block.block.txs.as_slice()) + size_of::<Block>();
+                        room = room.checked_sub(takes).ok_or("its blocks take too much memory once decoded")?;
+                        Ok(block)
+                    });
+                    match read {
                         Ok(block) => hashed.push(block),
                         Err(why) => {
                             malformed = Some(why);
@@ -551,6 +679,12 @@ impl Txs {
 }
 
 fn hash(hasher: &Hasher, block: &WireBlock) -> Result<HashedBlock, String> {
+    if let WireBlock::Encoded(bytes) = block
+        && bytes.len() > ROOM_FOR_SMALL
+        && encoding::transactions_in(bytes).map_err(|error| error.to_string())? > (bytes.len() / LEAST_SIGNED) as u64
+    {
+        return Err("it has more transactions than its bytes can hold signatures".to_owned());
+    }
     hasher.hash_wire_block(block).map_err(|error| error.to_string())
 }
 
@@ -589,14 +723,19 @@ impl Writer {
             Lane::Control => &link.outbox,
             Lane::Bulk => link.answers(),
         };
-        while let Some(mut frame) = outbox.next().await {
+        while let Some((mut frame, room)) = outbox.next().await.map(Queued::into_parts) {
+            let bytes = frame.len();
             while !frame.is_empty() {
                 let patient = self.link.patient.load(Ordering::Acquire);
                 let patience = if patient { self.limits.legacy_timeout } else { self.limits.outbox_stall };
-                match timeout(patience, self.stream.write_buf(&mut frame)).await {
+                let waits = outbox.held().waits();
+                let written = timeout(patience, self.stream.write_buf(&mut frame)).await;
+                drop(waits);
+                match written {
                     Ok(Ok(0) | Err(_)) => return self.link.abort("cannot be written to"),
                     Ok(Ok(written)) => {
                         self.link.bytes_out.fetch_add(written as u64, Ordering::Relaxed);
+                        outbox.progressed();
                     }
                     Err(_) => {
                         not_reading.store(true, Ordering::Release);
@@ -607,6 +746,7 @@ impl Writer {
             if self.stream.flush().await.is_err() {
                 return self.link.abort("cannot be written to");
             }
+            outbox.written(bytes, room);
         }
         let _ = timeout(self.limits.outbox_stall, self.stream.shutdown()).await;
     }

@@ -150,7 +150,7 @@ pub(super) enum ImportOrigin {
     /// The strategy asked for them.
     Sync,
     /// A `new_block` of this peer.
-    Gossip { conn: ConnId, link: BlockLink },
+    Gossip { conn: ConnId, link: BlockLink, bytes: usize },
     /// Our own validator made them.
     Own,
 }

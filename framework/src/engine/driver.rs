@@ -8,8 +8,9 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::connection::{self, ConnEvent, Inbox, Link, Received};
 use super::core::{Action, Core};
+use super::crowd::Short;
 use super::links::{self, NodeLink};
-use super::outbox::Full;
+use super::outbox::{Full, Pushed};
 use super::peer::Wanted;
 use super::recovering;
 use super::serve;
@@ -31,8 +32,6 @@ use crate::types::{Address, BlockLink, Hash32, Height, Transaction};
 const INTERNAL_EVENTS: usize = 256;
 /// Answers that are read and encoded at a time; who asks next waits its turn, so that peers share alike.
 const ANSWERS_AT_ONCE: usize = 2;
-/// The part of the network memory that received messages may take while they wait for the engine.
-const INBOX_SHARE: usize = 4;
 /// Time to send what is still in the outboxes when the node stops.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// Pause after an accept that failed for want of descriptors or memory.
@@ -159,8 +158,7 @@ impl Driver {
     pub(crate) fn new(parts: DriverParts) -> Self {
         let (to_engine, inbound) = mpsc::channel(INTERNAL_EVENTS);
         let (to_internal, internal) = mpsc::channel(INTERNAL_EVENTS);
-        let budget = parts.limits.network_memory / INBOX_SHARE;
-        let inbox = Inbox::new(to_engine, parts.verifier.hasher().clone(), Arc::clone(&parts.limits), budget);
+        let inbox = Inbox::new(to_engine, parts.verifier.hasher().clone(), Arc::clone(&parts.limits));
         let mut tasks = JoinSet::new();
         for (link, listener) in parts.listeners {
             tasks.spawn(accept_loop(link, listener, to_internal.clone()));
@@ -410,11 +408,13 @@ impl Driver {
                     let Some(link) = self.conns.get(&conn) else { continue };
                     let cap = self.limits.frame_response_max;
                     match message.frame(link.codec.as_ref(), cap) {
-                        Ok(frame) => {
-                            if let Err(Full) = link.outbox.push(class, frame) {
-                                link.close("its outbox is full of answers that it does not read");
+                        Ok(frame) => match link.outbox.push(class, frame) {
+                            Ok(Pushed::Done) => {}
+                            Ok(Pushed::Crowded) => {
+                                self.inbox.crowd.relieve(Short::Outgoing);
                             }
-                        }
+                            Err(Full) => link.close("its outbox is full of answers that it does not read"),
+                        },
                         Err(error) => tracing::warn!(kind = message.message().kind().name(), "not sent: {error}"),
                     }
                 }
@@ -498,16 +498,27 @@ impl Driver {
         let Some(link) = self.conns.get(&conn) else { return };
         let (link, store, limits) = (Arc::clone(link), Arc::clone(&self.store), Arc::clone(&self.limits));
         let (turns, events) = (Arc::clone(&self.answering), self.to_internal.clone());
+        let crowd = Arc::clone(&self.inbox.crowd);
         self.tasks.spawn(async move {
             if !after.is_zero() {
                 tokio::time::sleep(after).await;
+            }
+            // Room first: what is prepared and cannot be sent is the same burden.
+            let mut room = crowd.answers.nothing();
+            tokio::select! {
+                biased;
+                () = room.resize(limits.get_blocks_bytes, || crowd.relieve(Short::Outgoing)) => {}
+                () = link.over() => {}
             }
             let frame = {
                 let _turn = turns.acquire().await;
                 serve::answer(store.as_ref(), &link, wanted, &limits).await
             };
             match frame {
-                Ok(frame) => link.answers().push_when_room(frame).await,
+                Ok(frame) => {
+                    room.force_resize(frame.len());
+                    link.answers().push_when_room(frame, room).await;
+                }
                 Err(error) => {
                     let Wanted { from, to, .. } = wanted;
                     tracing::error!("a request for {from}..={to} cannot be answered: {error}");

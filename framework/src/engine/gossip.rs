@@ -7,6 +7,7 @@ use super::handshake::shown;
 use super::peer::{Part, Wanted};
 use crate::chain::{ChainCommand, Stop, proposer_signed};
 use crate::executor::accounts::state;
+use crate::memory::MemoryShares;
 use crate::mempool;
 use crate::peers::Offence;
 use crate::rules::HashedBlock;
@@ -98,19 +99,30 @@ impl Core {
             None => {}
         }
         let gossip = self.imports.values().filter(|origin| matches!(origin, ImportOrigin::Gossip { .. })).count();
+        let (bytes, held) = (memory_of(&block), self.gossip_held());
         let sync_is_importing = self.imports.values().any(|origin| *origin == ImportOrigin::Sync);
-        let free = importing < limits.new_block_queue_per_peer && gossip < limits.new_block_queue;
+        let fits = held == 0 || held.saturating_add(bytes) <= MemoryShares::of(limits.network_memory).gossip_blocks();
+        let free = importing < limits.new_block_queue_per_peer && gossip < limits.new_block_queue && fits;
         if link.extends(self.gossip_tip.as_ref()) && !sync_is_importing && !self.reorganising && free {
             self.gossip_tip = Some(link.tip());
             if let Some(peer) = self.peers.get_mut(&conn) {
                 peer.importing += 1;
             }
             let batch = self.new_batch();
-            self.imports.insert(batch, ImportOrigin::Gossip { conn, link });
+            self.imports.insert(batch, ImportOrigin::Gossip { conn, link, bytes });
             self.push(Action::Chain(ChainCommand::Import { batch, blocks: vec![block] }));
         } else {
             self.sync_event(now, SyncEvent::Announced { peer: conn, link });
         }
+    }
+
+    /// The memory of blocks of gossip under import, and of other copies of them.
+    fn gossip_held(&self) -> usize {
+        let imports = self.imports.values().map(|origin| match origin {
+            ImportOrigin::Gossip { bytes, .. } => *bytes,
+            ImportOrigin::Sync | ImportOrigin::Own => 0,
+        });
+        imports.chain(self.spares.iter().map(|(_, spare)| memory_of(spare))).fold(0, usize::saturating_add)
     }
 
     /// Whether a copy of this block is on its way through the chain; should it turn out bad, who else has one is asked.
@@ -127,7 +139,9 @@ impl Core {
         }
         self.fetches.arrived(Item::Block(block.link.hash));
         let has_one = self.spares.iter().any(|(other, spare)| *other == conn && spare.link == block.link);
-        if self.spares.len() < SPARES && !has_one {
+        let room = MemoryShares::of(self.config.limits.network_memory).gossip_blocks();
+        let fits = self.gossip_held().saturating_add(memory_of(&block)) <= room;
+        if self.spares.len() < SPARES && !has_one && fits {
             self.spares.push((conn, block));
         }
     }
@@ -175,6 +189,12 @@ impl Core {
             })
         }
     }
+}
+
+/// What a decoded block takes.
+fn memory_of(block: &HashedBlock) -> usize {
+    let encoded = block.encoded.as_ref().map_or(0, bytes::Bytes::len);
+    block.block.txs.iter().map(mempool::tx_bytes).fold(encoded, usize::saturating_add)
 }
 
 impl Inbound {

@@ -86,7 +86,7 @@ impl Core {
                 };
                 self.sync_event(now, event);
             }
-            Some(ImportOrigin::Gossip { conn, link }) => {
+            Some(ImportOrigin::Gossip { conn, link, .. }) => {
                 self.gossip_imported(now, conn, link, stop.as_ref());
                 self.sync_event(now, SyncEvent::LocalTip(tip));
             }

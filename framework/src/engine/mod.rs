@@ -6,10 +6,12 @@
 mod announcing;
 #[cfg(test)]
 mod announcing_tests;
+mod budget;
 mod clocks;
 mod connection;
 mod connections;
 mod core;
+mod crowd;
 mod driver;
 mod fetching;
 #[cfg(test)]

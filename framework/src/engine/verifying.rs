@@ -25,8 +25,6 @@ const BATCHES: usize = 2;
 /// Signatures that one core verifies together, at most: each costs a fifth less than in a batch of 256, and beyond it a
 /// batch gains nothing.
 const SHARE: usize = 1024;
-/// The part of the network's memory that waiting transactions may take.
-const MEMORY_SHARE: usize = 8;
 
 /// A transaction that passed the cheap checks.
 #[derive(Debug)]
@@ -49,7 +47,7 @@ pub(crate) enum TxOrigin {
     Saved,
 }
 
-/// Transactions that wait to be verified: bounded in number and bytes. When full, the newest is not taken, and not
+/// Transactions that wait to be verified, or are: bounded in number and bytes. When full, the newest is not taken, and not
 /// remembered either, so that it may come again.
 #[derive(Debug)]
 pub(super) struct Verifying {
@@ -66,7 +64,7 @@ impl Verifying {
             queue: VecDeque::new(),
             bytes: 0,
             most: limits.pool_txs,
-            most_bytes: limits.network_memory / MEMORY_SHARE,
+            most_bytes: crate::memory::MemoryShares::of(limits.network_memory).verifying,
             batches: 0,
         }
     }
@@ -91,9 +89,7 @@ impl Verifying {
             return None;
         }
         self.batches += 1;
-        let batch: Vec<Unverified> = self.queue.drain(..self.queue.len().min(BATCH)).collect();
-        self.bytes -= batch.iter().map(|unverified| crate::mempool::tx_bytes(&unverified.tx)).sum::<usize>();
-        Some(batch)
+        Some(self.queue.drain(..self.queue.len().min(BATCH)).collect())
     }
 }
 
@@ -200,6 +196,7 @@ impl Core {
     /// Senders and signatures of a batch were checked.
     pub(crate) fn transactions_verified(&mut self, now: Duration, verdicts: Verdicts) {
         self.verifying.batches -= 1;
+        self.verifying.bytes -= verdicts.iter().map(|(one, _)| crate::mempool::tx_bytes(&one.tx)).sum::<usize>();
         let accounts = self.accounts();
         let mut added = Vec::new();
         for (Unverified { tx, hash, origin, _place }, verdict) in verdicts {

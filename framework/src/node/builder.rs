@@ -12,14 +12,15 @@ use crate::env::Env;
 use crate::executor::Executor;
 use crate::executor::accounts::AccountExecutor;
 use crate::limits::Limits;
+use crate::memory::{LEAST_MEMORY, MemoryShares};
 use crate::mempool::saved;
 use crate::peers::peers_file::{self, PeersFileError};
 use crate::producer::{MemoryJournal, Signer, SigningJournal};
 use crate::rules::keys::{Scheme, SecretKey};
 use crate::store::ChainStore;
 use crate::store::memory::MemoryStore;
-use crate::sync::SyncStrategy;
 use crate::sync::batch::BatchSync;
+use crate::sync::{RollbackOne, SyncLimits, SyncStrategy};
 use crate::transport::{AllowList, Endpoint, LinkName, Listener, PeerId, Transport, TransportError};
 use crate::types::{ANNOUNCE, Genesis, HEADER_CHAIN, HashRules, REQUEST_ID, Transaction};
 
@@ -39,7 +40,7 @@ pub struct NodeBuilder {
     links: Vec<(NodeLink, Option<Endpoint>)>,
     store: Arc<dyn ChainStore>,
     executor: Arc<dyn Executor>,
-    sync: Box<dyn SyncStrategy>,
+    sync: Option<Box<dyn SyncStrategy>>,
     limits: Limits,
     peers: Vec<Endpoint>,
     allowed: Option<Vec<PeerId>>,
@@ -81,6 +82,12 @@ pub enum StartError {
         /// The links that it has.
         links: String,
     },
+    /// The budget for queues is too small.
+    #[error("{bytes} bytes of memory are too few for a node's queues: at least {LEAST_MEMORY}")]
+    Memory {
+        /// What it was to be.
+        bytes: usize,
+    },
     /// The operating system gives no threads or randomness.
     #[error("the operating system gives no threads or no randomness: {0}")]
     Env(#[source] std::io::Error),
@@ -95,7 +102,7 @@ impl NodeBuilder {
             links: Vec::new(),
             store: Arc::new(MemoryStore::default()),
             executor: Arc::new(AccountExecutor),
-            sync: Box::new(BatchSync::default()),
+            sync: None,
             limits,
             peers: Vec::new(),
             allowed: None,
@@ -148,9 +155,10 @@ impl NodeBuilder {
         self
     }
 
-    /// What is asked of whom. Default: [`BatchSync`] with [`RollbackOne`](crate::sync::fork::RollbackOne).
+    /// What is asked of whom. Default: [`BatchSync`] with [`RollbackOne`](crate::sync::fork::RollbackOne), whose window is its share
+    /// of the [memory](crate::memory); another strategy must keep within that share itself.
     pub fn sync(mut self, sync: impl SyncStrategy) -> Self {
-        self.sync = Box::new(sync);
+        self.sync = Some(Box::new(sync));
         self
     }
 
@@ -186,6 +194,13 @@ impl NodeBuilder {
         self
     }
 
+    /// Bytes that all queues of the network and of the import may hold together, shared out as [`crate::memory`] says. At least
+    /// [`LEAST_MEMORY`]. Default: 64 MiB. Comes after [`limits`](Self::limits), where both are set.
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.limits.network_memory = bytes;
+        self
+    }
+
     /// Clocks, randomness and threads. Default: the operating system's.
     pub fn env(mut self, env: Env) -> Self {
         self.env = Some(env);
@@ -216,8 +231,12 @@ impl NodeBuilder {
     /// Opens the chain, starts to listen and to dial. Not cancel-safe: dropped, a part may have started.
     ///
     /// # Errors
-    /// The chain cannot be opened, an address is taken, or `peers.json` cannot be read.
+    /// The chain cannot be opened, an address is taken, `peers.json` cannot be read, or the memory is too little.
     pub async fn start(self) -> Result<NodeHandle, StartError> {
+        let bytes = self.limits.network_memory;
+        if bytes < LEAST_MEMORY {
+            return Err(StartError::Memory { bytes });
+        }
         let env = match self.env {
             Some(env) => env,
             None => Env::system().map_err(StartError::Env)?,
@@ -278,7 +297,8 @@ impl NodeBuilder {
             verifier: verifier.clone(),
             validator,
         };
-        let core = Core::new(config, self.sync);
+        let sync = self.sync.unwrap_or_else(|| default_sync(&limits));
+        let core = Core::new(config, sync);
         let (commands, commands_in) = mpsc::channel(COMMANDS);
         let (status, status_out) = watch::channel(core.status());
         let (events, _) = broadcast::channel::<NodeEvent>(EVENTS);
@@ -303,6 +323,12 @@ impl NodeBuilder {
         let listening = listening.into();
         Ok(NodeHandle { commands, status: status_out, events, store: self.store, genesis, listening })
     }
+}
+
+/// The default strategy, within its share of the memory.
+fn default_sync(limits: &Limits) -> Box<dyn SyncStrategy> {
+    let window_bytes = MemoryShares::of(limits.network_memory).sync_window();
+    Box::new(BatchSync::with_limits(RollbackOne::default(), SyncLimits { window_bytes, ..SyncLimits::default() }))
 }
 
 /// Whether a validator's key does not fit the chain.

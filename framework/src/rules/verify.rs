@@ -283,7 +283,8 @@ impl Verifier {
 
 /// A transaction that stands twice breaks the rule of nonces, whatever the state.
 fn check_repeats(height: Height, txs: &[Transaction]) -> Result<(), Rejection> {
-    let mut seen = FastSet::with_capacity_and_hasher(txs.len(), Default::default());
+    let mut seen = FastSet::default();
+    seen.reserve(txs.len());
     match txs.iter().position(|tx| !seen.insert((&tx.from_address, tx.nonce))) {
         None => Ok(()),
         Some(i) => {

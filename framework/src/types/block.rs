@@ -45,7 +45,8 @@ pub struct Header {
 pub struct Block {
     /// What the proposer signed.
     pub header: Header,
-    /// The transactions, in the order in which they apply.
+    /// The transactions, in the order in which they apply: at most [`MAX_BLOCK_TXS`].
+    #[serde(deserialize_with = "bounded_txs")]
     pub txs: Vec<Transaction>,
     /// The proposer's signature over the header hash.
     #[serde(default)]
@@ -53,6 +54,33 @@ pub struct Block {
     /// Which signature scheme: 1 secp256k1 ECDSA, 237 Ed25519.
     #[serde(default = "scheme_of_the_reference")]
     pub pq_sig_scheme_id: u32,
+}
+
+/// No block is read that has more transactions: so many, with a signature and a key each, are twice the largest frame that gossip carries.
+/// Without this a block of a few bytes a transaction would take twenty times its bytes in memory.
+pub const MAX_BLOCK_TXS: usize = 1 << 16;
+
+fn bounded_txs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Transaction>, D::Error> {
+    struct Txs;
+    impl<'de> de::Visitor<'de> for Txs {
+        type Value = Vec<Transaction>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "a list of at most {MAX_BLOCK_TXS} transactions")
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut txs = Vec::new();
+            while let Some(tx) = seq.next_element()? {
+                if txs.len() == MAX_BLOCK_TXS {
+                    return Err(de::Error::custom(format_args!("more than {MAX_BLOCK_TXS} transactions")));
+                }
+                txs.push(tx);
+            }
+            Ok(txs)
+        }
+    }
+    deserializer.deserialize_seq(Txs)
 }
 
 fn scheme_of_the_reference() -> u32 {

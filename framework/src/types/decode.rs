@@ -5,7 +5,7 @@
 //! little more than the memory that it takes.
 
 use super::encoding::BlockDecodeError;
-use super::{Address, Block, Hash32, Header, HexText, Payload, Quantity, Transaction, TxType};
+use super::{Address, Block, Hash32, Header, HexText, MAX_BLOCK_TXS, Payload, Quantity, Transaction, TxType};
 
 type Result<T> = std::result::Result<T, BlockDecodeError>;
 
@@ -29,6 +29,9 @@ impl<'a> Reader<'a> {
     pub(super) fn block(&mut self) -> Result<Block> {
         let header = self.header()?;
         let count = self.length()?;
+        if count > MAX_BLOCK_TXS {
+            return Err(malformed(format!("more than {MAX_BLOCK_TXS} transactions")));
+        }
         let mut txs = Vec::with_capacity(count.min(self.left() / USUAL_TRANSACTION));
         for _ in 0..count {
             txs.push(self.transaction()?);
@@ -42,6 +45,11 @@ impl<'a> Reader<'a> {
                 .try_into()
                 .map_err(|_| malformed("pq_sig_scheme_id: above 32 bits"))?,
         })
+    }
+
+    /// The number of transactions, which stands behind the header.
+    pub(super) fn count(&mut self) -> Result<u64> {
+        self.u64("a length")
     }
 
     pub(super) fn transaction(&mut self) -> Result<Transaction> {

@@ -68,6 +68,16 @@ pub fn header_of(block: &[u8]) -> Result<&[u8], BlockDecodeError> {
     Ok(&body[..body.len() - reader.left()])
 }
 
+/// How many transactions an encoded block says that it has, without a look at any.
+///
+/// # Errors
+/// The bytes do not begin as a block does.
+pub fn transactions_in(block: &[u8]) -> Result<u64, BlockDecodeError> {
+    let mut reader = Reader::new(versioned(block)?);
+    reader.header()?;
+    reader.count()
+}
+
 /// Reads headers that stand one behind the other. Ends with the first error.
 pub fn headers(bytes: &[u8]) -> impl Iterator<Item = Result<Header, BlockDecodeError>> {
     let mut reader = Some(Reader::new(bytes));

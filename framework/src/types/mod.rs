@@ -22,7 +22,7 @@ mod tests;
 
 pub use address::Address;
 pub use amount::Quantity;
-pub use block::{Block, BlockLink, EncodedBlock, Header, Height, Tip};
+pub use block::{Block, BlockLink, EncodedBlock, Header, Height, MAX_BLOCK_TXS, Tip};
 pub use genesis::{Checkpoint, Genesis, GenesisError, GenesisValidator, HashRules, Network, NetworkParams};
 pub use hash::{Hash32, ParseHashError};
 pub use hex_text::HexText;

@@ -6,7 +6,7 @@ use cpc_framework::limits::Limits;
 use cpc_framework::transport::{Endpoint, PeerId};
 use cpc_framework::types::{Checkpoint, Network};
 
-use super::values::{checkpoint, listen_host, network, peer, peer_id};
+use super::values::{checkpoint, listen_host, memory, network, peer, peer_id};
 use super::{CodecName, StoreName, TransportName};
 use crate::links::LinkSpec;
 
@@ -68,6 +68,13 @@ pub struct NodeArgs {
     /// How many KiB of the stored chain are kept in memory, and half as many of its newest state (4 MiB at most).
     #[arg(long, value_name = "KIB", env = "CPC_PAGE_CACHE", default_value_t = 8192)]
     pub page_cache: u64,
+
+    /// What everything that waits may take together: messages that come and go, blocks and transactions to be checked. At least
+    /// 16MiB; sizes are written as 64MiB, 64M or 67108864.
+    ///
+    /// The process takes more: see the README. Too little makes a node slow, and closes peers that hold much of it for long.
+    #[arg(long, value_name = "SIZE", env = "CPC_MEMORY", default_value = "64MiB", value_parser = memory)]
+    pub memory: usize,
 
     /// A block that the chain must contain, besides those in the genesis file. May be repeated [default: none]
     ///

@@ -85,6 +85,8 @@ fn wrong_usage_is_refused_in_one_line_that_names_the_value() {
         ("cpc-node run --peers a:99999", "a:99999"),
         ("cpc-node run --p2p-port 70000", "70000"),
         ("cpc-node run --p2p-host 1.2.3.4:5", "1.2.3.4:5"),
+        ("cpc-node run --memory 8MiB", "16MiB"),
+        ("cpc-node sync --memory much", "much"),
         ("cpc-node run --checkpoint 12", "12"),
         ("cpc-node run --checkpoint x:00", "x:00"),
         ("cpc-node sync --checkpoint 5:00ff", "5:00ff"),

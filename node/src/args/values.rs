@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use cpc_framework::memory::LEAST_MEMORY;
 use cpc_framework::transport::{Endpoint, PeerId};
 use cpc_framework::types::{Checkpoint, Network};
 
@@ -36,6 +37,29 @@ pub(super) fn checkpoint(text: &str) -> Result<Checkpoint, String> {
     let height = height.parse().map_err(|_| format!("{height:?} is no height"))?;
     let hash = hash.parse().map_err(|error| format!("{hash:?} is no hash: {error}"))?;
     Ok(Checkpoint { height, hash })
+}
+
+/// The memory for queues: a size of at least [`LEAST_MEMORY`].
+pub(super) fn memory(text: &str) -> Result<usize, String> {
+    let bytes = size(text).ok_or("expected a size such as 64MiB, 64M or 67108864")?;
+    if bytes < LEAST_MEMORY {
+        return Err(format!("too little: a node needs at least {}MiB", LEAST_MEMORY >> 20));
+    }
+    Ok(bytes)
+}
+
+/// A number of bytes: digits, and a unit, if any. Units are powers of 1024, in either case.
+fn size(text: &str) -> Option<usize> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        _ => return None,
+    };
+    number.parse::<usize>().ok()?.checked_mul(1 << shift)
 }
 
 /// A host to listen on, in the form that goes before `:port`.
@@ -78,4 +102,28 @@ pub(super) fn log_level(text: &str) -> Result<String, String> {
     }
     tracing_subscriber::EnvFilter::builder().parse(text).map_err(|error| error.to_string())?;
     Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_bytes_or_has_a_unit_of_powers_of_1024() {
+        for text in ["67108864", "67108864B", "65536K", "65536KiB", "64M", "64MiB", "64mib"] {
+            assert_eq!(memory(text), Ok(64 << 20), "{text}");
+        }
+        assert_eq!(memory("1G"), Ok(1 << 30));
+        assert_eq!(memory("16MiB"), Ok(16 << 20));
+    }
+
+    #[test]
+    fn what_is_no_size_or_too_little_is_refused_with_what_to_write() {
+        for text in ["", "MiB", "64 MiB", "64MB", "6.5M", "-1", "64Mi", "99999999999999999999", "99999999999G"] {
+            assert!(memory(text).unwrap_err().contains("such as 64MiB"), "{text}");
+        }
+        for text in ["0", "15MiB", "16777215"] {
+            assert!(memory(text).unwrap_err().contains("at least 16MiB"), "{text}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use ring::hmac;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::identity::NodeIdentity;
+use super::windows::{LEAST_WINDOW, STREAM_WINDOW};
 
 /// Dial and handshake together may take this long: half of what the transport contract allows.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -18,10 +19,6 @@ pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(8);
 /// A silent side says that it lives: three times within the idle time-out, so that two packets in a row may be lost.
 const KEEP_ALIVE: Duration = Duration::from_millis(2500);
-/// What one stream may have under way: 100 ms at 20 MiB/s.
-const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
-/// What a connection may have under way: a full bulk stream leaves room for the control stream.
-const CONNECTION_WINDOW: u32 = 2 * STREAM_WINDOW;
 /// Handshakes that wait for `accept`; the rest is refused. The node takes 64 inbound peers in all (attacks.md row 2).
 const MAX_INCOMING: usize = 64;
 /// What early packets of one waiting handshake may hold, and of all together.
@@ -39,8 +36,9 @@ pub(super) fn transport(streams: u8) -> Arc<TransportConfig> {
         .max_concurrent_uni_streams(VarInt::from(0u8))
         .datagram_receive_buffer_size(None)
         .stream_receive_window(VarInt::from(STREAM_WINDOW))
-        .receive_window(VarInt::from(CONNECTION_WINDOW))
-        .send_window(u64::from(CONNECTION_WINDOW))
+        // More comes once it is known that there is memory for it.
+        .receive_window(VarInt::from(LEAST_WINDOW))
+        .send_window(u64::from(LEAST_WINDOW))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(IdleTimeout::try_from(IDLE_TIMEOUT).ok());
     Arc::new(config)

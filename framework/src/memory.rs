@@ -1,0 +1,136 @@
+//! One budget for the memory of everything that waits: what peers send, what they are sent, and what is to be imported.
+//!
+//! [`Limits::network_memory`](crate::limits::Limits::network_memory) is cut into shares, each in 32nds of it; their sum is the budget:
+//!
+//! | share | 32nds | of 64 MiB | what it bounds | when it is full |
+//! |---|---|---|---|---|
+//! | [`frames`](MemoryShares::frames) | 6 | 12 MiB | messages that have begun to come, of all connections | who sends is not read from; after a second, the connection that has held the most for the longest is closed |
+//! | [`inbox`](MemoryShares::inbox) | 4 | 8 MiB | messages from their decoding until the engine is done with them, at [`DECODED`] times their bytes | who sends is not read from, in turn |
+//! | [`outboxes`](MemoryShares::outboxes) | 5 | 10 MiB | what waits to be sent, and answers under preparation | gossip is dropped, answers wait in turn; after a second, the connection that has taken nothing of the most for the longest is closed |
+//! | [`blocks`](MemoryShares::blocks) | 10 | 20 MiB | blocks that wait for their import or are under it: four fifths for the window of the sync, at [`DECODED`] times their bytes, one for gossip | the sync asks for nothing more; gossip is left to the sync |
+//! | [`verifying`](MemoryShares::verifying) | 4 | 8 MiB | transactions whose signatures wait to be checked or are | the newest is dropped, and may come again |
+//! | [`transports`](MemoryShares::transports) | 3 | 6 MiB | bytes that a transport holds in the process (QUIC; TCP's are the kernel's) | windows get smaller |
+//!
+//! What the shares do not count is bounded too, and so is the process:
+//!
+//! ```text
+//! resident ≤ RESIDENT_AT_REST + network_memory + RESIDENT_BESIDE + one answer + state
+//! ```
+//!
+//! *One answer* is there only while a peer answers us with more than [`MemoryShares::frame`] bytes: one such frame at a time in the whole
+//! node, of at most [`frame_response_max`](crate::limits::Limits::frame_response_max) bytes, and while it is decoded about as much again.
+//! *State* is what a node keeps, not what waits: the pool (at most [`pool_bytes`](crate::limits::Limits::pool_bytes)), and accounts and
+//! validators. The two constants are measured, over TCP and QUIC, by the tests in `tests/tests/memory`; they hold for the allocator of
+//! glibc, which keeps freed memory for each of a process's few threads.
+
+/// The least budget with which a node starts: below it, a block of the largest size that is passed on could not come.
+pub const LEAST_MEMORY: usize = 16 << 20;
+
+/// What a node's process takes while nothing happens, in bytes: 22 MiB were measured.
+pub const RESIDENT_AT_REST: usize = 24 << 20;
+
+/// What attacks add besides the budget, in bytes, however many peers take part: the tables of what was seen and is known (20 MiB when
+/// full), buffers of up to 64 KiB for each stream, two answers under preparation, what an allocator wastes. 24 MiB were measured.
+pub const RESIDENT_BESIDE: usize = 40 << 20;
+
+/// How much a decoded message takes for each of its bytes: a usual transaction has 500 bytes in JSON and some 600 in memory, and 200 in
+/// postcard, whose bytes are kept besides.
+pub const DECODED: usize = 2;
+
+/// The budget is cut into so many parts.
+const PARTS: usize = 32;
+
+/// How much of the budget each kind of queue may hold, in bytes. See the [module's documentation](self).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryShares {
+    /// Messages that have begun to come.
+    pub frames: usize,
+    /// Messages that came and are not dealt with yet.
+    pub inbox: usize,
+    /// What waits to be sent.
+    pub outboxes: usize,
+    /// Blocks that wait for their import, or are under it.
+    pub blocks: usize,
+    /// Transactions whose signatures wait to be checked.
+    pub verifying: usize,
+    /// What transports hold in the process.
+    pub transports: usize,
+}
+
+impl MemoryShares {
+    /// The shares of this budget. What the division leaves over is nobody's.
+    pub const fn of(budget: usize) -> Self {
+        let part = budget / PARTS;
+        Self {
+            frames: 6 * part,
+            inbox: 4 * part,
+            outboxes: 5 * part,
+            blocks: 10 * part,
+            verifying: 4 * part,
+            transports: 3 * part,
+        }
+    }
+
+    /// All of them together: never more than the budget.
+    pub const fn sum(&self) -> usize {
+        self.frames + self.inbox + self.outboxes + self.blocks + self.verifying + self.transports
+    }
+
+    /// Answers to requests for blocks and headers that wait to be sent or are under preparation: gossip is not dropped for them.
+    pub const fn answers(&self) -> usize {
+        self.outboxes / 5 * 4
+    }
+
+    /// What else waits to be sent.
+    pub const fn gossip(&self) -> usize {
+        self.outboxes / 5
+    }
+
+    /// Frames longer than this come one at a time in the whole node, besides their share.
+    pub const fn frame(&self) -> usize {
+        self.frames / 3
+    }
+
+    /// The window of a sync, in bytes as they came.
+    pub const fn sync_window(&self) -> usize {
+        self.blocks / 5 * 4 / DECODED
+    }
+
+    /// Blocks of gossip under import, with the copies of them that are kept, decoded.
+    pub const fn gossip_blocks(&self) -> usize {
+        self.blocks / 5
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::limits::Limits;
+    use crate::sync::SyncLimits;
+
+    proptest! {
+        #[test]
+        fn the_shares_of_any_budget_make_up_all_of_it_but_less_than_a_part(budget in 0..=usize::MAX) {
+            let shares = MemoryShares::of(budget);
+            prop_assert!(shares.sum() <= budget && budget - shares.sum() < PARTS);
+            prop_assert!(shares.answers() + shares.gossip() <= shares.outboxes);
+            prop_assert!(shares.sync_window() * DECODED + shares.gossip_blocks() <= shares.blocks);
+        }
+    }
+
+    #[test]
+    fn a_frame_of_the_usual_cap_fits_the_default_budget_beside_others() {
+        let limits = Limits::default();
+        assert_eq!(MemoryShares::of(limits.network_memory).frame(), limits.frame_max);
+    }
+
+    #[test]
+    fn the_default_budget_gives_the_sync_its_default_window() {
+        assert_eq!(
+            MemoryShares::of(Limits::default().network_memory).sync_window(),
+            SyncLimits::default().window_bytes
+        );
+    }
+}
