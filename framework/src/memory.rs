@@ -7,7 +7,7 @@
 //! | [`frames`](MemoryShares::frames) | 6 | 12 MiB | messages that have begun to come, of all connections | who sends is not read from; after a second, the connection that has held the most for the longest is closed |
 //! | [`inbox`](MemoryShares::inbox) | 4 | 8 MiB | messages from their decoding until the engine is done with them, at [`DECODED`] times their bytes | who sends is not read from, in turn |
 //! | [`outboxes`](MemoryShares::outboxes) | 5 | 10 MiB | what waits to be sent, and answers under preparation | gossip is dropped, answers wait in turn; after a second, the connection that has taken nothing of the most for the longest is closed |
-//! | [`blocks`](MemoryShares::blocks) | 10 | 20 MiB | blocks that wait for their import or are under it: four fifths for the window of the sync, at [`DECODED`] times their bytes, one for gossip | the sync asks for nothing more; gossip is left to the sync |
+//! | [`blocks`](MemoryShares::blocks) | 10 | 20 MiB | blocks that wait for their import or are under it: four fifths for the window of the sync, at [`IMPORTED`] times their bytes, one for gossip | the sync asks for nothing more; gossip is left to the sync |
 //! | [`verifying`](MemoryShares::verifying) | 4 | 8 MiB | transactions whose signatures wait to be checked or are | the newest is dropped, and may come again |
 //! | [`transports`](MemoryShares::transports) | 3 | 6 MiB | bytes that a transport holds in the process (QUIC; TCP's are the kernel's) | windows get smaller |
 //!
@@ -36,6 +36,10 @@ pub const RESIDENT_BESIDE: usize = 40 << 20;
 /// How much a decoded message takes for each of its bytes: a usual transaction has 500 bytes in JSON and some 600 in memory, and 200 in
 /// postcard, whose bytes are kept besides.
 pub const DECODED: usize = 2;
+
+/// How much a block under import takes for each of its bytes: besides its transactions in memory the bytes themselves, signatures to
+/// be checked, and what it changes in the state.
+pub const IMPORTED: usize = 4;
 
 /// The budget is cut into so many parts.
 const PARTS: usize = 32;
@@ -93,7 +97,7 @@ impl MemoryShares {
 
     /// The window of a sync, in bytes as they came.
     pub const fn sync_window(&self) -> usize {
-        self.blocks / 5 * 4 / DECODED
+        self.blocks / 5 * 4 / IMPORTED
     }
 
     /// Blocks of gossip under import, with the copies of them that are kept, decoded.
@@ -116,7 +120,7 @@ mod tests {
             let shares = MemoryShares::of(budget);
             prop_assert!(shares.sum() <= budget && budget - shares.sum() < PARTS);
             prop_assert!(shares.answers() + shares.gossip() <= shares.outboxes);
-            prop_assert!(shares.sync_window() * DECODED + shares.gossip_blocks() <= shares.blocks);
+            prop_assert!(shares.sync_window() * IMPORTED + shares.gossip_blocks() <= shares.blocks);
         }
     }
 

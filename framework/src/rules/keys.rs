@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::quirks;
-use crate::types::{Address, Hash32, HashRules, HexText, bech32};
+use crate::types::{Address, Hash32, HashRules, HexText};
 
 /// The bech32 prefix of account addresses.
 pub const ACCOUNT_PREFIX: &str = "cpc";
@@ -156,15 +156,23 @@ impl SecretKey {
 /// # Errors
 /// The text spells no bytes, or no key under canonical rules.
 pub fn address_of(rules: HashRules, pub_key: &HexText, prefix: &str) -> Result<Address, KeyError> {
+    Ok(Address::of_bytes(prefix, &address_bytes(rules, pub_key)?))
+}
+
+/// The 20 bytes that a public key's addresses spell under every prefix.
+pub(super) fn address_bytes(rules: HashRules, pub_key: &HexText) -> Result<[u8; 20], KeyError> {
     match rules {
-        HashRules::ComputechainV1 => Ok(address_of_bytes(&v1_bytes(pub_key, "public key")?, prefix)),
-        HashRules::Canonical => Ok(address_of_bytes(ed25519_bytes(pub_key)?, prefix)),
+        HashRules::ComputechainV1 => Ok(hash_of_key(&v1_bytes(pub_key, "public key")?)),
+        HashRules::Canonical => Ok(hash_of_key(ed25519_bytes(pub_key)?)),
     }
 }
 
+fn hash_of_key(key: &[u8]) -> [u8; 20] {
+    Ripemd160::digest(Sha256::digest(key)).into()
+}
+
 fn address_of_bytes(key: &[u8], prefix: &str) -> Address {
-    let hash: [u8; 20] = Ripemd160::digest(Sha256::digest(key)).into();
-    Address::from(bech32::encode(prefix, &hash))
+    Address::of_bytes(prefix, &hash_of_key(key))
 }
 
 /// A secp256k1 public key in a form that the library parses. Parsing finds a square root, which is work worth leaving to

@@ -87,7 +87,7 @@ impl Default for SyncLimits {
             // Under v1 rules a decoded block takes some 3 KiB: this keeps the syncing process below 64 MiB.
             window_blocks: 1500,
             // Decoded and executed blocks take five times as much again.
-            window_bytes: 8 << 20,
+            window_bytes: 4 << 20,
             answer_bytes: 1 << 20,
             first_range: 128,
             first_range_legacy: 64,

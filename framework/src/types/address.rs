@@ -14,8 +14,40 @@ use super::bech32;
 /// those 20 bytes in binary formats. Under v1 rules any other text is an address too.
 #[derive(Clone)]
 pub struct Address {
-    text: Arc<str>,
+    text: Text,
     compact: Compact,
+}
+
+#[derive(Clone)]
+enum Text {
+    /// The first so many of these bytes.
+    Short(u8, [u8; SHORT]),
+    /// More than [`SHORT`] bytes.
+    Long(Arc<str>),
+}
+
+/// So many bytes are kept in place, so that no address of a key needs memory of its own: `cpcvalcons`, `1`, and 38 characters.
+const SHORT: usize = 49;
+
+impl Text {
+    fn new(text: &str) -> Self {
+        let mut short = [0; SHORT];
+        match (short.get_mut(..text.len()), u8::try_from(text.len())) {
+            (Some(room), Ok(length)) => {
+                room.copy_from_slice(text.as_bytes());
+                Self::Short(length, short)
+            }
+            _ => Self::Long(text.into()),
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            // It was made from a text.
+            Self::Short(length, bytes) => std::str::from_utf8(&bytes[..usize::from(*length)]).unwrap_or_default(),
+            Self::Long(text) => text,
+        }
+    }
 }
 
 /// What binary formats carry for a bech32 address under a known prefix: the length of the form, the prefix's tag, and the
@@ -35,7 +67,8 @@ const PREFIXES: [(u8, &str); 2] = [(1, "cpc"), (2, "cpcvalcons")];
 impl Address {
     /// Takes the text as it is.
     pub fn new(text: impl AsRef<str>) -> Self {
-        Self::from(Arc::from(text.as_ref()))
+        let text = text.as_ref();
+        Self { compact: compact_of(text), text: Text::new(text) }
     }
 
     /// The bech32 address of 20 bytes under a prefix.
@@ -46,19 +79,30 @@ impl Address {
         if ::bech32::Hrp::parse(prefix).is_err() {
             return Err(InvalidPrefix(prefix.to_owned()));
         }
+        Ok(Self::of_bytes(prefix, bytes))
+    }
+
+    /// The bech32 address of 20 bytes under any text as prefix, as v1 has it.
+    pub(crate) fn of_bytes(prefix: &str, bytes: &[u8; 20]) -> Self {
         let known = PREFIXES.into_iter().find(|(_, known)| *known == prefix);
         let compact = known.map_or(OTHER, |(tag, _)| compact(tag, bytes));
-        Ok(Self { text: bech32::encode(prefix, bytes), compact })
+        Self { text: bech32::encode(prefix, bytes, Text::new), compact }
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        &self.text
+        self.text.as_str()
     }
 
     /// `cpc` or `cpcvalcons`, where the text is exactly the bech32 address of 20 bytes under that prefix.
     pub fn known_prefix(&self) -> Option<&'static str> {
         PREFIXES.into_iter().find(|(known, _)| *known == self.compact[1]).map(|(_, prefix)| prefix)
+    }
+
+    /// Whether the text is known to be the bech32 address of these bytes under this prefix. Under another prefix than
+    /// [`known_prefix`](Self::known_prefix) gives, that is not known.
+    pub(crate) fn spells(&self, prefix: &str, bytes: &[u8; 20]) -> bool {
+        self.known_prefix() == Some(prefix) && self.compact[2..] == *bytes
     }
 
     /// Reads what binary formats carry: a tag, and then the 20 bytes or any other text.
@@ -71,7 +115,7 @@ impl Address {
         let (_, prefix) =
             PREFIXES.into_iter().find(|(known, _)| known == tag).ok_or("an address has an unknown form")?;
         let bytes = rest.try_into().map_err(|_| "an address must have 20 bytes")?;
-        Ok(Self { text: bech32::encode(prefix, bytes), compact: compact(*tag, bytes) })
+        Ok(Self { text: bech32::encode(prefix, bytes, Text::new), compact: compact(*tag, bytes) })
     }
 
     /// What binary formats carry, its length included, where the text is exactly what [`Address::bech32`] would write.
@@ -96,7 +140,7 @@ fn compact_of(text: &str) -> Compact {
 impl PartialEq for Address {
     fn eq(&self, other: &Self) -> bool {
         // Two texts with one compact form are the same text.
-        self.compact == other.compact && (self.compact != OTHER || self.text == other.text)
+        self.compact == other.compact && (self.compact != OTHER || self.as_str() == other.as_str())
     }
 }
 
@@ -111,14 +155,14 @@ impl PartialOrd for Address {
 impl Ord for Address {
     /// As texts.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.text.cmp(&other.text)
+        self.as_str().cmp(other.as_str())
     }
 }
 
 impl Hash for Address {
     fn hash<H: Hasher>(&self, state: &mut H) {
         // As far as two of them can be equal by it.
-        if self.compact == OTHER { self.text.hash(state) } else { self.compact.hash(state) }
+        if self.compact == OTHER { self.as_str().hash(state) } else { self.compact.hash(state) }
     }
 }
 
@@ -129,51 +173,45 @@ pub struct InvalidPrefix(String);
 
 impl From<&str> for Address {
     fn from(text: &str) -> Self {
-        Self::from(Arc::from(text))
+        Self::new(text)
     }
 }
 
 impl From<String> for Address {
     fn from(text: String) -> Self {
-        Self::from(Arc::from(text))
-    }
-}
-
-impl From<Arc<str>> for Address {
-    fn from(text: Arc<str>) -> Self {
-        Self { compact: compact_of(&text), text }
+        Self::new(text)
     }
 }
 
 impl AsRef<str> for Address {
     fn as_ref(&self) -> &str {
-        &self.text
+        self.as_str()
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", &self.text)
+        write!(f, "{:?}", self.as_str())
     }
 }
 
 impl Serialize for Address {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
-            return serializer.serialize_str(&self.text);
+            return serializer.serialize_str(self.as_str());
         }
         if let Some([_, form @ ..]) = self.compact() {
             return serializer.serialize_bytes(form);
         }
-        let mut form = Vec::with_capacity(1 + self.text.len());
+        let mut form = Vec::with_capacity(1 + self.as_str().len());
         form.push(0);
-        form.extend_from_slice(self.text.as_bytes());
+        form.extend_from_slice(self.as_str().as_bytes());
         serializer.serialize_bytes(&form)
     }
 }

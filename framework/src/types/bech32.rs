@@ -3,8 +3,6 @@
 //! v1 checks nothing of a prefix (protocol.md section 4): the code points of characters beyond ASCII enter the checksum as
 //! they are, more than five bits wide. Under a prefix that BIP-173 allows this is plain bech32.
 
-use std::sync::Arc;
-
 const CHARSET: &[u8; 32] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
 
 /// The value of each character of the charset; 255 for all others.
@@ -60,8 +58,8 @@ static HALVES: [[u32; 16]; 40] = {
     table
 };
 
-/// The bech32 text of 20 bytes.
-pub(crate) fn encode(prefix: &str, bytes: &[u8; 20]) -> Arc<str> {
+/// Makes something of the bech32 text of 20 bytes.
+pub(crate) fn encode<T>(prefix: &str, bytes: &[u8; 20], make: impl FnOnce(&str) -> T) -> T {
     let mut tail = [b'1'; 1 + DATA_CHARS + CHECKSUM_CHARS];
     // 5 bytes are 8 characters.
     for (chars, group) in tail[1..].chunks_exact_mut(8).zip(bytes.chunks_exact(5)) {
@@ -82,14 +80,11 @@ pub(crate) fn encode(prefix: &str, bytes: &[u8; 20]) -> Arc<str> {
         std::str::from_utf8(text).ok()
     });
     match short {
-        Some(text) => text.into(),
-        None => tail
-            .iter()
-            .fold(prefix.to_owned(), |mut text, char| {
-                text.push((*char).into());
-                text
-            })
-            .into(),
+        Some(text) => make(text),
+        None => make(&tail.iter().fold(prefix.to_owned(), |mut text, char| {
+            text.push((*char).into());
+            text
+        })),
     }
 }
 
@@ -177,7 +172,7 @@ mod tests {
         for (prefix, byte) in [("cpc", 0), ("cpcvalcons", 255), ("a", 7), ("x1y", 9)] {
             let hrp = ::bech32::Hrp::parse(prefix).unwrap();
             let expected = ::bech32::encode::<::bech32::Bech32>(hrp, &[byte; 20]).unwrap();
-            assert_eq!(*encode(prefix, &[byte; 20]), *expected);
+            assert_eq!(encode(prefix, &[byte; 20], str::to_owned), *expected);
             assert_eq!(decode(prefix, &expected), Some([byte; 20]));
         }
     }
@@ -185,13 +180,13 @@ mod tests {
     #[test]
     fn decodes_exactly_what_it_encodes() {
         let bytes = *b"twenty bytes exactly";
-        let text = encode("cpc", &bytes);
+        let text = encode("cpc", &bytes, str::to_owned);
         assert_eq!(decode("cpc", &text), Some(bytes));
         assert_eq!(decode("cpcvalcons", &text), None);
         assert_eq!(decode("cpc", &text.to_uppercase()), None);
         for at in 4..text.len() {
             for other in ['q', 'p', 'b', 'é', 'Q', ' '] {
-                let mut changed = text.to_string();
+                let mut changed = text.clone();
                 changed.replace_range(at..=at, other.encode_utf8(&mut [0; 4]));
                 assert!(*changed == *text || decode("cpc", &changed).is_none(), "{changed}");
             }

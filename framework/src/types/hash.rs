@@ -4,6 +4,8 @@ use std::str::FromStr;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
+use super::hex_digits;
+
 /// A 32-byte hash.
 ///
 /// As text it is 64 lower-case hexadecimal digits and nothing else: the reference compares and hashes this text, so
@@ -50,10 +52,10 @@ impl FromStr for Hash32 {
 
     fn from_str(text: &str) -> Result<Self, ParseHashError> {
         let mut bytes = [0; 32];
-        let upper = text.bytes().any(|b| b.is_ascii_uppercase());
-        match hex::decode_to_slice(text, &mut bytes) {
-            Ok(()) if !upper => Ok(Self(bytes)),
-            _ => Err(ParseHashError(text.chars().take(80).collect())),
+        if hex_digits::read(text.as_bytes(), &mut bytes) {
+            Ok(Self(bytes))
+        } else {
+            Err(ParseHashError(text.chars().take(80).collect()))
         }
     }
 }

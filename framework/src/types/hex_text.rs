@@ -4,6 +4,8 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
+use super::hex_digits;
+
 /// Hexadecimal text whose spelling matters.
 ///
 /// A v1 transaction hash covers `pub_key` as the text that was received, and Python reads either case and white space
@@ -47,19 +49,18 @@ impl HexText {
 
     /// Keeps `text` as it is, whatever it says.
     pub fn new(text: &str) -> Self {
-        let canonical = !text.is_empty()
-            && text.len().is_multiple_of(2)
-            && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        let mut short = [0; SHORT];
-        if !canonical {
+        let length = text.len() / 2;
+        if length == 0 {
             return Self(Repr::Text(text.into()));
         }
-        if let (Some(room), Ok(length)) = (short.get_mut(..text.len() / 2), u8::try_from(text.len() / 2))
-            && hex::decode_to_slice(text, room).is_ok()
-        {
-            return Self(Repr::Short(length, short));
+        let mut short = [0; SHORT];
+        if let (Some(room), Ok(length)) = (short.get_mut(..length), u8::try_from(length)) {
+            let canonical = hex_digits::read(text.as_bytes(), room);
+            return Self(if canonical { Repr::Short(length, short) } else { Repr::Text(text.into()) });
         }
-        hex::decode(text).map_or_else(|_| Self(Repr::Text(text.into())), |bytes| Self(Repr::Long(bytes.into())))
+        let mut long = vec![0; length];
+        let canonical = hex_digits::read(text.as_bytes(), &mut long);
+        Self(if canonical { Repr::Long(long.into()) } else { Repr::Text(text.into()) })
     }
 
     /// What binary formats carry: the bytes of the canonical text (0), or any other text (1).

@@ -12,6 +12,7 @@ mod encode;
 pub mod encoding;
 mod genesis;
 mod hash;
+mod hex_digits;
 mod hex_text;
 mod message;
 mod payload;

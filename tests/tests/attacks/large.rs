@@ -77,8 +77,9 @@ async fn row_1_of_all_answers_above_4_mib_one_is_read_at_a_time_and_only_what_wa
     for task in tasks {
         read += usize::from(within(SYNC, "an answer to be read, or refused", task).await.unwrap());
     }
-    // The first has waited longer than a frame may take where the honest peer needed long.
-    assert!(read >= PEERS - 1, "{read} of {PEERS} large answers were read");
+    // Memory is short as long as they all wait: those that hold the most of it for the longest are let go, and not blamed for it.
+    assert!(read >= 1, "none of {PEERS} large answers was read");
+    assert_eq!(http::get(node.rpc_port(), "/peers").await.expect(200).json()["banned"], 0);
     let peak = node.peak_rss_kib().unwrap();
     assert!(peak < 160 * 1024, "{peak} KiB for {PEERS} answers of 31 MiB");
 }

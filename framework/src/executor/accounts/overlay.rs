@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, hash_map};
 
 use super::state::{
-    self, Account, Validator, account_key, decode_account, decode_validator, encode_account, encode_validator,
+    self, Account, Validator, account_key, decode_holdings, decode_validator, encode_account, encode_validator,
     validator_key,
 };
 use crate::fast_map::FastMap;
@@ -54,7 +54,7 @@ impl<'a> Overlay<'a> {
     /// The account of an address; an empty one where it does not exist.
     pub(super) fn account(&mut self, address: &Address) -> Result<Account, StoreError> {
         let key = account_key(address);
-        self.get(&key)?.map_or(Ok(Account::default()), |value| Ok(decode_account(&key, &value)?.1))
+        self.get(&key)?.map_or(Ok(Account::default()), |value| decode_holdings(&key, &value))
     }
 
     pub(super) fn put_account(&mut self, address: &Address, account: Account) -> Result<(), StoreError> {
@@ -64,7 +64,7 @@ impl<'a> Overlay<'a> {
     /// As [`Overlay::account`], with the key of the account, for whoever writes it too.
     pub(super) fn account_with_key(&mut self, address: &Address) -> Result<(StateKey, Account), StoreError> {
         let key = account_key(address);
-        let account = self.get(&key)?.map_or(Ok(Account::default()), |value| Ok(decode_account(&key, &value)?.1));
+        let account = self.get(&key)?.map_or(Ok(Account::default()), |value| decode_holdings(&key, &value));
         account.map(|account| (key, account))
     }
 
