@@ -17,7 +17,7 @@ use crate::check_counts;
 /// The message of one line that is not blank.
 pub(super) fn read_line(line: &[u8]) -> Result<Message, DecodeError> {
     let text = std::str::from_utf8(line).map_err(|error| DecodeError::Malformed(error.to_string()))?;
-    let mut blocks = Blocks { room: line.len() / 4 * 3 + ROOM_FOR_SMALL, ..Blocks::default() };
+    let mut blocks = Blocks { room: line.len() + ROOM_FOR_SMALL, ..Blocks::default() };
     let mut json = serde_json::Deserializer::from_str(text);
     let envelope = Envelope { blocks: &mut blocks }.deserialize(Shallow::new(&mut json, MAX_DEPTH));
     let envelope = envelope.and_then(|read| json.end().map(|()| read));
@@ -64,8 +64,8 @@ struct Blocks {
     whole: Vec<WireBlock>,
     broken: Option<String>,
     id: Option<u64>,
-    /// The memory that further ones may take, besides that of their texts: for three quarters of the line, which with signatures and keys
-    /// they stay well below. Transactions without, which no block can have, would take as much as five times their bytes.
+    /// The memory that further ones may take, besides that of long texts: as much as the line, which with signatures and keys they stay
+    /// below. Transactions without, which no block can have, would take several times their bytes.
     room: usize,
 }
 

@@ -13,8 +13,8 @@ use crate::store::{ChainStore, Commit, ReorgOutcome, StoreError, StoreErrorKind}
 use crate::sync::BatchId;
 use crate::types::{Hash32, Height, Tip, Transaction};
 
-/// Batches that may be in verification at once: one runs while the next is already there.
-const VERIFYING: usize = 2;
+/// Batches that may be in verification at once: while parts of one and of the next run, a third is already there.
+const VERIFYING: usize = 3;
 /// Executed batches that may wait for the disk.
 const COMMITTING: usize = 2;
 /// Commands that may wait for the pipeline. Their bytes are bounded by whoever sends them (the sync's window).

@@ -1,8 +1,9 @@
 //! What every store does alike: the checks before a change, and many blocks' state changes folded into one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::{Commit, MAX_STATE_KEY, StateChange, StateKey, StateValue, StoreError, StoreErrorKind};
+use crate::fast_map::FastMap;
 use crate::types::{Hash32, Height, Tip};
 
 /// The last value of each changed key; `None` where it is removed.
@@ -116,7 +117,7 @@ pub(super) fn nothing_to_commit() -> StoreError {
 }
 
 /// Only what is left after folding is worth a copy, and a place in the order.
-fn owned(folded: HashMap<&StateKey, &Option<StateValue>>) -> Folded {
+fn owned(folded: FastMap<&StateKey, &Option<StateValue>>) -> Folded {
     folded.into_iter().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 

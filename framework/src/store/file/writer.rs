@@ -4,7 +4,7 @@
 //! whose keys lie all over the place, are brought up to date only now and then, many commits at once. Until then their
 //! news is in memory ([`Shown`]) and, durably, in the records.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{Builder, Database, WriteTransaction};
@@ -13,6 +13,7 @@ use super::fault::{Fault, Quiet, guarded};
 use super::layout::{CACHE_BYTES, Layout};
 use super::tables::{self, Snapshot, Tables};
 use super::values::{self, Entry, Meta};
+use crate::fast_map::FastMap;
 use crate::store::fold::{self, Folded, KeptBlocks};
 use crate::store::versions::Versions;
 use crate::store::{
@@ -38,7 +39,7 @@ pub(super) struct Shown {
     /// The state where it is newer than the snapshot's table.
     pub(super) overlay: Arc<Versions>,
     /// The blocks that are not in the snapshot's index.
-    pub(super) tail: HashMap<Hash32, Height>,
+    pub(super) tail: FastMap<Hash32, Height>,
 }
 
 /// Where readers find it.
@@ -342,7 +343,7 @@ impl Writer {
             }
             News::Settled => {
                 shown.overlay = Arc::new(Versions::over_base(Folded::new()));
-                shown.tail = HashMap::new();
+                shown.tail = FastMap::default();
                 self.overlay_bytes = 0;
             }
         }
