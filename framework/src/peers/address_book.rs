@@ -37,6 +37,7 @@ impl Origin {
 pub struct AddressBook {
     capacity: usize,
     per_source: usize,
+    anchors: usize,
     forgotten_after: Duration,
     /// By place: link and address.
     entries: BTreeMap<Endpoint, Entry>,
@@ -96,6 +97,7 @@ impl AddressBook {
         Self {
             capacity: limits.addresses,
             per_source: limits.addresses_per_source,
+            anchors: limits.anchors,
             forgotten_after: limits.address_forgotten_after,
             entries: BTreeMap::new(),
             arrivals: 0,
@@ -160,18 +162,17 @@ impl AddressBook {
         });
     }
 
-    /// What goes into `peers.json`: the addresses to which a dial succeeded, in this run or an earlier one. Those
-    /// that we are connected to come first, the longest connection before the others: the first are the anchors of
-    /// the next run. Then the most recently seen.
+    /// What goes into `peers.json`: the addresses to which a dial succeeded, in this run or an earlier one. First come the
+    /// anchors of the next run, those that we have been connected to for longest; then the most recently seen.
     pub fn saved(&self) -> Vec<Endpoint> {
         let mut proven: Vec<&Entry> = self.entries.values().filter(|entry| entry.is_proven()).collect();
-        proven.sort_by_key(|entry| {
-            let connected = match entry.state {
-                DialState::Connected { since } => (0, since),
-                _ => (1, Duration::ZERO),
-            };
-            (connected, std::cmp::Reverse(entry.last_success), entry.arrival)
+        proven.sort_by_key(|entry| match entry.state {
+            DialState::Connected { since } => (0, since, entry.arrival),
+            _ => (1, Duration::ZERO, entry.arrival),
         });
+        let connected = proven.iter().take_while(|entry| matches!(entry.state, DialState::Connected { .. })).count();
+        proven[self.anchors.min(connected)..]
+            .sort_by_key(|entry| (std::cmp::Reverse(entry.last_success), entry.arrival));
         proven.into_iter().map(|entry| entry.endpoint.clone()).collect()
     }
 
