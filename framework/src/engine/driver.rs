@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::connection::{self, ConnEvent, Inbox, Link, Received};
@@ -14,6 +14,7 @@ use super::outbox::{Full, Pushed};
 use super::peer::Wanted;
 use super::recovering;
 use super::serve;
+use super::turns::Turns;
 use super::verifying::{self, Unverified, Verdicts};
 use crate::chain::{ChainCommand, ChainEvent, ChainHandle, VerifiedTxs};
 use crate::codec::Codec;
@@ -30,7 +31,7 @@ use crate::types::{Address, BlockLink, Hash32, Height, Transaction};
 
 /// What accept loops, dials, upgrades and answers may leave waiting for the engine; they wait when it is full.
 const INTERNAL_EVENTS: usize = 256;
-/// Answers that are read and encoded at a time; who asks next waits its turn, so that peers share alike.
+/// Answers that are read and encoded at a time; whoever had least is next, so that peers share alike.
 const ANSWERS_AT_ONCE: usize = 2;
 /// Time to send what is still in the outboxes when the node stops.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -140,7 +141,7 @@ pub(crate) struct Driver {
     next_conn: u64,
     /// Accept loops, dials, upgrades and answers under way: all end with the driver.
     tasks: JoinSet<()>,
-    answering: Arc<Semaphore>,
+    answering: Arc<Turns>,
     peers_file: Option<PathBuf>,
     kept: Vec<Endpoint>,
     unsaved_peers: Option<Vec<Endpoint>>,
@@ -181,7 +182,7 @@ impl Driver {
             conns: BTreeMap::new(),
             next_conn: 0,
             tasks,
-            answering: Arc::new(Semaphore::new(ANSWERS_AT_ONCE)),
+            answering: Turns::new(ANSWERS_AT_ONCE),
             peers_file: parts.peers_file,
             kept: parts.kept,
             unsaved_peers: None,
@@ -503,23 +504,28 @@ impl Driver {
             if !after.is_zero() {
                 tokio::time::sleep(after).await;
             }
-            // Room first: what is prepared and cannot be sent is the same burden.
-            let mut room = crowd.answers.nothing();
-            tokio::select! {
-                biased;
-                () = room.resize(limits.get_blocks_bytes, || crowd.relieve(Short::Outgoing)) => {}
-                () = link.over() => {}
-            }
-            let frame = {
-                let _turn = turns.acquire().await;
-                serve::answer(store.as_ref(), &link, wanted, &limits).await
+            let answer = async {
+                let mut turn = turns.turn(conn).await?;
+                // Room first: what is prepared and cannot be sent is the same burden.
+                let mut room = crowd.answers.nothing();
+                room.resize(limits.get_blocks_bytes, || crowd.relieve(Short::Outgoing)).await;
+                let mut cost = 0;
+                let frame = serve::answer(store.as_ref(), &link, wanted, &limits, &mut cost).await;
+                turn.charge(cost);
+                Some((frame, room))
             };
-            match frame {
-                Ok(frame) => {
+            let answer = tokio::select! {
+                biased;
+                answer = answer => answer,
+                () = link.over() => None,
+            };
+            match answer {
+                Some((Ok(frame), mut room)) => {
                     room.force_resize(frame.len());
                     link.answers().push_when_room(frame, room).await;
                 }
-                Err(error) => {
+                None => {}
+                Some((Err(error), _)) => {
                     let Wanted { from, to, .. } = wanted;
                     tracing::error!("a request for {from}..={to} cannot be answered: {error}");
                 }

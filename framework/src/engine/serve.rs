@@ -7,18 +7,19 @@ use crate::store::{ByteBudget, ChainStore, StoreError};
 use crate::types::encoding::{self, BlockDecodeError};
 use crate::types::{BlockLink, Height, Message, WireBlock};
 
-/// The answer to a request, as a frame.
+/// The answer to a request, as a frame. To `cost` is added what is read for it, in bytes, whatever becomes of it.
 pub(super) async fn answer(
     store: &dyn ChainStore,
     link: &Link,
     wanted: Wanted,
     limits: &Limits,
+    cost: &mut usize,
 ) -> Result<Bytes, AnswerError> {
     match wanted.part {
-        Part::Block => block_answer(store, link, wanted, limits).await,
+        Part::Block => block_answer(store, link, wanted, limits, cost).await,
         Part::Header => {
             // In text each byte takes two.
-            let headers = header_chain(store, wanted.from, wanted.to, limits.get_blocks_bytes / 2).await?;
+            let headers = header_chain(store, wanted.from, wanted.to, limits.get_blocks_bytes / 2, cost).await?;
             let mut frame = BytesMut::new();
             let message = Message::HeaderChain { headers }.with_id(wanted.id);
             link.codec.encode(&message, limits.frame_response_max, &mut frame)?;
@@ -34,10 +35,12 @@ async fn block_answer(
     link: &Link,
     wanted: Wanted,
     limits: &Limits,
+    cost: &mut usize,
 ) -> Result<Bytes, AnswerError> {
     let Wanted { id, from, to, .. } = wanted;
     let mut blocks =
         if from > to { Vec::new() } else { store.blocks(from..=to, ByteBudget(limits.get_blocks_bytes)).await? };
+    *cost += blocks.iter().map(|block| block.bytes.len()).sum::<usize>();
     // A text codec needs more bytes than the store does; how many more the last answer has shown.
     let mut count = link.answer_sizes.fitting(blocks.iter().map(|block| block.bytes.len()), limits.get_blocks_bytes);
     loop {
@@ -58,18 +61,26 @@ async fn block_answer(
 /// Blocks whose headers are cut out at a time, to begin with.
 const HEADERS_AT_A_TIME: u64 = 512;
 /// How much is read for the headers of one answer: a small question must not cost much, however large the blocks are.
-const READ_FOR_HEADERS: usize = 16 << 20;
+pub(super) const READ_FOR_HEADERS: usize = 16 << 20;
 
 /// The headers of these blocks, as they stand in the store, ascending: all up to the last, from as low as `budget` bytes allow; the last
 /// one always. None where there is no block `to`.
-async fn header_chain(store: &dyn ChainStore, from: Height, to: Height, budget: usize) -> Result<Bytes, AnswerError> {
+async fn header_chain(
+    store: &dyn ChainStore,
+    from: Height,
+    to: Height,
+    budget: usize,
+    cost: &mut usize,
+) -> Result<Bytes, AnswerError> {
     let mut parts: Vec<Vec<u8>> = Vec::new();
     let (mut end, mut step) = (to, HEADERS_AT_A_TIME);
     let (mut taken, mut read) = (0usize, 0usize);
     'chunks: while from <= end && read < READ_FOR_HEADERS {
         let start = from.max(end.saturating_sub(step - 1));
         let blocks = store.blocks(start..=end, LOOK_UP).await?;
-        read = blocks.iter().map(|block| block.bytes.len()).fold(read, usize::saturating_add);
+        let bytes = blocks.iter().map(|block| block.bytes.len()).sum::<usize>();
+        read += bytes;
+        *cost += bytes;
         if blocks.last().is_none_or(|last| last.link.height != end) {
             if start == end || blocks.is_empty() {
                 break;

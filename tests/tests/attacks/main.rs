@@ -7,6 +7,7 @@ mod bodies;
 mod bombs;
 mod claims;
 mod clocks;
+mod fairness;
 mod floods;
 mod forks;
 mod frames;
