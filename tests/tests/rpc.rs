@@ -339,9 +339,23 @@ async fn a_page_of_another_site_cannot_ask() {
         .expect(403);
     node.stop().await;
     // Beyond this machine only where the operator says so; then it has names that we cannot know.
-    let node = Process::run(NODE, dir.path(), &["--host", "0.0.0.0"]).await;
-    request(node.rpc_port(), "GET", "/status", "node.example", "", "").await.expect(200);
+    let node = Process::run(NODE, dir.path(), &["--host", "0.0.0.0", "--rpc-name", "node.example,other.example"]).await;
+    let port = node.rpc_port();
+    request(port, "GET", "/status", "evil.example", "", "").await.expect(200);
     assert!(node.stderr().contains("open to whoever"), "{}", node.stderr());
+    // What is sent must be meant for it all the same: it goes to a number, or to a name of the operator's.
+    for (host, origin, status) in [
+        ("192.0.2.1:8000", "", 422),
+        ("[2001:db8::1]", "", 422),
+        ("localhost", "", 422),
+        ("node.example", "http://other.example:3000", 422),
+        ("evil.example", "", 403),
+        ("node.example.evil.example", "", 403),
+        ("192.0.2.1", "http://evil.example", 403),
+    ] {
+        let origin = if origin.is_empty() { String::new() } else { format!("Origin: {origin}\r\n") };
+        request(port, "POST", "/tx/send", host, &origin, "{}").await.expect(status);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

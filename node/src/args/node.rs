@@ -6,7 +6,7 @@ use cpc_framework::limits::Limits;
 use cpc_framework::transport::{Endpoint, PeerId};
 use cpc_framework::types::{Checkpoint, Network};
 
-use super::values::{checkpoint, listen_host, memory, network, peer, peer_id};
+use super::values::{checkpoint, listen_host, memory, network, peer, peer_id, rpc_name};
 use super::{CodecName, StoreName, TransportName};
 use crate::links::LinkSpec;
 
@@ -52,6 +52,13 @@ pub struct NodeArgs {
     /// The port that the RPC of `run` listens on; 0 takes any free one.
     #[arg(long, value_name = "PORT", env = "CPC_PORT", default_value_t = 8000)]
     pub port: u16,
+
+    /// A name by which the RPC may be called, besides its IP address and localhost, as of a proxy before it. May be repeated [default: none]
+    ///
+    /// A page of a stranger may have its own name point to this machine: what is sent under another name is refused, and on loopback
+    /// what is asked too.
+    #[arg(long, value_name = "NAME,...", env = "CPC_RPC_NAME", value_delimiter = ',', value_parser = rpc_name)]
+    pub rpc_name: Vec<String>,
 
     /// How bytes travel between peers.
     #[arg(long, value_name = "NAME", env = "CPC_TRANSPORT", default_value = "tcp")]

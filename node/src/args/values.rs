@@ -31,6 +31,15 @@ pub(super) fn peer_id(text: &str) -> Result<PeerId, String> {
     text.parse().map_err(|error| format!("{error}"))
 }
 
+/// The name of a host, as it stands in a URL, without a port.
+pub(super) fn rpc_name(text: &str) -> Result<String, String> {
+    let of_a_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if text.is_empty() || !text.chars().all(of_a_name) {
+        return Err("expected the name of a host, such as node.example, without a port".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// A height and the hash of the block there.
 pub(super) fn checkpoint(text: &str) -> Result<Checkpoint, String> {
     let (height, hash) = text.split_once(':').ok_or("expected HEIGHT:HASH")?;

@@ -20,7 +20,7 @@ pub(super) async fn run(datadir: &Datadir, args: RunArgs) -> Result<(), CliError
     };
     // Before anything else: a port that is taken must leave no trace.
     let links = LinkSpec::all(&args, ByDefault::Listens)?;
-    let rpc = RpcSocket::bind(args.host, args.port)?;
+    let rpc = RpcSocket::bind(args.host, args.port)?.known_as(args.rpc_name.clone());
     if !datadir.has_genesis() {
         make_network(datadir, &args)?;
     }

@@ -11,7 +11,6 @@ use tokio::time::timeout;
 
 use super::error::ApiError;
 use super::limits::RpcLimits;
-use super::local;
 use super::routes::App;
 
 /// How much of a body that is too large is read and dropped, in sizes of the largest body: whoever sends it hears why
@@ -24,9 +23,7 @@ pub(super) async fn gate(State(app): State<App>, request: Request, next: Next) -
 }
 
 async fn pass(app: &App, request: Request, next: Next) -> Result<Response, ApiError> {
-    if app.loopback {
-        local::check(request.uri(), request.headers())?;
-    }
+    app.names.check(request.method(), request.uri(), request.headers())?;
     let limits = &app.limits;
     let _place = Arc::clone(&app.requests)
         .try_acquire_owned()

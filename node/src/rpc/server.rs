@@ -15,6 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::RpcLimits;
+use super::local::Names;
 use super::routes::{self, App};
 use crate::CliError;
 
@@ -29,6 +30,7 @@ pub(crate) struct RpcSocket {
     socket: TcpSocket,
     host: IpAddr,
     port: u16,
+    names: Vec<String>,
 }
 
 impl RpcSocket {
@@ -48,7 +50,14 @@ impl RpcSocket {
             socket.bind(SocketAddr::new(host, port))?;
             Ok(socket)
         });
-        bound.map(|socket| Self { socket, host, port }).map_err(|error| cannot_listen(host, port, &error))
+        bound
+            .map(|socket| Self { socket, host, port, names: Vec::new() })
+            .map_err(|error| cannot_listen(host, port, &error))
+    }
+
+    /// The same, called by these names besides its address and localhost.
+    pub(crate) fn known_as(self, names: Vec<String>) -> Self {
+        Self { names, ..self }
     }
 
     /// Begins to answer for a node, and to keep the index of its transactions up to date. Needs a runtime.
@@ -56,7 +65,7 @@ impl RpcSocket {
     /// # Errors
     /// Somebody took the address after all.
     pub(crate) fn serve(self, node: NodeHandle, index: TxIndex, limits: RpcLimits) -> Result<Rpc, CliError> {
-        let Self { socket, host, port } = self;
+        let Self { socket, host, port, names } = self;
         let failed = |error: std::io::Error| cannot_listen(host, port, &error);
         let listener = socket.listen(BACKLOG).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -65,7 +74,8 @@ impl RpcSocket {
         }
         let limits = Arc::new(limits);
         let follower = tokio::spawn(index.clone().follow(node.watch()));
-        let router = routes::router(App::new(node, index, Arc::clone(&limits), host.is_loopback()));
+        let names = Names::new(host.is_loopback(), &names);
+        let router = routes::router(App::new(node, index, Arc::clone(&limits), names));
         let (stop, stopping) = watch::channel(false);
         let task = tokio::spawn(accept(listener, router, limits, stopping));
         tracing::info!("RPC on http://{address}");

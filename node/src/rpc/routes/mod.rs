@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use super::error::ApiError;
 use super::gate::gate;
 use super::limits::RpcLimits;
+use super::local::Names;
 
 mod chain;
 mod node;
@@ -23,8 +24,8 @@ mod txs;
 pub(super) struct App {
     pub(super) node: NodeHandle,
     pub(super) limits: Arc<RpcLimits>,
-    /// Whether only this machine is meant.
-    pub(super) loopback: bool,
+    /// By which it may be called.
+    pub(super) names: Names,
     /// Places for requests.
     pub(super) requests: Arc<Semaphore>,
     /// Places for requests that read the store.
@@ -34,7 +35,7 @@ pub(super) struct App {
 }
 
 impl App {
-    pub(super) fn new(node: NodeHandle, index: TxIndex, limits: Arc<RpcLimits>, loopback: bool) -> Self {
+    pub(super) fn new(node: NodeHandle, index: TxIndex, limits: Arc<RpcLimits>, names: Names) -> Self {
         Self {
             requests: Arc::new(Semaphore::new(limits.requests)),
             readers: Arc::new(Semaphore::new(limits.readers)),
@@ -42,7 +43,7 @@ impl App {
             index,
             node,
             limits,
-            loopback,
+            names,
         }
     }
 
