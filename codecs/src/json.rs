@@ -39,7 +39,7 @@ impl Codec for JsonCodec {
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
-        Box::new(JsonDecoder { scanned: 0, started: false })
+        Box::new(JsonDecoder::default())
     }
 
     fn sniff(&self, prefix: &[u8]) -> Sniff {
@@ -51,18 +51,56 @@ impl Codec for JsonCodec {
     }
 }
 
-/// Finds lines, and looks at each byte once on the way.
-#[derive(Debug)]
+/// An answer longer than this, in bytes, is read as far as it has come then, if that is one block at least: a legacy peer puts 500 blocks into
+/// one line however large, and what it takes whole and decoded besides would be a node's whole budget. An answer that ends early is like
+/// any short one: what is missing is asked for again.
+const FRONT: usize = 4 << 20;
+
+/// Finds lines, and looks at each byte once on the way (of a long answer twice at its [front](FRONT)).
+#[derive(Debug, Default)]
 struct JsonDecoder {
     /// This many bytes at the front of the buffer hold no line feed.
     scanned: usize,
     /// Whether the stream was found to be text.
     started: bool,
+    /// Whether the line at the front of the buffer has no whole block at its front.
+    looked: bool,
+    /// The rest of a line that was read already may have so many bytes, and is forgotten.
+    rest: Option<usize>,
+}
+
+impl JsonDecoder {
+    /// Forgets what has come of the rest of a long line. Says whether it goes on.
+    fn skip(&mut self, buffer: &mut BytesMut) -> Result<bool, DecodeError> {
+        let Some(most) = self.rest else { return Ok(false) };
+        let end = memchr::memchr(b'\n', &buffer[..buffer.len().min(most)]);
+        let come = end.map_or(buffer.len(), |end| end + 1);
+        if come > most {
+            return Err(DecodeError::TooLarge { cap: most });
+        }
+        buffer.advance(come);
+        self.scanned = 0;
+        self.rest = end.is_none().then_some(most - come);
+        Ok(end.is_none())
+    }
+
+    /// What a line that is not whole yet has to say: blocks.
+    fn front(&mut self, buffer: &mut BytesMut, cap: usize) -> Option<Message> {
+        if self.looked || buffer.len() <= FRONT {
+            return None;
+        }
+        self.looked = true;
+        let message = decode::read_front(buffer)?;
+        self.rest = Some(cap - buffer.len());
+        (self.scanned, self.looked) = (0, false);
+        *buffer = BytesMut::new();
+        Some(message)
+    }
 }
 
 impl Decoder for JsonDecoder {
     fn is_ready(&mut self, buffer: &BytesMut, cap: usize) -> bool {
-        if !self.started {
+        if !self.started || self.rest.is_some() {
             return !buffer.is_empty();
         }
         let window = &buffer[..buffer.len().min(cap)];
@@ -72,7 +110,7 @@ impl Decoder for JsonDecoder {
             Some(length) => self.scanned = unseen + length,
             None => self.scanned = window.len(),
         }
-        self.scanned < buffer.len()
+        self.scanned < buffer.len() || (!self.looked && buffer.len() > FRONT)
     }
 
     fn decode(&mut self, buffer: &mut BytesMut, cap: usize) -> Result<Option<Message>, DecodeError> {
@@ -84,15 +122,22 @@ impl Decoder for JsonDecoder {
             }
             self.started = true;
         }
+        if self.skip(buffer)? {
+            return Ok(None);
+        }
         loop {
             let window = &buffer[..buffer.len().min(cap)];
             let unseen = self.scanned.min(window.len());
             let Some(length) = memchr::memchr(b'\n', &window[unseen..]) else {
                 self.scanned = window.len();
-                return if buffer.len() > cap { Err(DecodeError::TooLarge { cap }) } else { Ok(None) };
+                return if buffer.len() > cap {
+                    Err(DecodeError::TooLarge { cap })
+                } else {
+                    Ok(self.front(buffer, cap))
+                };
             };
             let line = unseen + length;
-            self.scanned = 0;
+            (self.scanned, self.looked) = (0, false);
             if buffer[..line].trim_ascii().is_empty() {
                 buffer.advance(line + 1);
                 continue;

@@ -31,6 +31,20 @@ pub(super) fn read_line(line: &[u8]) -> Result<Message, DecodeError> {
     }
 }
 
+/// The blocks at the front of a line that has no end yet. None where there is none, or the line holds something else.
+pub(super) fn read_front(front: &[u8]) -> Option<Message> {
+    let text = match std::str::from_utf8(front) {
+        Ok(text) => text,
+        // The last character may not be whole.
+        Err(error) => std::str::from_utf8(&front[..error.valid_up_to()]).ok()?,
+    };
+    let mut blocks = Blocks { room: front.len() + ROOM_FOR_SMALL, ..Blocks::default() };
+    let mut json = serde_json::Deserializer::from_str(text);
+    let error = Envelope { blocks: &mut blocks }.deserialize(Shallow::new(&mut json, MAX_DEPTH)).err()?;
+    let malformed = blocks.broken.filter(|_| !error.is_eof());
+    (!blocks.whole.is_empty()).then(|| Message::BlocksResponse { blocks: blocks.whole, malformed }.with_id(blocks.id))
+}
+
 /// The longest reason that is passed on, in characters: an error may quote what the peer sent.
 const SHOWN: usize = 200;
 

@@ -1,5 +1,6 @@
 //! What other implementations send, and what nobody should.
 
+use cpc_framework::testkit::messages::Messages;
 use cpc_framework::types::{Handshake, Hash32};
 
 use super::*;
@@ -246,4 +247,59 @@ fn a_block_whose_bytes_are_none_is_not_sent() {
     let broken = Message::NewBlock(WireBlock::Encoded(vec![9, 9].into()));
     assert!(matches!(JsonCodec.encode(&broken, CAP, &mut out), Err(EncodeError::Block { .. })));
     assert_eq!(out, b"before"[..]);
+}
+
+/// What comes of a stream that arrives in pieces of 64 KiB, as a node reads it.
+fn in_pieces(stream: &[u8], cap: usize) -> (Vec<Message>, usize, Option<DecodeError>) {
+    let (mut decoder, mut buffer) = (JsonCodec.decoder(), BytesMut::new());
+    let (mut messages, mut most) = (Vec::new(), 0);
+    for piece in stream.chunks(64 << 10) {
+        buffer.extend_from_slice(piece);
+        most = most.max(buffer.len());
+        while decoder.is_ready(&buffer, cap) {
+            match decoder.decode(&mut buffer, cap) {
+                Ok(Some(message)) => messages.push(message),
+                Ok(None) => break,
+                Err(error) => return (messages, most, Some(error)),
+            }
+        }
+    }
+    (messages, most, None)
+}
+
+fn answer_of(blocks: usize, payload: usize) -> Vec<u8> {
+    let tx = format!(
+        r#"{{"tx_type":"STAKE","from_address":"a","amount":0,"nonce":0,"payload":{{"x":"{}"}}}}"#,
+        "é".repeat(payload / 2)
+    );
+    let mut header = serde_json::to_value(Messages::new(1).block().header).unwrap();
+    header["height"] = 1.into();
+    let block = format!(r#"{{"header":{header},"txs":[{tx}],"pq_signature":"","pq_sig_scheme_id":1}}"#);
+    let blocks = vec![block; blocks].join(", ");
+    format!("{{\"type\": \"blocks_response\", \"payload\": {{\"blocks\": [{blocks}]}}}}\n").into_bytes()
+}
+
+fn blocks_in(message: &Message) -> usize {
+    let Message::BlocksResponse { blocks, malformed: None } = message else { panic!("{:?}", message.kind()) };
+    blocks.len()
+}
+
+#[test]
+fn of_a_very_long_answer_its_front_is_taken_and_the_rest_forgotten_as_it_comes() {
+    const BLOCK: usize = 100 << 10;
+    let long = answer_of(200, BLOCK);
+    let next = b"{\"type\":\"get_blocks\",\"payload\":{\"from_height\":1,\"to_height\":2}}\n";
+    assert!(long.len() > 20_000_000 && long.len() <= CAP);
+    let (messages, most, error) = in_pieces(&[&long, next.as_slice()].concat(), CAP);
+    assert_eq!(error, None);
+    assert_eq!(messages.len(), 2);
+    assert!((35..=45).contains(&blocks_in(&messages[0])), "{} blocks", blocks_in(&messages[0]));
+    assert_eq!(messages[1], Message::GetBlocks { from_height: 1, to_height: 2 });
+    assert!(most <= FRONT + (64 << 10), "{most} bytes were held");
+    // All of it still counts.
+    let (messages, _, error) = in_pieces(&long, long.len() - 1);
+    assert_eq!((messages.len(), matches!(error, Some(DecodeError::TooLarge { .. }))), (1, true));
+    // A shorter one, and one whose first block is as long, are taken whole.
+    assert_eq!(blocks_in(&in_pieces(&answer_of(30, BLOCK), CAP).0[0]), 30);
+    assert_eq!(blocks_in(&in_pieces(&answer_of(2, 6 << 20), CAP).0[0]), 2);
 }
