@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use cpc_framework::store::file::panic_becomes_error;
 
+mod allocator;
 pub mod args;
 mod commands;
 mod console;
@@ -26,6 +27,7 @@ mod rpc;
 mod signals;
 mod wallet;
 
+pub use allocator::give_large_memory_back;
 pub use error::{CliError, one_line};
 
 /// Runs the program with these arguments, the first of which is its own name. Returns when it is done; a second Ctrl-C ends the process at once.

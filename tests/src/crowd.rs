@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cpc_framework::rules::Hasher;
 use cpc_framework::rules::keys::{ACCOUNT_PREFIX, Scheme, SecretKey, VALIDATOR_PREFIX};
 use cpc_framework::testkit::chains::{self, ChainBuilder};
-use cpc_framework::types::{Address, Genesis, Network, Transaction};
+use cpc_framework::types::{Address, Block, Genesis, Network, Transaction};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
@@ -74,6 +74,13 @@ impl Crowd {
     pub fn sign(&self, account: u16, mut tx: Transaction) -> Transaction {
         tx.signature = self.accounts[usize::from(account)].sign(&self.hasher.transaction_hash(&tx));
         tx
+    }
+
+    /// `block` at another time, in unix seconds, signed anew.
+    pub fn at_time(&self, mut block: Block, timestamp: u64) -> Block {
+        block.header.timestamp = timestamp;
+        block.pq_signature = key(VALIDATOR).sign(&self.hasher.header_hash(&block.header));
+        block
     }
 
     /// The hash of a transaction, as text.
