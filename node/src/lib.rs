@@ -9,7 +9,6 @@ use std::process::ExitCode;
 
 use cpc_framework::store::file::panic_becomes_error;
 
-mod allocator;
 pub mod args;
 mod commands;
 mod console;
@@ -28,7 +27,6 @@ mod rpc;
 mod signals;
 mod wallet;
 
-pub use allocator::give_large_memory_back;
 pub use error::{CliError, one_line};
 
 /// Runs the program with these arguments, the first of which is its own name. Returns when it is done; a second Ctrl-C ends the process at once.
@@ -40,7 +38,7 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    malloc::limit_arenas();
+    malloc::settle();
     keep_quiet_over_damage();
     let outcome = match args::parse(args) {
         Ok(args::Parsed::Run(cli)) => commands::run(*cli),

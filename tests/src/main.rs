@@ -1,6 +1,5 @@
 //! The node as a binary of this crate, so that its tests and benchmarks find it.
 
 fn main() -> std::process::ExitCode {
-    cpc_node::give_large_memory_back();
     cpc_node::run_cli(std::env::args_os())
 }
