@@ -132,22 +132,18 @@ mod tests {
     async fn answers(costs: &[usize], steps: usize) -> BTreeMap<usize, usize> {
         let turns = Turns::new(2);
         let (done, mut next) = tokio::sync::mpsc::channel(costs.len());
-        let (went_on, _) = tokio::sync::broadcast::channel::<()>(1);
+        let mut tasks = tokio::task::JoinSet::new();
         for (at, cost) in costs.iter().copied().enumerate() {
             let (turns, done) = (Arc::clone(&turns), done.clone());
-            let mut stop = went_on.subscribe();
-            tokio::spawn(async move {
-                let asking = async {
-                    loop {
-                        let mut turn = turns.turn(ConnId(at as u64)).await.unwrap();
-                        turn.charge(cost);
-                        if done.send(at).await.is_err() {
-                            return;
-                        }
-                        tokio::task::yield_now().await;
+            tasks.spawn(async move {
+                loop {
+                    let mut turn = turns.turn(ConnId(at as u64)).await.unwrap();
+                    turn.charge(cost);
+                    if done.send(at).await.is_err() {
+                        return;
                     }
-                };
-                tokio::select! { () = asking => {}, _ = stop.recv() => {} }
+                    tokio::task::yield_now().await;
+                }
             });
         }
         drop(done);
@@ -172,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_was_silent_has_saved_up_nothing() {
+    async fn who_comes_late_has_saved_up_nothing() {
         let turns = Turns::new(1);
         for _ in 0..10 {
             turns.turn(ConnId(1)).await.unwrap().charge(MIB);

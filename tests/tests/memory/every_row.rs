@@ -58,14 +58,14 @@ impl Scene {
         let mut plan: Vec<Vec<Transaction>> = (0..=END).map(in_block).collect();
         let chain = crowd.chain(&plan);
         // A branch from 20 blocks below the tip, signed as it should be, whose bodies are not: nothing of it can be imported.
-        for (height, txs) in plan.iter_mut().enumerate().take(START + 30).skip(START - 20) {
+        for (height, txs) in plan.iter_mut().enumerate().take(END).skip(START - 20) {
             txs.truncate(usize::from(TXS) - 1);
             txs.rotate_left(height % 3);
         }
         for txs in &mut plan[START - 19..] {
             txs.clear();
         }
-        let mut branch = blocks(&crowd.chain(&plan[..START + 30]));
+        let mut branch = blocks(&crowd.chain(&plan[..END]));
         for block in &mut branch[START - 20..] {
             block.txs.reverse();
         }
