@@ -35,6 +35,7 @@ pub(crate) struct Ammunition {
     replacements: Vec<BytesMut>,
     again: Vec<BytesMut>,
     bloat: OnceLock<BytesMut>,
+    own_hello: OnceLock<Message>,
 }
 
 /// What ammunition is made from.
@@ -85,6 +86,7 @@ impl Ammunition {
             replacements: framed_txs(&plan.replacements),
             again,
             bloat: OnceLock::new(),
+            own_hello: OnceLock::new(),
             blocks: blocks.into(),
             branch: plan.branch.clone().into(),
             ahead: plan.ahead.clone().into(),
@@ -122,6 +124,15 @@ impl Ammunition {
 
     pub(super) fn swapped_block(&self) -> &[u8] {
         &self.bad_blocks[3]
+    }
+
+    /// What the node says of itself, once it was heard.
+    pub(super) fn own_hello(&self) -> Option<&Message> {
+        self.own_hello.get()
+    }
+
+    pub(super) fn learn_hello(&self, hello: Message) {
+        let _ = self.own_hello.set(hello);
     }
 
     pub(super) fn txs(&self) -> &[BytesMut] {

@@ -20,9 +20,8 @@ impl Wire {
                     return self.endless_frame("blocks_response", ANSWER).await;
                 }
                 Attack::Bloat => {
-                    self.send(ammunition.bloat()).await?;
                     self.tally().done();
-                    return Some(());
+                    return self.send(ammunition.bloat()).await;
                 }
                 _ => {
                     let blocks = answered(attack, ammunition, &asked);

@@ -11,13 +11,14 @@ impl Wire {
     pub(super) async fn enter(&mut self, attack: Attack, ammunition: &Ammunition) -> Option<()> {
         match attack {
             Attack::EarlyTalk => self.talk_early(ammunition).await,
-            Attack::Echo => {
-                // Whoever dials says its handshake first; another one's brings the node's own.
-                let hello = ammunition.hello(attack, self.number, None);
-                self.say(&hello).await?;
-                let own = self.hear().await?;
-                self.say(&own).await
-            }
+            Attack::Echo => match ammunition.own_hello() {
+                Some(own) => self.say(own).await,
+                None => {
+                    self.say(&ammunition.hello(attack, self.number, None)).await?;
+                    ammunition.learn_hello(self.hear().await?);
+                    None
+                }
+            },
             Attack::StolenName => {
                 self.is_greeted().await;
                 self.flood(Attack::BlockFlood, ammunition).await

@@ -41,7 +41,7 @@ pub(crate) enum Attack {
     /// Rows 1 and 6: claims much, and when it is asked for that, begins an answer of nearly the longest length. Done: it was asked.
     Liar,
     /// Rows 1 and 6: claims much, and when it is asked for that, answers with all that fits, which is as large as can be once decoded.
-    /// Done: the node took all of it.
+    /// Done: it was asked.
     Bloat,
     /// Row 7: an answer that nobody asked for. Done: the node closed it.
     Unasked,

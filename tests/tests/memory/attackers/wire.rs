@@ -85,7 +85,12 @@ impl Wire {
             Attack::GreedyAsker => {
                 self.ask_and_read(ammunition.height()).await;
             }
-            Attack::Silence | Attack::EarlyTalk | Attack::Echo | Attack::StolenName | Attack::FalseAddress => {
+            Attack::Echo => {
+                if self.enter(attack, ammunition).await.is_none() {
+                    return;
+                }
+            }
+            Attack::Silence | Attack::EarlyTalk | Attack::StolenName | Attack::FalseAddress => {
                 self.enter(attack, ammunition).await;
             }
             _ if attack.lies() || attack == Attack::Unasked => {
