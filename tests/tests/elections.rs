@@ -160,7 +160,7 @@ impl Contest {
         for amount in 1..4 {
             node.submit(self.senders[0].transfer(&self.hasher, &to, amount)).await.unwrap();
         }
-        let weaker = if self.power[0] < self.power[1] { 0 } else { 1 };
+        let weaker = usize::from(self.power[0] >= self.power[1]);
         let amount = self.power[1 - weaker] - self.power[weaker] + 1;
         self.power[weaker] += amount;
         let number = u16::try_from(weaker).unwrap();

@@ -149,16 +149,24 @@ mod tests {
 
     use super::*;
 
-    fn at(height: u64) -> Result<Option<Tip>, CliError> {
-        Ok(Some(Tip { height, hash: Hash32([7; 32]) }))
+    fn at(height: u64) -> Tip {
+        Tip { height, hash: Hash32([7; 32]) }
     }
 
     #[test]
     fn who_could_not_come_level_is_told_with_how_far_behind() {
         let hash = "07".repeat(32);
-        assert_eq!(tips_told(&[("a", at(3)), ("b", at(3))]), format!("all 2 nodes at height 3, tip {hash}"));
+        assert_eq!(
+            tips_told(&[("a", Ok(Some(at(3)))), ("b", Ok(Some(at(3))))]),
+            format!("all 2 nodes at height 3, tip {hash}")
+        );
         assert_eq!(tips_told(&[("a", Ok(None)), ("b", Ok(None))]), "all 2 nodes without blocks");
-        let tips = [("a", at(3)), ("b", at(2)), ("c", Ok(None)), ("d", Err(CliError::failed("it is damaged")))];
+        let tips = [
+            ("a", Ok(Some(at(3)))),
+            ("b", Ok(Some(at(2)))),
+            ("c", Ok(None)),
+            ("d", Err(CliError::failed("it is damaged"))),
+        ];
         assert_eq!(
             tips_told(&tips),
             format!(

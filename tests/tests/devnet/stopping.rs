@@ -26,6 +26,16 @@ async fn a_node_that_has_not_joined_at_ctrl_c_gets_all_blocks_before_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_ctrl_c_before_any_node_answers_ends_all_of_them_level() {
+    let (_dir, root) = root();
+    let devnet = Devnet::start(&root, &[]);
+    let nodes = devnet.nodes(3).await;
+    devnet.stop(Signal::Int).await;
+    assert!(nodes.iter().all(|node| !exists(node.pid)));
+    at_most_one_apart(&tips(&root, 4).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_validator_that_is_down_at_ctrl_c_gets_all_blocks_before_the_end() {
     let (_dir, root) = root();
     let devnet = Devnet::start(&root, &["--nodes", "4", "--validators", "4", "--join-after", "0"]);

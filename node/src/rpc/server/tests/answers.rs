@@ -65,7 +65,7 @@ impl Gated {
         let reading = || self.reading.load(Ordering::SeqCst);
         let all = timeout(PATIENCE, async {
             while reading() < expected {
-                sleep(Duration::from_millis(5)).await
+                sleep(Duration::from_millis(5)).await;
             }
         });
         all.await.unwrap_or_else(|_| panic!("{} read, not {expected}", reading()));
@@ -246,7 +246,7 @@ async fn no_more_requests_read_the_store_than_there_are_places_for_readers() {
 async fn blocks_beyond_the_bytes_of_an_answer_are_left_for_the_next_one_but_the_first() {
     let one = block(0, 1000).block.bytes.len();
     for (blocks_bytes, blocks, expected) in [(1, 100, 1), (3 * one, 100, 3), (4 * one - 1, 100, 3), (1 << 20, 4, 4)] {
-        let limits = RpcLimits { blocks_bytes, blocks, ..RpcLimits::default() };
+        let limits = RpcLimits { blocks, blocks_bytes, ..RpcLimits::default() };
         let (node, rpc) = started(limits).await;
         fill(&node, 10, 1000).await;
         let answer = ask(&rpc, BLOCKS).await;
