@@ -18,10 +18,11 @@
 //! ```
 //!
 //! *One answer* is there only while a peer answers us with more than [`MemoryShares::frame`] bytes: one such frame at a time in the whole
-//! node, of at most [`frame_response_max`](crate::limits::Limits::frame_response_max) bytes, and while it is decoded about as much again.
+//! node. Of JSON it is as much as that and a block, and while it is decoded about as much again: the rest of the line is forgotten as it comes. Of
+//! a codec that reads frames as a whole it is at most [`frame_response_max`](crate::limits::Limits::frame_response_max) bytes, and as much again.
 //! *State* is what a node keeps, not what waits: the pool (at most [`pool_bytes`](crate::limits::Limits::pool_bytes)), and accounts and
 //! validators. The two constants are measured, over TCP and QUIC, by the tests in `tests/tests/memory`; they hold for the allocator of
-//! glibc, which keeps freed memory for each of a process's few threads.
+//! glibc where it gives large buffers back, as the program has it do.
 
 /// The least budget with which a node starts: below it, a block of the largest size that is passed on could not come.
 pub const LEAST_MEMORY: usize = 16 << 20;
@@ -30,8 +31,8 @@ pub const LEAST_MEMORY: usize = 16 << 20;
 pub const RESIDENT_AT_REST: usize = 24 << 20;
 
 /// What attacks add besides the budget, in bytes, however many peers take part: the tables of what was seen and is known (20 MiB when
-/// full), buffers of up to 64 KiB for each stream, two answers under preparation, what an allocator wastes. 24 MiB were measured.
-pub const RESIDENT_BESIDE: usize = 40 << 20;
+/// full), buffers of up to 64 KiB for each stream, two answers under preparation, what an allocator wastes.
+pub const RESIDENT_BESIDE: usize = 24 << 20;
 
 /// How much a decoded message takes for each of its bytes: a usual transaction has 500 bytes in JSON and some 600 in memory, and 200 in
 /// postcard, whose bytes are kept besides.

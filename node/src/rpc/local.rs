@@ -62,13 +62,11 @@ impl Names {
     /// Whether `host` or `host:port` is a name or number that nobody else can point here: of a number, the page of a stranger has none.
     fn is_ours(&self, authority: &str) -> bool {
         let Some(host) = host_of(authority) else { return false };
-        match host.parse::<IpAddr>() {
-            Ok(ip) => !self.loopback || ip.is_loopback(),
-            Err(_) => {
-                let named = |name: &str| host.eq_ignore_ascii_case(name);
-                named("localhost") || self.allowed.iter().any(|name| named(name))
-            }
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            return !self.loopback || ip.is_loopback();
         }
+        let named = |name: &str| host.eq_ignore_ascii_case(name);
+        named("localhost") || self.allowed.iter().any(|name| named(name))
     }
 }
 

@@ -11,14 +11,14 @@ impl Wire {
     pub(super) async fn enter(&mut self, attack: Attack, ammunition: &Ammunition) -> Option<()> {
         match attack {
             Attack::EarlyTalk => self.talk_early(ammunition).await,
-            Attack::Echo => match ammunition.own_hello() {
-                Some(own) => self.say(own).await,
-                None => {
-                    self.say(&ammunition.hello(attack, self.number, None)).await?;
-                    ammunition.learn_hello(self.hear().await?);
-                    None
+            Attack::Echo => {
+                if let Some(own) = ammunition.own_hello() {
+                    return self.say(own).await;
                 }
-            },
+                self.say(&ammunition.hello(attack, self.number, None)).await?;
+                ammunition.learn_hello(self.hear().await?);
+                None
+            }
             Attack::StolenName => {
                 self.is_greeted().await;
                 self.flood(Attack::BlockFlood, ammunition).await
