@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::{Action, Core, ImportOrigin, RELAYED_BLOCKS, TIP_UPDATE_INTERVAL};
@@ -8,7 +7,7 @@ use crate::node::NodeEvent;
 use crate::peers::Host;
 use crate::rules::Rule;
 use crate::sync::{BatchId, Mode, RejectKind, SyncEvent};
-use crate::types::{Height, Tip, Transaction};
+use crate::types::{Height, Tip};
 
 impl Core {
     /// What became of a command to the chain.
@@ -20,7 +19,8 @@ impl Core {
                 self.moved(now, tip);
                 self.pool.tip_moved();
                 self.push(Action::Publish(NodeEvent::RolledBack { tip }));
-                self.removed.extend(removed);
+                // A second rollback goes further down; of too many the highest are left out, which could not do without the others.
+                self.removed.splice(..0, removed);
                 self.removed.truncate(self.config.limits.pool_txs);
                 self.sync_event(now, SyncEvent::RolledBack { tip });
             }
@@ -35,9 +35,9 @@ impl Core {
                 self.tip_update_due.get_or_insert(now + TIP_UPDATE_INTERVAL);
                 let accounts = self.accounts();
                 let removed = std::mem::take(&mut self.removed);
-                self.pool.return_txs(removed.clone(), &accounts, now);
-                self.pool.revalidate_all(&accounts);
-                self.relay_returned(now, removed);
+                let back = self.pool.return_txs(removed, &accounts, now).back;
+                // Peers on the branch that we took may never have heard of what the other one had.
+                self.relay_transactions(now, &back);
                 self.sync_event(now, SyncEvent::ReorgFinished { tip });
             }
             ChainEvent::NextSlot { tip, slot } => self.producing.slot_known(tip, slot),
@@ -132,7 +132,7 @@ impl Core {
             for block in applied {
                 self.pool.remove_included(&block.tx_hashes);
             }
-            self.pool.revalidate(senders, &accounts);
+            self.pool.revalidate(senders, &accounts, now);
         }
         // Only blocks near the tip are announced; an older one is known by its height.
         for block in &applied[applied.len().saturating_sub(RELAYED_BLOCKS)..] {
@@ -152,15 +152,6 @@ impl Core {
         }
         self.figures.last_commit = Some(now);
         self.moved(now, tip);
-    }
-
-    /// Peers on the branch that we took may never have heard of what the other one had.
-    fn relay_returned(&mut self, now: Duration, removed: Vec<Arc<Transaction>>) {
-        let hasher = self.config.verifier.hasher().clone();
-        let mut returned: Vec<_> = removed.into_iter().map(|tx| (hasher.transaction_hash(&tx), tx)).collect();
-        returned.retain(|(hash, _)| self.pool.contains(hash));
-        let returned: Vec<_> = returned.into_iter().map(|(hash, tx)| (tx, hash)).collect();
-        self.relay_transactions(now, &returned);
     }
 
     /// Our chain ends here now.
