@@ -34,6 +34,7 @@ mod producing_tests;
 mod recovering;
 mod report;
 mod requests;
+mod saving;
 mod serve;
 mod serving;
 mod stuck;

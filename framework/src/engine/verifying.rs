@@ -137,9 +137,11 @@ impl Core {
         let accounts = self.accounts();
         for tx in txs {
             let hash = self.config.verifier.hasher().transaction_hash(&tx);
-            let unverified = Unverified { tx: Arc::new(tx), hash, origin: TxOrigin::Saved, _place: None };
-            if let Err(refusal) = self.check_transaction(unverified, &accounts) {
-                tracing::debug!(%hash, "saved transaction refused: {refusal}");
+            let tx = Arc::new(tx);
+            let unverified = Unverified { tx: Arc::clone(&tx), hash, origin: TxOrigin::Saved, _place: None };
+            match self.check_transaction(unverified, &accounts) {
+                Ok(()) => self.saving.restores(hash, tx),
+                Err(refusal) => tracing::debug!(%hash, "saved transaction refused: {refusal}"),
             }
         }
         self.verify_next();
@@ -198,7 +200,7 @@ impl Core {
         self.verifying.batches -= 1;
         self.verifying.bytes -= verdicts.iter().map(|(one, _)| crate::mempool::tx_bytes(&one.tx)).sum::<usize>();
         let accounts = self.accounts();
-        let mut added = Vec::new();
+        let (mut added, mut restored) = (Vec::new(), Vec::new());
         for (Unverified { tx, hash, origin, _place }, verdict) in verdicts {
             let inserted =
                 verdict.map_err(Refusal::from).and_then(|()| self.pool.insert(Arc::clone(&tx), hash, &accounts, now));
@@ -220,10 +222,15 @@ impl Core {
                         self.penalise(now, conn, &offence);
                     }
                 }
-                (TxOrigin::Saved, Ok(())) => {}
-                (TxOrigin::Saved, Err(refusal)) => tracing::debug!(%hash, "saved transaction refused: {refusal}"),
+                (TxOrigin::Saved, inserted) => {
+                    restored.push(hash);
+                    if let Err(refusal) = inserted {
+                        tracing::debug!(%hash, "saved transaction refused: {refusal}");
+                    }
+                }
             }
         }
+        self.saving.restored(restored);
         self.relay_transactions(now, &added);
         self.verify_next();
     }
