@@ -1,13 +1,15 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::core::{Action, Core, ImportOrigin, RELAYED_BLOCKS, TIP_UPDATE_INTERVAL};
 use super::fetching::Item;
 use crate::chain::{Applied, ChainEvent, ChainOutcome, Stop, genesis_hash_in};
+use crate::executor::accounts::reward_address;
 use crate::node::NodeEvent;
 use crate::peers::Host;
 use crate::rules::Rule;
 use crate::sync::{BatchId, Mode, RejectKind, SyncEvent};
-use crate::types::{Height, Tip};
+use crate::types::{Address, Height, Tip};
 
 impl Core {
     /// What became of a command to the chain.
@@ -127,12 +129,11 @@ impl Core {
         }
         self.pool.tip_moved();
         if !self.pool.is_empty() {
-            let senders = applied.iter().flat_map(|block| &block.block.txs).map(|tx| &tx.from_address);
-            let accounts = self.accounts();
             for block in applied {
                 self.pool.remove_included(&block.tx_hashes);
             }
-            self.pool.revalidate(senders, &accounts, now);
+            let touched = self.touched_senders(applied);
+            self.pool.revalidate(&touched, &self.accounts(), now);
         }
         // Only blocks near the tip are announced; an older one is known by its height.
         for block in &applied[applied.len().saturating_sub(RELAYED_BLOCKS)..] {
@@ -152,6 +153,25 @@ impl Core {
         }
         self.figures.last_commit = Some(now);
         self.moved(now, tip);
+    }
+
+    /// Whose accounts these blocks have changed, of those who have transactions in the pool: senders, those whom they paid, and
+    /// whoever had the rewards.
+    fn touched_senders(&self, applied: &[Applied]) -> Vec<Address> {
+        let txs = || applied.iter().flat_map(|block| &block.block.txs);
+        let proposers: BTreeSet<&Address> = applied.iter().map(|block| &block.block.header.proposer_address).collect();
+        let rules = self.config.verifier.genesis().hash_rules;
+        let rewarded: Vec<Address> = match self.config.store.state() {
+            // Who owns more than before matters to what waits only.
+            Ok(view) if self.pool.waiting() > 0 => {
+                proposers.iter().filter_map(|proposer| reward_address(rules, view.as_ref(), proposer)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let paid = txs().filter_map(|tx| tx.to_address.as_ref());
+        let all = txs().map(|tx| &tx.from_address).chain(paid).chain(&rewarded);
+        let touched: BTreeSet<&Address> = all.filter(|address| self.pool.has_sender(address)).collect();
+        touched.into_iter().cloned().collect()
     }
 
     /// Our chain ends here now.

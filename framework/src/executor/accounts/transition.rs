@@ -171,7 +171,7 @@ fn block_reward(height: Height) -> u128 {
 
 /// Who gets a validator's rewards; nobody where its key is none. An empty reward address stands for none, as in the
 /// reference.
-fn reward_account(rules: HashRules, validator: &Validator) -> Option<Address> {
+pub(super) fn reward_account(rules: HashRules, validator: &Validator) -> Option<Address> {
     match &validator.reward_address {
         Some(address) if !address.as_str().is_empty() => Some(address.clone()),
         _ => address_of(rules, &validator.pub_key, ACCOUNT_PREFIX).ok(),
