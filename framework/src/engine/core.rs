@@ -264,8 +264,10 @@ impl Core {
         if self.clean_up_due <= now {
             self.clean_up_due = now + CLEAN_UP_INTERVAL;
             self.dialer.clean_up(now);
-            self.pool.expire(now);
+            let expired = self.pool.expire(now);
+            self.forget_transactions(&expired);
         }
+        self.continue_offers(now);
         self.save_changed_pool(now);
         if self.sync.next_deadline().is_some_and(|at| at <= now) {
             self.sync_event(now, SyncEvent::Tick);
@@ -283,6 +285,7 @@ impl Core {
                 return peer.since + limits.handshake_timeout;
             }
             let silence = peer.last_sent + limits.legacy_handshake_repeat;
+            let silence = peer.offering.map_or(silence, |offering| silence.min(offering.due));
             peer.outstanding.iter().map(|asked| asked.deadline).fold(silence, Duration::min)
         });
         peers

@@ -5,6 +5,7 @@ use super::core::{Action, Core, ImportOrigin, RELAYED_BLOCKS, TIP_UPDATE_INTERVA
 use super::fetching::Item;
 use crate::chain::{Applied, ChainEvent, ChainOutcome, Stop, genesis_hash_in};
 use crate::executor::accounts::reward_address;
+use crate::mempool::Returned;
 use crate::node::NodeEvent;
 use crate::peers::Host;
 use crate::rules::Rule;
@@ -37,9 +38,11 @@ impl Core {
                 self.tip_update_due.get_or_insert(now + TIP_UPDATE_INTERVAL);
                 let accounts = self.accounts();
                 let removed = std::mem::take(&mut self.removed);
-                let back = self.pool.return_txs(removed, &accounts, now).back;
+                let Returned { back, dropped } = self.pool.return_txs(removed, &accounts, now);
+                self.forget_transactions(&dropped);
                 // Peers on the branch that we took may never have heard of what the other one had.
                 self.relay_transactions(now, &back);
+                self.offer_to_legacy_peers(now);
                 self.sync_event(now, SyncEvent::ReorgFinished { tip });
             }
             ChainEvent::NextSlot { tip, slot } => self.producing.slot_known(tip, slot),
@@ -49,6 +52,7 @@ impl Core {
                 self.fatal = Some(error.to_string());
             }
         }
+        self.fetch_more(now);
         self.after_peers_changed(now);
     }
 
@@ -133,7 +137,9 @@ impl Core {
                 self.pool.remove_included(&block.tx_hashes);
             }
             let touched = self.touched_senders(applied);
-            self.pool.revalidate(&touched, &self.accounts(), now);
+            let dropped = self.pool.revalidate(&touched, &self.accounts(), now);
+            self.forget_transactions(&dropped);
+            self.relay_executable(now, &touched);
         }
         // Only blocks near the tip are announced; an older one is known by its height.
         for block in &applied[applied.len().saturating_sub(RELAYED_BLOCKS)..] {
