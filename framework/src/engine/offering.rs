@@ -12,6 +12,9 @@ use crate::types::MAX_ANNOUNCED_TXS;
 
 /// Transactions of the pool that are looked at for a portion: also all that one message can name.
 const LOOKED_AT: usize = MAX_ANNOUNCED_TXS;
+/// Bytes in memory of what is named in a portion, though always one transaction: all may be asked for at once, and must find room
+/// in an outbox.
+const NAMED_BYTES: usize = 2 << 20;
 /// The next portion goes at once where no more of what was named than this is still to be fetched.
 const ALL_BUT_TAKEN: usize = LOOKED_AT / 2;
 /// The next portion goes after this, to a peer that fetches: what it did not ask for by then it has, or has given up.
@@ -67,8 +70,13 @@ impl Core {
     fn continue_offer(&mut self, now: Duration, conn: ConnId) {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         let Some(offering) = peer.offering.take().filter(|_| !peer.closing) else { return };
-        let fetches = peer.fetches;
-        let (portion, after) = if fetches { self.names_behind(offering) } else { self.bodies_behind(conn, offering) };
+        let (fetches, pause) = (peer.fetches, if peer.fetches { PAUSE_OF_NAMES } else { PAUSE_OF_BODIES });
+        if !fetches && self.reorganising {
+            // What can be executed shows once the chain stands where it will stay.
+            peer.offering = Some(Offering { due: now + pause, ..offering });
+            return;
+        }
+        let (portion, after) = self.portion_behind(conn, offering);
         if fetches {
             self.offer_transactions(now, conn, portion.iter().map(|(_, hash)| *hash).collect());
         } else {
@@ -77,30 +85,15 @@ impl Core {
         if let Some(peer) = self.peers.get_mut(&conn)
             && after < offering.until
         {
-            let due = now + if fetches { PAUSE_OF_NAMES } else { PAUSE_OF_BODIES };
-            peer.offering = Some(Offering { after: Some(after), due, ..offering });
+            peer.offering = Some(Offering { after: Some(after), due: now + pause, ..offering });
         }
     }
 
-    /// The next transactions to be named, and the place behind which to go on.
-    fn names_behind(&self, offering: Offering) -> (Vec<PooledTx>, i64) {
-        let line = self.pool.line_behind(offering.after).take_while(|(place, ..)| *place <= offering.until);
-        let mut after = offering.until;
-        let portion: Vec<PooledTx> = line
-            .take(LOOKED_AT)
-            .map(|(place, hash, tx)| {
-                after = place;
-                (Arc::clone(tx), *hash)
-            })
-            .collect();
-        let is_all = portion.len() < LOOKED_AT;
-        (portion, if is_all { offering.until } else { after })
-    }
-
-    /// The next transactions of which a peer is sent the bodies, and the place behind which to go on.
-    fn bodies_behind(&self, conn: ConnId, offering: Offering) -> (Vec<PooledTx>, i64) {
+    /// The next transactions that a peer may have and does not know, and the place behind which to go on.
+    fn portion_behind(&self, conn: ConnId, offering: Offering) -> (Vec<PooledTx>, i64) {
         let (mut portion, mut bytes) = (Vec::new(), 0);
         let Some(peer) = self.peers.get(&conn) else { return (portion, offering.until) };
+        let (most, most_bytes) = if peer.fetches { (LOOKED_AT, NAMED_BYTES) } else { (BODIES, BODY_BYTES) };
         let accounts = self.accounts();
         let line = self.pool.line_behind(offering.after).take_while(|(place, ..)| *place <= offering.until);
         for (looked_at, (place, hash, tx)) in (1..).zip(line) {
@@ -108,7 +101,7 @@ impl Core {
                 bytes += tx_bytes(tx);
                 portion.push((Arc::clone(tx), *hash));
             }
-            if looked_at == LOOKED_AT || portion.len() == BODIES || bytes >= BODY_BYTES {
+            if looked_at == LOOKED_AT || portion.len() == most || bytes >= most_bytes {
                 return (portion, place);
             }
         }
