@@ -205,7 +205,7 @@ pub enum SyncEvent {
         batch: BatchId,
         /// Their places; may be fewer than asked for, or none.
         links: Vec<BlockLink>,
-        /// Their size on the wire.
+        /// What they weigh: their size on the wire, but no more than they make up once decoded.
         bytes: usize,
         /// Whether the block after these could not be read.
         malformed: bool,

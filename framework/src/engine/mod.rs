@@ -41,6 +41,7 @@ mod stuck;
 mod stuck_tests;
 mod syncing;
 mod verifying;
+mod weight;
 
 pub use self::core::Figures;
 pub(crate) use self::core::{Core, CoreConfig, OwnName};

@@ -17,7 +17,7 @@ use super::pace::Answers;
 use super::ranges::{Buffer, Delivered};
 use super::recover::Recovery;
 use super::session::{Session, Stage};
-use super::sizing::Sizing;
+use super::sizing::UsualSize;
 use super::{
     BatchId, ConnId, Connectivity, Mode, RejectKind, RequestId, SyncAction, SyncEvent, SyncStatus, SyncStrategy,
 };
@@ -48,7 +48,7 @@ pub struct BatchSync<F = RollbackOne> {
     /// Hashes of batches that came while not all was known of the way to a checkpoint, until they are imported.
     pub(super) samples: BTreeMap<BatchId, Vec<Tip>>,
     pub(super) recovery: Recovery,
-    pub(super) seen: Sizing,
+    pub(super) usual_size: UsualSize,
     pub(super) answers: Answers,
     last_request: u64,
     pub(super) mode: Mode,
@@ -128,7 +128,7 @@ impl<F: ForkRule> BatchSync<F> {
             linkage: Linkage::default(),
             samples: BTreeMap::new(),
             recovery: Recovery::default(),
-            seen: Sizing::default(),
+            usual_size: UsualSize::default(),
             answers: Answers::default(),
             last_request: 0,
             mode: Mode::Syncing,
@@ -422,10 +422,13 @@ impl<F: ForkRule> BatchSync<F> {
         }
     }
 
-    /// The bytes that wait or are under import.
+    /// The bytes that wait or are under import. Of one batch no more than an answer should have counts: a single large one, which could
+    /// be anybody's, takes no room from the others.
     pub(super) fn held_bytes(&self) -> usize {
-        let importing = self.importing.iter().map(|batch| batch.delivered.bytes);
-        importing.fold(self.buffer.bytes(), usize::saturating_add)
+        let importing = || self.importing.iter().map(|batch| batch.delivered.bytes);
+        let heaviest = importing().max().max(self.buffer.heaviest()).unwrap_or(0);
+        let excess = heaviest.saturating_sub(self.limits.answer_bytes);
+        importing().fold(self.buffer.bytes(), usize::saturating_add).saturating_sub(excess)
     }
 }
 

@@ -24,7 +24,6 @@ impl<F: ForkRule> BatchSync<F> {
             self.discard(answer.batch);
             return;
         };
-        self.seen.observe(answer.links.len(), answer.bytes);
         let awaited = self.is_awaited(asked.from);
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.sizing.observe(answer.links.len(), answer.bytes);
@@ -154,6 +153,7 @@ impl<F: ForkRule> BatchSync<F> {
         };
         let Some(Importing { delivered, .. }) = self.importing.remove(place) else { return };
         self.progress = Some(self.now);
+        self.usual_size.imported(delivered.blocks(), delivered.bytes);
         let trust = self.limits.regained_trust;
         let Some(peer) = self.peers.get_mut(&delivered.peer) else { return };
         peer.proven = true;
@@ -270,10 +270,11 @@ impl<F: ForkRule> BatchSync<F> {
             && !self.buffer.spans().any(|span| span.from <= height && height <= span.to)
     }
 
-    /// Lets go of the highest batches where answers were larger than expected.
+    /// Lets go of batches where answers were larger than expected.
     fn shrink_buffer(&mut self) {
         while self.held_bytes() > self.limits.window_bytes {
-            let Some(batch) = self.buffer.drop_highest() else { return };
+            let busy = !self.importing.is_empty();
+            let Some(batch) = self.buffer.drop_one(self.limits.answer_bytes, busy) else { return };
             self.discard(batch);
         }
     }

@@ -37,7 +37,7 @@ impl<F: ForkRule> BatchSync<F> {
             {
                 let to = gap.to.min(gap.from.saturating_add(len - 1));
                 let span = Span { from: gap.from, to: self.linkage.align(gap.from, to) };
-                if self.fits(next, span) {
+                if self.fits(id, next, span) {
                     self.ask(id, span, Purpose::Range);
                     continue;
                 }
@@ -63,7 +63,7 @@ impl<F: ForkRule> BatchSync<F> {
         let after = ids.iter().find(|&&id| self.last_probed.is_none_or(|last| id > last));
         let Some(&id) = after.or(ids.first()) else { return };
         let Some(peer) = self.peers.get(&id) else { return };
-        let len = range_for(&self.limits, peer.legacy, &peer.sizing, &self.seen);
+        let len = range_for(&self.limits, peer.legacy, &peer.sizing, &self.usual_size);
         let claimed = peer.best.filter(|&best| best >= next).unwrap_or(Height::MAX);
         let to = claimed.min(peer.allowed(self.now).unwrap_or(next)).min(next.saturating_add(len - 1));
         self.ask(id, Span { from: next, to: to.max(next) }, Purpose::Probe);
@@ -157,17 +157,27 @@ impl<F: ForkRule> BatchSync<F> {
     /// How many blocks to ask a peer for: as many as it sends in the time that an answer should take, and as leave a share of the window
     /// to every other request.
     fn range_of(&self, peer: &Peer) -> u64 {
-        let helpers = self.peers.values().filter(|peer| peer.is_open() && !peer.off_branch);
-        let slots = helpers.map(Peer::slots).sum::<usize>().max(1);
+        let slots = self.all_slots();
         let share = self.limits.window_blocks / u64::try_from(slots).unwrap_or(u64::MAX);
-        let most = range_for(&self.limits, peer.legacy, &peer.sizing, &self.seen)
+        let most = range_for(&self.limits, peer.legacy, &peer.sizing, &self.usual_size)
             .min(share.max(self.limits.least_share))
             .max(1);
         // Legacy peers have a care of their own: they are busy for long, whatever they are asked for.
         let by_pace = if peer.legacy { None } else { peer.pace.bytes_in(self.limits.answer_time) };
-        let by_share = self.limits.window_bytes / 2 / slots;
+        let by_share = self.share_of(slots);
         let bytes = by_pace.map_or(by_share, |bytes| bytes.min(by_share));
-        peer.sizing.blocks_in(bytes, &self.seen).map_or(most, |blocks| blocks.min(most))
+        peer.sizing.blocks_in(bytes, &self.usual_size).map_or(most, |blocks| blocks.min(most))
+    }
+
+    /// How many requests may be under way with all peers.
+    fn all_slots(&self) -> usize {
+        let helpers = self.peers.values().filter(|peer| peer.is_open() && !peer.off_branch);
+        helpers.map(Peer::slots).sum::<usize>().max(1)
+    }
+
+    /// How many bytes of the window one of so many requests may have: the other half is for what was delivered.
+    fn share_of(&self, slots: usize) -> usize {
+        self.limits.window_bytes / 2 / slots
     }
 
     /// How long answers usually take: the median of the peers', the lower of two.
@@ -191,15 +201,21 @@ impl<F: ForkRule> BatchSync<F> {
         first_gap(&covered, Span { from: next, to })
     }
 
-    /// Whether there is room for these blocks. There always is for those that everything else waits for.
-    fn fits(&self, next: Height, span: Span) -> bool {
+    /// Whether there is room for these blocks of a peer. There always is for those that everything else waits for.
+    fn fits(&self, id: ConnId, next: Height, span: Span) -> bool {
         if span.from == next && self.importing.is_empty() {
             return true;
         }
+        let share = self.share_of(self.all_slots());
+        let expected = |id: ConnId, from: Height, to: Height| {
+            let sizing = self.peers.get(&id).map(|peer| &peer.sizing);
+            let blocks = (to - from).saturating_add(1);
+            sizing.map_or(0, |sizing| sizing.estimate(blocks, &self.usual_size, share))
+        };
         let asked = self.requests.values().filter(|asked| asked.purpose != Purpose::Headers);
-        let asked = asked.map(|asked| self.seen.estimate((asked.to - asked.from).saturating_add(1)));
+        let asked = asked.map(|asked| expected(asked.peer, asked.from, asked.to));
         let held = asked.fold(self.held_bytes(), usize::saturating_add);
-        held.saturating_add(self.seen.estimate((span.to - span.from).saturating_add(1))) <= self.limits.window_bytes
+        held.saturating_add(expected(id, span.from, span.to)) <= self.limits.window_bytes
     }
 
     /// The lowest blocks that somebody else is late with, for this peer to be asked for as well; any that were asked for where it

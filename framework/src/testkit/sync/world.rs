@@ -87,6 +87,7 @@ pub(super) struct Journal {
 pub(super) struct Batch {
     pub(super) peer: ConnId,
     pub(super) links: Vec<BlockLink>,
+    pub(super) bytes: usize,
     pub(super) faults: BTreeMap<Height, RejectKind>,
     pub(super) handed_over: bool,
     pub(super) checked: bool,
