@@ -1,6 +1,6 @@
 //! Syncing in batches: ranges from several peers at a time, imported in order.
 //!
-//! The parts: [`BatchSync`] takes events and keeps the mode (here), `claim` knows peers, `delivery` judges what they send, `schedule` decides whom to ask for what, `pace` how much at a time,
+//! The parts: [`BatchSync`] takes events and keeps the mode (here and in `mode`), `claim` knows peers, `delivery` judges what they send, `schedule` decides whom to ask for what, `hedging` when to ask others as well, `pace` and `sizing` how much at a time,
 //! `ranges` keeps what came early; `session`, `search` and `reorg` handle forks with the [`ForkRule`]'s advice, and `recover` a STAKE that is not what it was;
 //! `linkage` knows the way to checkpoints and `checkpoint` goes it.
 
@@ -52,13 +52,13 @@ pub struct BatchSync<F = RollbackOne> {
     pub(super) answers: Answers,
     last_request: u64,
     pub(super) mode: Mode,
-    network: Connectivity,
+    pub(super) network: Connectivity,
     /// Since when it stands so to the network.
-    network_since: Duration,
+    pub(super) network_since: Duration,
     /// The last import, or when SYNCED first depended on claims alone.
     pub(super) progress: Option<Duration>,
     /// How long there had been no progress when the last peer left.
-    stalled: Duration,
+    pub(super) stalled: Duration,
     pub(super) paused_until: Duration,
     pub(super) next_probe: Duration,
     pub(super) last_probed: Option<ConnId>,
@@ -73,6 +73,8 @@ pub(super) struct Asked {
     pub(super) from: Height,
     pub(super) to: Height,
     pub(super) at: Duration,
+    /// Since when its peer has worked at it: since all that was asked before was answered.
+    pub(super) since: Duration,
     pub(super) purpose: Purpose,
     /// Whether another peer was asked for some of it as well, since this one was late.
     pub(super) hedged: bool,
@@ -353,43 +355,6 @@ impl<F: ForkRule> BatchSync<F> {
         let of_peer = self.buffer.drop_if(|batch| batch.peer == id);
         self.discard_all(of_peer);
         self.close_claims();
-    }
-
-    /// Whether the node has looked around, so that claims alone may keep it from being SYNCED.
-    fn is_ready(&self) -> bool {
-        // `Connected` alone says nothing yet: the handshake's claim may be a moment behind it.
-        !self.peers.is_empty()
-            || match self.network {
-                Connectivity::NoPeersKnown => true,
-                Connectivity::AllDialsFailed => self.network_since.saturating_add(self.limits.alone) <= self.now,
-                Connectivity::Dialling | Connectivity::Connected => false,
-            }
-    }
-
-    /// The clock of `no_progress` stands still while nobody is connected, and goes on where it stood: to come and go does not reset it.
-    fn update_clock(&mut self) {
-        match (self.is_ready(), self.progress) {
-            (true, None) => self.progress = Some(self.now.saturating_sub(self.stalled)),
-            (false, Some(last)) => (self.stalled, self.progress) = (self.now.saturating_sub(last), None),
-            _ => {}
-        }
-    }
-
-    fn update_mode(&mut self) {
-        let ready = self.is_ready();
-        let behind = self.reorganising() || self.peers.values().any(Peer::counts);
-        let mode = match self.mode {
-            _ if behind => Mode::Syncing,
-            Mode::Syncing if !ready || !self.importing.is_empty() => Mode::Syncing,
-            Mode::Syncing | Mode::Synced => Mode::Synced,
-        };
-        if mode == Mode::Synced && self.mode == Mode::Syncing {
-            self.next_probe = self.now.saturating_add(self.limits.probe_interval);
-        }
-        if mode == Mode::Syncing && self.mode == Mode::Synced {
-            self.progress = Some(self.now);
-        }
-        self.mode = mode;
     }
 
     pub(super) fn new_request(&mut self) -> RequestId {

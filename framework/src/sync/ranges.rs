@@ -1,6 +1,7 @@
 //! Ranges of blocks: what was delivered and waits, and what nobody was asked for yet.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::{BatchId, ConnId};
 use crate::types::{BlockLink, Height, Tip};
@@ -13,6 +14,8 @@ pub(super) struct Delivered {
     pub(super) first: BlockLink,
     pub(super) last: Tip,
     pub(super) bytes: usize,
+    /// How long its peer worked at it, where that can be told.
+    pub(super) took: Option<Duration>,
     /// Up to where its blocks are known to be ancestors of a checkpoint.
     pub(super) ancestor_to: Option<Height>,
 }
@@ -28,6 +31,7 @@ impl Delivered {
             first: *first,
             last: last.tip(),
             bytes,
+            took: None,
             ancestor_to: None,
         })
     }

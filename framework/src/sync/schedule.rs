@@ -21,8 +21,7 @@ impl<F: ForkRule> BatchSync<F> {
             .peers
             .iter()
             .filter(|&(&id, peer)| self.is_free(id, peer, next))
-            // Of one that is slow beside the others more than one answer would only be waited for.
-            .filter(|(_, peer)| peer.is_idle() || !peer.pace.is_slow(usual))
+            .filter(|(_, peer)| !peer.pace.is_slow(usual) || self.may_be_slow(peer))
             .map(|(&id, peer)| (!peer.proven, peer.legacy, peer.requests.len(), peer.asked, id))
             .collect();
         free.sort_unstable();
@@ -79,6 +78,8 @@ impl<F: ForkRule> BatchSync<F> {
         let timeout = match purpose {
             // With a search under way everything else of this peer waits, so its patience is that of a claim.
             Purpose::Fork if !peer.legacy => limits.claim_patience,
+            // Who delivers, but slowly, must not have it cut short before anybody else is asked.
+            Purpose::Range if peer.proven => peer.timeout(limits).max(peer.pace.hedge_after(&self.answers, limits)),
             _ => peer.timeout(limits),
         };
         peer.requests.push(request);
@@ -88,7 +89,7 @@ impl<F: ForkRule> BatchSync<F> {
             peer.waiting = peer.waiting.or(Some(now));
         }
         let Span { from, to } = span;
-        self.requests.insert(request, Asked { peer: id, from, to, at: now, purpose, hedged: false });
+        self.requests.insert(request, Asked { peer: id, from, to, at: now, since: now, purpose, hedged: false });
         self.actions.push_back(match purpose {
             Purpose::Headers => SyncAction::RequestHeaders { peer: id, request, from, to, timeout },
             _ => SyncAction::Request { peer: id, request, from, to, timeout },
@@ -105,6 +106,7 @@ impl<F: ForkRule> BatchSync<F> {
         for peer in self.peers.values().filter(|peer| peer.is_open()) {
             at.extend(peer.patience_ends(&self.limits));
             at.push(peer.not_before);
+            at.push(peer.pace.rests_until());
             if peer.off_branch {
                 at.push(peer.forks.not_before);
             }
@@ -180,9 +182,16 @@ impl<F: ForkRule> BatchSync<F> {
         self.limits.window_bytes / 2 / slots
     }
 
-    /// How long answers usually take: the median of the peers', the lower of two.
+    /// Whether a peer that is slow beside the others is asked for more: more than one answer would only be waited for, and after one that
+    /// others were sooner with it rests. What it claims is looked at in any case.
+    fn may_be_slow(&self, peer: &Peer) -> bool {
+        peer.is_idle() && (!peer.probed || peer.pace.rests_until() <= self.now)
+    }
+
+    /// How long answers usually take: the median of the peers' who can be asked instead of each other, the lower of two.
     fn usual(&self) -> Option<Duration> {
-        let mut all: Vec<Duration> = self.peers.values().filter_map(|peer| peer.pace.usual()).collect();
+        let helpers = self.peers.values().filter(|peer| peer.is_open() && !peer.off_branch && peer.proven);
+        let mut all: Vec<Duration> = helpers.filter_map(|peer| peer.pace.usual()).collect();
         all.sort_unstable();
         all.get(all.len().saturating_sub(1) / 2).copied()
     }
@@ -216,49 +225,5 @@ impl<F: ForkRule> BatchSync<F> {
         let asked = asked.map(|asked| expected(asked.peer, asked.from, asked.to));
         let held = asked.fold(self.held_bytes(), usize::saturating_add);
         held.saturating_add(expected(id, span.from, span.to)) <= self.limits.window_bytes
-    }
-
-    /// The lowest blocks that somebody else is late with, for this peer to be asked for as well; any that were asked for where it
-    /// was never probed.
-    fn late(&self, id: ConnId, next: Height, last: Height) -> Option<Span> {
-        let probed = self.peers.get(&id)?.probed;
-        let asked = || self.requests.values().filter(|asked| asked.purpose == Purpose::Range);
-        let in_time = asked().filter(|asked| asked.peer == id || (probed && self.late_at(asked, next) > self.now));
-        let in_time = in_time.map(|asked| Span { from: asked.from, to: asked.to });
-        let mut covered: Vec<Span> = in_time.chain(self.buffer.spans()).collect();
-        covered.sort_unstable();
-        let open = (last >= next).then_some(Span { from: next, to: last })?;
-        let gap = first_gap(&covered, open)?;
-        let late = asked().find(|asked| asked.peer != id && asked.from <= gap.from && gap.from <= asked.to)?;
-        Some(Span { from: gap.from, to: gap.to.min(late.to) })
-    }
-
-    /// When a request counts as late: with the next blocks once its peer has given no answer for longer than is usual, with others only
-    /// after twice that time, since they are not needed yet.
-    fn late_at(&self, asked: &Asked, next: Height) -> Duration {
-        let Some(peer) = self.peers.get(&asked.peer) else { return Duration::ZERO };
-        let oldest = peer.requests.iter().filter_map(|request| self.requests.get(request)).map(|asked| asked.at).min();
-        let since = peer.pace.since(oldest.unwrap_or(asked.at));
-        let after = peer.pace.hedge_after(&self.answers, &self.limits);
-        let times = if asked.from <= next && next <= asked.to { 1 } else { 2 };
-        since.saturating_add(after.saturating_mul(times))
-    }
-
-    /// The times at which requests get late, where somebody could be asked instead.
-    fn lates(&self) -> Vec<Duration> {
-        let Some(next) =
-            self.next_height().filter(|_| self.peers.values().any(|peer| peer.is_open() && peer.has_room()))
-        else {
-            return Vec::new();
-        };
-        let asked = self.requests.values().filter(|asked| asked.purpose == Purpose::Range);
-        asked.map(|asked| self.late_at(asked, next)).collect()
-    }
-
-    /// Notes that others are asked for this as well.
-    fn note_hedge(&mut self, span: Span, late: bool) {
-        for asked in self.requests.values_mut().filter(|asked| late && asked.purpose == Purpose::Range) {
-            asked.hedged |= asked.from <= span.to && span.from <= asked.to;
-        }
     }
 }
