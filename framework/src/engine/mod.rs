@@ -36,6 +36,8 @@ mod report;
 mod requests;
 mod serve;
 mod serving;
+#[cfg(test)]
+mod serving_tests;
 mod stuck;
 #[cfg(test)]
 mod stuck_tests;

@@ -220,7 +220,7 @@ mod tests {
             .map(|_| {
                 pace.answered(ms(0), ms(0), ms(5_000), 1000);
                 pace.was_overtaken(ms(5_000), &limits);
-                (pace.rests_until() - ms(5_000)).as_secs()
+                pace.rests_until().saturating_sub(ms(5_000)).as_secs()
             })
             .collect();
         assert_eq!(rests, [10, 20, 40, 64, 64, 64]);
