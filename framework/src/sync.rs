@@ -65,7 +65,7 @@
 //!
 //! let link = BlockLink { height: 0, hash: Hash32([1; 32]), prev_hash: Hash32::ZERO };
 //! let batch = BatchId(7);
-//! strategy.handle(now, SyncEvent::Blocks { peer, request, batch, links: vec![link], bytes: 900, malformed: false });
+//! strategy.handle(now, SyncEvent::Blocks { peer, request, batch, links: vec![link], bytes: 900, weight: 900, malformed: false });
 //! assert_eq!(strategy.poll_action(), Some(SyncAction::Import { batch }));
 //! assert_eq!(strategy.status().mode, Mode::Syncing);
 //!
@@ -207,8 +207,10 @@ pub enum SyncEvent {
         batch: BatchId,
         /// Their places; may be fewer than asked for, or none.
         links: Vec<BlockLink>,
-        /// What they weigh: their size on the wire, but no more than they make up once decoded.
+        /// The size of the answer on the wire.
         bytes: usize,
+        /// What the blocks weigh while they wait: as much, but no more than they make up once decoded.
+        weight: usize,
         /// Whether the block after these could not be read.
         malformed: bool,
     },

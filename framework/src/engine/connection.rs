@@ -14,7 +14,6 @@ use super::outbox::{Outbox, OutboxLimits, Queued};
 use super::peer::{Part, Wanted};
 use super::serve::AnswerSizes;
 use super::verifying::TXS_ON_THEIR_WAY;
-use super::weight::weight;
 use crate::codec::{Codec, DecodeError};
 use crate::limits::Limits;
 use crate::memory::{DECODED, MemoryShares};
@@ -178,7 +177,6 @@ pub(crate) enum Inbound {
         id: Option<u64>,
         blocks: Vec<HashedBlock>,
         malformed: Option<String>,
-        /// What they weigh for the sync.
         bytes: usize,
     },
     /// Headers, of which only their places matter. They link to each other; ascending.
@@ -656,7 +654,6 @@ impl Reader {
                         }
                     }
                 }
-                let bytes = weight(&hashed, bytes);
                 Inbound::Blocks { id, blocks: hashed, malformed, bytes }
             }
         }

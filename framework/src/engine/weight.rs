@@ -4,7 +4,7 @@ use crate::rules::HashedBlock;
 /// What a block takes besides its transactions and texts, in bytes: more than a header has in any codec.
 const HEADER: usize = 2048;
 
-/// How much an answer weighs in the window of the sync: its bytes on the wire, but no more than its blocks make up once decoded. White
+/// How much the blocks of an answer weigh in the window of the sync: its bytes on the wire, but no more than its blocks make up once decoded. White
 /// space and fields that nobody knows are gone by then, and must not pass for large blocks.
 pub(super) fn weight(blocks: &[HashedBlock], on_wire: usize) -> usize {
     blocks.iter().map(decoded).fold(0, usize::saturating_add).min(on_wire)

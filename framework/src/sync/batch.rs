@@ -167,8 +167,8 @@ impl<F: ForkRule> SyncStrategy for BatchSync<F> {
             SyncEvent::Headers { peer, request, links, .. } => self.on_headers(peer, request, &links),
             SyncEvent::Announced { peer, link } => self.on_announced(peer, link),
             SyncEvent::PeerGone { peer } => self.on_peer_gone(peer),
-            SyncEvent::Blocks { peer, request, batch, links, bytes, malformed } => {
-                self.on_blocks(peer, request, Answer { batch, links, bytes, malformed });
+            SyncEvent::Blocks { peer, request, batch, links, bytes, weight, malformed } => {
+                self.on_blocks(peer, request, Answer { batch, links, bytes, weight, malformed });
             }
             SyncEvent::RequestFailed { peer, request, why } => self.on_request_failed(peer, request, why),
             SyncEvent::Imported { batch, tip } => self.on_imported(batch, tip),

@@ -15,6 +15,7 @@ pub(super) struct Answer {
     pub(super) batch: BatchId,
     pub(super) links: Vec<BlockLink>,
     pub(super) bytes: usize,
+    pub(super) weight: usize,
     pub(super) malformed: bool,
 }
 
@@ -28,9 +29,9 @@ impl<F: ForkRule> BatchSync<F> {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.sizing.observe(answer.links.len(), answer.bytes);
         }
-        let Answer { batch, links, bytes, malformed } = answer;
+        let Answer { batch, links, bytes, weight, malformed } = answer;
         let delivered =
-            Delivered::new(id, batch, asked.from, &links, bytes).filter(|delivered| delivered.last.height <= asked.to);
+            Delivered::new(id, batch, asked.from, &links, weight).filter(|delivered| delivered.last.height <= asked.to);
         let took = delivered.and_then(|_| self.note_pace(id, &asked, bytes));
         let ancestor_to = match delivered.map_or(Verdict::Unknown, |_| self.linkage.judge(&links)) {
             Verdict::Contradiction(height) => {
@@ -152,11 +153,9 @@ impl<F: ForkRule> BatchSync<F> {
         let trust = self.limits.regained_trust;
         let Some(peer) = self.peers.get_mut(&delivered.peer) else { return };
         peer.proven = true;
-        if !peer.has(tip.height.saturating_add(1)) || delivered.blocks() >= trust {
-            if std::mem::take(&mut peer.distrusted) {
-                // It was only slow.
-                peer.not_before = self.now;
-            }
+        if peer.distrusted && (!peer.has(tip.height.saturating_add(1)) || delivered.blocks() >= trust) {
+            // It was only slow.
+            (peer.distrusted, peer.not_before) = (false, self.now);
         }
         // Only here can a node that is SYNCED become SYNCING again: valid blocks came, and more are to come.
         if peer.has(tip.height.saturating_add(1)) && tip.height < Height::MAX && !peer.distrusted {

@@ -76,7 +76,7 @@ impl World {
                 staked,
             },
         );
-        self.tell(SyncEvent::Blocks { peer: id, request, batch, links, bytes, malformed });
+        self.tell(SyncEvent::Blocks { peer: id, request, batch, links, bytes, weight: bytes, malformed });
     }
 
     /// Whether this is the one request that a peer does not answer.
