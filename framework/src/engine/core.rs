@@ -62,7 +62,7 @@ pub(crate) enum Action {
     /// Connect.
     Dial { endpoint: Endpoint, feeler: bool },
     /// Answer a request for blocks or headers, and say so.
-    Serve { conn: ConnId, wanted: Wanted, after: Duration },
+    Serve { conn: ConnId, wanted: Wanted },
     /// Read the places of our own blocks, and say them.
     LookUp { from: Height, to: Height },
     /// Read which of our own blocks have STAKEs, and say it: for a block refused at `below`.
@@ -272,6 +272,9 @@ impl Core {
         if self.sync.next_deadline().is_some_and(|at| at <= now) {
             self.sync_event(now, SyncEvent::Tick);
         }
+        if self.serving_deadline().is_some_and(|at| at <= now) {
+            self.serve_waiting(now);
+        }
         self.tend_stuck(now);
         self.dial(now);
         self.after_peers_changed(now);
@@ -299,6 +302,7 @@ impl Core {
                     self.stuck_deadline(),
                     self.saving_deadline(),
                     (!self.pool.is_empty()).then_some(self.clean_up_due),
+                    self.serving_deadline(),
                 ]
                 .into_iter()
                 .flatten(),

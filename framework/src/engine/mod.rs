@@ -40,11 +40,14 @@ mod requests;
 mod saving;
 mod serve;
 mod serving;
+#[cfg(test)]
+mod serving_tests;
 mod stuck;
 #[cfg(test)]
 mod stuck_tests;
 mod syncing;
 mod verifying;
+mod weight;
 
 pub use self::core::Figures;
 pub(crate) use self::core::{Core, CoreConfig, OwnName};

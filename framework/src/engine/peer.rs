@@ -109,6 +109,8 @@ pub(super) struct Serving {
     pub(super) busy: bool,
     /// Ranges served lately, with the time.
     pub(super) served: VecDeque<((Part, Height, Height), Duration)>,
+    /// When the first of those that wait may be served again, where none may now.
+    pub(super) resumes_at: Option<Duration>,
 }
 
 impl Peer {
