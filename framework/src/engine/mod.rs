@@ -24,9 +24,12 @@ mod importing;
 #[cfg(test)]
 mod importing_tests;
 mod links;
+mod offering;
 mod outbox;
 mod outgoing;
 mod peer;
+#[cfg(test)]
+mod pool_tests;
 mod pool_view;
 mod producing;
 #[cfg(test)]
@@ -34,14 +37,18 @@ mod producing_tests;
 mod recovering;
 mod report;
 mod requests;
+mod saving;
 mod serve;
 mod serving;
+#[cfg(test)]
+mod serving_tests;
 mod stuck;
 #[cfg(test)]
 mod stuck_tests;
 mod syncing;
 mod turns;
 mod verifying;
+mod weight;
 
 pub use self::core::Figures;
 pub(crate) use self::core::{Core, CoreConfig, OwnName};
