@@ -23,14 +23,14 @@
 //! | `seen_cache` | 100000 | 12 | `engine/core.rs` | ten times the pool: what was seen once is not looked at again |
 //! | `known_blocks_per_peer` | 1024 | 12 | `peers/known.rs` | no block further back is gossip |
 //! | `known_txs_per_peer` | 4096 | 12 | `peers/known.rs` | more than are on their way to one peer |
-//! | `pool_txs` | 10000 | 13 | `mempool/mod.rs` | some hundred blocks full |
-//! | `pool_bytes` | 64 MiB | 13 | `mempool/mod.rs` | what 10,000 usual transactions take six times over, and what a small machine can spare |
-//! | `pool_tx_bytes` | 128 KiB | 13 | `mempool/mod.rs` | a few large ones must not fill the pool |
-//! | `pool_per_sender` | 64 | 13 | `mempool/mod.rs` | the reference's bound; one sender must not fill the pool |
-//! | `pool_nonce_gap` | 64 | 14 | `mempool/mod.rs` | as many as one sender may have in the pool |
-//! | `pool_wait` | 1 h | 14 | `mempool/mod.rs` | what was lost on the way has come again long before |
-//! | `pool_waiting_percent` | 25 | 14 | `mempool/mod.rs` | what cannot be included must not keep out what can |
-//! | `pool_replacement_percent` | 10 | 15 | `mempool/mod.rs` | each replacement costs everybody a message |
+//! | `pool_txs` | 10000 | 13 | `mempool/checks.rs` | some hundred blocks full |
+//! | `pool_bytes` | 64 MiB | 13 | `mempool/checks.rs` | what 10,000 usual transactions take six times over, and what a small machine can spare |
+//! | `pool_tx_bytes` | 128 KiB | 13 | `mempool/checks.rs` | a few large ones must not fill the pool |
+//! | `pool_per_sender` | 64 | 13 | `mempool/checks.rs` | the reference's bound; one sender must not fill the pool |
+//! | `pool_nonce_gap` | 64 | 14 | `mempool/checks.rs` | as many as one sender may have in the pool |
+//! | `pool_wait` | 1 h | 14 | `mempool/moving.rs` | what was lost on the way has come again long before |
+//! | `pool_waiting_percent` | 25 | 14 | `mempool/checks.rs` | what cannot be included must not keep out what can |
+//! | `pool_replacement_percent` | 10 | 15 | `mempool/checks.rs` | each replacement costs everybody a message |
 //! | `addresses` | 1024 | 16 | `peers/address_book.rs` | far more than a node dials in a day |
 //! | `addresses_per_source` | 32 | 16 | `peers/address_book.rs` | no single peer can fill the book |
 //! | `address_forgotten_after` | 168 h | 16 | `peers/address_book.rs` | a week's outage is no end |
