@@ -102,7 +102,11 @@ impl Core {
         let (bytes, held) = (memory_of(&block), self.gossip_held());
         let sync_is_importing = self.imports.values().any(|origin| *origin == ImportOrigin::Sync);
         let fits = held == 0 || held.saturating_add(bytes) <= MemoryShares::of(limits.network_memory).gossip_blocks();
-        let free = importing < limits.new_block_queue_per_peer && gossip < limits.new_block_queue && fits;
+        // Below a checkpoint a block that extends our tip may lead away from it: the sync finds out.
+        let free = importing < limits.new_block_queue_per_peer
+            && gossip < limits.new_block_queue
+            && fits
+            && self.checkpoint_ahead().is_none();
         if link.extends(self.gossip_tip.as_ref()) && !sync_is_importing && !self.reorganising && free {
             self.gossip_tip = Some(link.tip());
             if let Some(peer) = self.peers.get_mut(&conn) {

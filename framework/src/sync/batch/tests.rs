@@ -7,6 +7,7 @@ mod following;
 mod fork_sessions;
 mod forks;
 mod legacy;
+mod long_forks;
 mod recoveries;
 mod refusals;
 mod synced;
