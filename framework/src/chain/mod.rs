@@ -311,7 +311,7 @@ impl Chain {
             .blocking(move || {
                 let hashed: Vec<HashedBlock> =
                     pool.map(&blocks, |block| verifier.hasher().hash_block(Arc::clone(block)));
-                verify::verify_batch(&verifier, &keys, &known, &pool, hashed, None)
+                verify::verify_batch(&verifier, &keys, &known, &pool, hashed, verify::Known::Nothing)
             })
             .await;
         let number = self.next_commit();

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::verify::{VerifiedBatch, verify_batch};
+use super::verify::{Known, VerifiedBatch, verify_batch};
 use super::{Applied, Chain, ChainError, KeyBook, ProduceError, Stop, VerifiedTxs};
 use crate::env::ComputePool;
 use crate::producer::Slot;
@@ -36,6 +36,13 @@ pub enum ChainCommand {
         batch: BatchId,
         /// The blocks.
         blocks: Vec<HashedBlock>,
+    },
+    /// Like [`Import`](Self::Import), of a block whose proposer is known to have signed it: that is not checked again.
+    ImportSigned {
+        /// The asker's name for it.
+        batch: BatchId,
+        /// The block.
+        block: HashedBlock,
     },
     /// Like [`Import`](Self::Import), but the blocks up to a height are known to be ancestors of a checkpoint: their signatures are
     /// not checked, all else is.
@@ -164,7 +171,7 @@ impl ChainHandle {
         let intake = Intake {
             verifier: chain.verifier.clone(),
             keys: chain.keys.clone(),
-            known: chain.verified_txs.clone(),
+            verified: chain.verified_txs.clone(),
             pool: chain.env.pool.clone(),
             to_execute,
         }
@@ -223,7 +230,7 @@ struct ExecutedImport {
 struct Intake {
     verifier: Verifier,
     keys: KeyBook,
-    known: VerifiedTxs,
+    verified: VerifiedTxs,
     pool: ComputePool,
     to_execute: mpsc::Sender<Job>,
 }
@@ -234,21 +241,26 @@ impl Intake {
             // A place first: at most VERIFYING batches are in the works.
             let Ok(place) = self.to_execute.reserve().await else { return };
             place.send(match command {
-                ChainCommand::Import { batch, blocks } => Job::Import { batch, verified: self.verify(blocks, None) },
+                ChainCommand::Import { batch, blocks } => {
+                    Job::Import { batch, verified: self.verify(blocks, Known::Nothing) }
+                }
+                ChainCommand::ImportSigned { batch, block } => {
+                    Job::Import { batch, verified: self.verify(vec![block], Known::Signed) }
+                }
                 ChainCommand::ImportVouched { batch, blocks, up_to } => {
-                    Job::Import { batch, verified: self.verify(blocks, Some(up_to)) }
+                    Job::Import { batch, verified: self.verify(blocks, Known::Vouched(up_to)) }
                 }
                 barrier => Job::Barrier(barrier),
             });
         }
     }
 
-    fn verify(&self, blocks: Vec<HashedBlock>, vouched: Option<Height>) -> JoinHandle<VerifiedBatch> {
+    fn verify(&self, blocks: Vec<HashedBlock>, known: Known) -> JoinHandle<VerifiedBatch> {
         let (verifier, keys, pool) = (self.verifier.clone(), self.keys.clone(), self.pool.clone());
-        let known = self.known.clone();
+        let verified = self.verified.clone();
         tokio::spawn(async move {
             let workers = pool.clone();
-            pool.blocking(move || verify_batch(&verifier, &keys, &known, &workers, blocks, vouched)).await
+            pool.blocking(move || verify_batch(&verifier, &keys, &verified, &workers, blocks, known)).await
         })
     }
 }
@@ -335,7 +347,9 @@ impl ExecuteStage {
                 let result = self.chain.produce(parent, slot, txs).await;
                 ChainEvent::Produced { slot, result }
             }
-            ChainCommand::Import { .. } | ChainCommand::ImportVouched { .. } => return Ok(()),
+            ChainCommand::Import { .. } | ChainCommand::ImportSigned { .. } | ChainCommand::ImportVouched { .. } => {
+                return Ok(());
+            }
         };
         self.to_commit.send(ToCommit::Tip(self.chain.tip())).await.map_err(|_| Ended)?;
         self.events.send(event).await.map_err(|_| Ended)

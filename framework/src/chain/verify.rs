@@ -49,23 +49,33 @@ pub(crate) struct VerifiedBatch {
     pub(crate) rejection: Option<Rejection>,
 }
 
-/// Checks all that can be checked of blocks without the state, on all cores. Signatures are left out of blocks up to the height
-/// `vouched`, which are known to be ancestors of a checkpoint.
+/// What is known of blocks before they are verified, and need not be checked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Nothing.
+    Nothing,
+    /// Their proposers signed them, by the keys that their addresses certify.
+    Signed,
+    /// Those up to this height are ancestors of a checkpoint: no signature of theirs is checked.
+    Vouched(Height),
+}
+
+/// Checks all that can be checked of blocks without the state, on all cores. Signatures of transactions in `verified` are left out.
 pub(crate) fn verify_batch(
     verifier: &Verifier,
     keys: &KeyBook,
-    known: &VerifiedTxs,
+    verified: &VerifiedTxs,
     pool: &ComputePool,
     blocks: Vec<HashedBlock>,
-    vouched: Option<Height>,
+    known: Known,
 ) -> VerifiedBatch {
     let staked = keys_staked_in(verifier, &blocks);
-    let is_vouched = |block: &HashedBlock| vouched.is_some_and(|vouched| block.link.height <= vouched);
+    let is_vouched = |block: &HashedBlock| matches!(known, Known::Vouched(up_to) if block.link.height <= up_to);
     let prepared = pool.map(&blocks, |block| {
         if is_vouched(block) {
             prepare_vouched(verifier, block)
         } else {
-            prepare(verifier, keys, known, &staked, block)
+            prepare(verifier, keys, verified, &staked, block, known == Known::Signed)
         }
     });
 
@@ -144,12 +154,16 @@ struct Prepared {
 fn prepare(
     verifier: &Verifier,
     keys: &KeyBook,
-    known: &VerifiedTxs,
+    verified: &VerifiedTxs,
     staked: &HashMap<Address, HexText>,
     block: &HashedBlock,
+    is_signed: bool,
 ) -> Result<Prepared, Rejection> {
     verifier.check_block(block)?;
-    let mut checks = verifier.transaction_signatures(block, &|tx, hash| known.contains(tx, hash))?;
+    let mut checks = verifier.transaction_signatures(block, &|tx, hash| verified.contains(tx, hash))?;
+    if is_signed {
+        return Ok(Prepared { bytes: encoded(block), checks, signed: true });
+    }
     let proposer = &block.block.header.proposer_address;
     let key = keys.get(proposer).or_else(|| staked.get(proposer).cloned());
     if let Some(key) = &key {
@@ -202,8 +216,33 @@ fn shares(checks: &[(usize, SignatureCheck)], width: usize) -> Vec<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::SignedId;
+    use crate::chain::produce_tests::mainline;
     use crate::rules::keys::{Scheme, SecretKey};
-    use crate::types::{Hash32, HashRules};
+    use crate::types::{Block, Hash32, HashRules};
+
+    #[test]
+    fn each_signature_is_checked_once_whoever_has_checked_it_before() {
+        let (genesis, blocks) = mainline();
+        let verifier = Verifier::new(genesis);
+        let (keys, verified) = (KeyBook::default(), VerifiedTxs::default());
+        for validator in &verifier.genesis().validators {
+            keys.insert(validator.address.clone(), validator.pub_key.clone());
+        }
+        let is_fit = |block: &Block| block.txs.len() > 2 && keys.get(&block.header.proposer_address).is_some();
+        let block = blocks.into_iter().find(is_fit).unwrap();
+        let block = verifier.hasher().hash_block(Arc::new(block));
+        let checks = |is_signed| {
+            let prepared = prepare(&verifier, &keys, &verified, &HashMap::new(), &block, is_signed).unwrap();
+            assert!(prepared.signed);
+            prepared.checks.len()
+        };
+        let txs = block.block.txs.len();
+        assert_eq!((checks(false), checks(true)), (txs + 1, txs));
+        let pooled = block.block.txs.iter().zip(&block.tx_hashes).skip(1);
+        verified.insert_all(pooled.map(|(tx, hash)| SignedId::of(tx, hash)));
+        assert_eq!((checks(false), checks(true)), (2, 1), "the pool has checked all transactions but one");
+    }
 
     #[test]
     fn shares_are_even_in_order_and_keep_a_key_together() {

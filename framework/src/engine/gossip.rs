@@ -83,9 +83,10 @@ impl Core {
             }
             return;
         }
-        match proposer_signed(&self.config.verifier, &self.config.keys, &block) {
+        let signed = proposer_signed(&self.config.verifier, &self.config.keys, &block);
+        match &signed {
             Some(Err(rejection)) => {
-                if let Some(offence) = Offence::of_block(&rejection, Some(link.hash)) {
+                if let Some(offence) = Offence::of_block(rejection, Some(link.hash)) {
                     self.penalise(now, conn, &offence);
                 }
                 return;
@@ -114,7 +115,10 @@ impl Core {
             }
             let batch = self.new_batch();
             self.imports.insert(batch, ImportOrigin::Gossip { conn, link, bytes });
-            self.push(Action::Chain(ChainCommand::Import { batch, blocks: vec![block] }));
+            self.push(Action::Chain(match signed {
+                Some(_) => ChainCommand::ImportSigned { batch, block },
+                None => ChainCommand::Import { batch, blocks: vec![block] },
+            }));
         } else {
             self.sync_event(now, SyncEvent::Announced { peer: conn, link });
         }
