@@ -88,7 +88,7 @@ pub use pipeline::{ChainCommand, ChainEvent, ChainHandle, ChainOutcome};
 pub(crate) use pipeline::{TOLD_EARLY, genesis_hash_in};
 pub use produce::ProduceError;
 pub(crate) use verified_txs::{SignedId, VerifiedTxs};
-pub(crate) use verify::{KeyBook, learn_staked, proposer_signed};
+pub(crate) use verify::{KeyBook, Known, learn_staked, proposer_signed, verify_batch};
 
 use self::core::Core;
 use crate::env::Env;
@@ -311,7 +311,7 @@ impl Chain {
             .blocking(move || {
                 let hashed: Vec<HashedBlock> =
                     pool.map(&blocks, |block| verifier.hasher().hash_block(Arc::clone(block)));
-                verify::verify_batch(&verifier, &keys, &known, &pool, hashed, verify::Known::Nothing)
+                verify_batch(&verifier, &keys, &known, &pool, hashed, Known::Nothing)
             })
             .await;
         let number = self.next_commit();
@@ -465,7 +465,7 @@ async fn stored_link(store: &dyn ChainStore, height: Height) -> Result<Option<Bl
     Ok(blocks.first().map(|stored| stored.link))
 }
 
-fn decode_stored(stored: &crate::types::EncodedBlock) -> Result<Block, ChainError> {
+pub(crate) fn decode_stored(stored: &crate::types::EncodedBlock) -> Result<Block, ChainError> {
     encoding::decode_block(&stored.bytes)
         .map_err(|error| damaged(stored.link.height, &format!("cannot be read ({error})")).into())
 }

@@ -178,7 +178,9 @@ fn encoded(block: &HashedBlock) -> Bytes {
 }
 
 /// What is left to check of a block that is an ancestor of a checkpoint. A header's hash says who proposed it and which transactions
-/// it has, so that neither can be another one's; what it does not cover no signature covers either (protocol.md section 4).
+/// it has, so that neither can be another one's. What it does not cover is the signatures, and under v1 rules what no signature covers either
+/// (protocol.md section 4). Signatures may be spoilt then: that changes nothing of the state, and they are looked at before the block is
+/// given to a peer (`engine::unchecked`).
 fn prepare_vouched(verifier: &Verifier, block: &HashedBlock) -> Result<Prepared, Rejection> {
     verifier.check_block(block)?;
     Ok(Prepared { bytes: encoded(block), checks: Vec::new(), signed: true })

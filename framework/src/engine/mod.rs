@@ -40,6 +40,7 @@ mod stuck;
 #[cfg(test)]
 mod stuck_tests;
 mod syncing;
+mod unchecked;
 mod verifying;
 
 pub use self::core::Figures;
