@@ -51,7 +51,7 @@
 //!
 //! fn block(height: u64, hash: u8, parent: u8, old: Option<&'static str>, new: &'static str) -> Commit {
 //!     let link = BlockLink { height, hash: Hash32([hash; 32]), prev_hash: Hash32([parent; 32]) };
-//!     let (key, old, new) = (Bytes::from("balance"), old.map(Bytes::from), Some(Bytes::from(new)));
+//!     let (key, old, new) = ("balance".into(), old.map(Into::into), Some(new.into()));
 //!     let bytes = Bytes::from(format!("the bytes of block {height}"));
 //!     Commit { block: EncodedBlock { link, bytes }, changes: vec![StateChange { key, old, new }] }
 //! }
@@ -89,14 +89,16 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{BlockLink, EncodedBlock, Hash32, Height, Tip};
 
+pub use self::state_bytes::StateBytes;
+
 pub mod file;
 mod fold;
 pub mod memory;
+mod state_bytes;
 mod versions;
 
 /// How many blocks below the tip can be rolled back.
@@ -182,10 +184,10 @@ pub trait ChainStore: Debug + Send + Sync + 'static {
 pub struct ByteBudget(pub usize);
 
 /// A key of the state, of at most [`MAX_STATE_KEY`] bytes.
-pub type StateKey = Bytes;
+pub type StateKey = StateBytes;
 
 /// A value of the state.
-pub type StateValue = Bytes;
+pub type StateValue = StateBytes;
 
 /// One key's change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -355,6 +355,19 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_unchecked_is_noted_up_to_the_highest_checkpoint_of_all_runs() {
+        let (_dir, datadir) = with("genesis.json", V1);
+        assert_eq!(datadir.unchecked_to().unwrap(), None);
+        for (to, noted) in [(500, 500), (90, 500), (501, 501)] {
+            datadir.note_unchecked(to).unwrap();
+            assert_eq!(datadir.unchecked_to().unwrap(), Some(noted));
+        }
+        fs::write(datadir.unchecked_file(), "many").unwrap();
+        let error = datadir.unchecked_to().unwrap_err().to_string();
+        assert!(error.contains("unchecked_to"), "{error}");
+    }
+
+    #[test]
     fn a_genesis_that_names_its_network_is_of_no_other() {
         let mut genesis = Genesis::from_json(V1.as_bytes(), Network::Devnet).unwrap();
         genesis.network = "local".into();

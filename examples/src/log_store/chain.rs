@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use cpc_framework::store::{
     ByteBudget, Commit, MAX_STATE_KEY, Moved, StateChange, StateKey, StateValue, StateView, StoreError, StoreErrorKind,
     UNDO_DEPTH, check_linkage,
@@ -36,7 +35,7 @@ pub(super) struct Chain {
     undo: usize,
     heights: HashMap<Hash32, Height>,
     /// Copied before it is changed, if somebody still reads it: that makes a view a snapshot.
-    state: Arc<BTreeMap<Bytes, Bytes>>,
+    state: Arc<BTreeMap<StateKey, StateValue>>,
     reorg: Option<Reorg>,
 }
 
@@ -200,7 +199,7 @@ impl Chain {
 
 /// A state that nobody changes any more.
 #[derive(Debug)]
-struct View(Arc<BTreeMap<Bytes, Bytes>>);
+struct View(Arc<BTreeMap<StateKey, StateValue>>);
 
 impl StateView for View {
     fn get(&self, key: &[u8]) -> Result<Option<StateValue>, StoreError> {
@@ -208,13 +207,13 @@ impl StateView for View {
     }
 
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
-        let from = self.0.range(Bytes::copy_from_slice(prefix)..);
+        let from = self.0.range(StateKey::copy_from_slice(prefix)..);
         from.take_while(|(key, _)| key.starts_with(prefix)).all(|(key, value)| visit(key, value));
         Ok(())
     }
 }
 
-fn set(state: &mut BTreeMap<Bytes, Bytes>, key: &Bytes, value: Option<&Bytes>) {
+fn set(state: &mut BTreeMap<StateKey, StateValue>, key: &StateKey, value: Option<&StateValue>) {
     match value {
         Some(value) => state.insert(key.clone(), value.clone()),
         None => state.remove(key),

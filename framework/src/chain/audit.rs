@@ -71,7 +71,7 @@ fn compare(right: &dyn StateView, stored: &dyn StateView, tip: Option<Tip>) -> R
     right.scan(b"", &mut |key, value| {
         entries += 1;
         match stored.get(key) {
-            Ok(Some(found)) if found == value => true,
+            Ok(Some(found)) if *found == *value => true,
             Ok(found) => {
                 let what = if found.is_some() { "has another value" } else { "is missing" };
                 fault = Some(ChainError::StoredState { height, detail: format!("key {} {what}", shown(key)) });

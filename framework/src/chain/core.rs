@@ -89,7 +89,7 @@ impl Core {
             }
             match self.execute(&block, now) {
                 Ok(changes) => {
-                    self.overlay.push(commit, changes.clone());
+                    self.overlay.push(commit, &changes);
                     let link = block.hashed.link;
                     self.parent = Some(Parent { tip: link.tip(), timestamp: block.hashed.block.header.timestamp });
                     if self.recent.len() == RECENT {

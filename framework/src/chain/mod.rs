@@ -88,13 +88,13 @@ pub use pipeline::{ChainCommand, ChainEvent, ChainHandle, ChainOutcome};
 pub(crate) use pipeline::{TOLD_EARLY, genesis_hash_in};
 pub use produce::ProduceError;
 pub(crate) use verified_txs::{SignedId, VerifiedTxs};
-pub(crate) use verify::{KeyBook, Known, learn_staked, proposer_signed, verify_batch};
+pub(crate) use verify::{BatchVerifier, KeyBook, Known, learn_staked, proposer_signed};
 
 use self::core::Core;
 use crate::env::Env;
 use crate::executor::{ExecuteError, Executor, ExecutorError, ProposalTemplate, Proposer};
 use crate::producer::Signer;
-use crate::rules::{HashedBlock, Parent, Rejection, Verifier};
+use crate::rules::{Parent, Rejection, Verifier};
 use crate::store::{ByteBudget, ChainStore, Moved, ReorgOutcome, StoreError, StoreErrorKind};
 use crate::sync::RejectKind;
 use crate::types::{Block, BlockLink, Genesis, Hash32, Height, Tip, Transaction, encoding};
@@ -298,20 +298,28 @@ impl Chain {
         &self.store
     }
 
+    fn batch_verifier(&self) -> BatchVerifier {
+        BatchVerifier {
+            verifier: self.verifier.clone(),
+            keys: self.keys.clone(),
+            verified: self.verified_txs.clone(),
+            pool: self.env.pool.clone(),
+        }
+    }
+
     /// Applies blocks in order, as far as they are valid. What the report calls applied is durable.
     ///
     /// # Errors
     /// The store failed in a way that leaves the chain unusable; what was committed before is kept.
     pub async fn import(&mut self, blocks: Vec<Arc<Block>>) -> Result<ImportReport, ChainError> {
-        let (verifier, keys, pool) = (self.verifier.clone(), self.keys.clone(), self.env.pool.clone());
-        let known = self.verified_txs.clone();
+        let all = self.batch_verifier();
         let verified = self
             .env
             .pool
             .blocking(move || {
-                let hashed: Vec<HashedBlock> =
-                    pool.map(&blocks, |block| verifier.hasher().hash_block(Arc::clone(block)));
-                verify_batch(&verifier, &keys, &known, &pool, hashed, Known::Nothing)
+                let hasher = all.verifier.hasher();
+                let hashed = all.pool.map(&blocks, |block| hasher.hash_block(Arc::clone(block)));
+                all.verify(hashed, Known::Nothing)
             })
             .await;
         let number = self.next_commit();

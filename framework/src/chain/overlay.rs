@@ -8,10 +8,10 @@ use crate::store::{StateChange, StateKey, StateValue, StateView, StoreError};
 #[derive(Debug)]
 pub(super) struct Overlay {
     base: Arc<dyn StateView>,
-    /// The changes of each block that `base` may lack, oldest first, with the number of its commit.
-    layers: VecDeque<(u64, Vec<StateChange>)>,
-    /// The newest value of each key in `layers`, with how many layers hold it.
-    merged: FastMap<StateKey, (Option<StateValue>, usize)>,
+    /// The keys that each commit changes which `base` may lack, oldest first, with its number.
+    layers: VecDeque<(u64, Vec<StateKey>)>,
+    /// The newest value of each key in `layers`, with the number of the last commit that changes it.
+    merged: FastMap<StateKey, (Option<StateValue>, u64)>,
 }
 
 impl Overlay {
@@ -20,16 +20,25 @@ impl Overlay {
     }
 
     /// Adds what a block changed; `commit` numbers never fall.
-    pub(super) fn push(&mut self, commit: u64, changes: Vec<StateChange>) {
-        for change in &changes {
-            if let Some((value, holders)) = self.merged.get_mut(&change.key) {
-                value.clone_from(&change.new);
-                *holders += 1;
-            } else {
-                self.merged.insert(change.key.clone(), (change.new.clone(), 1));
+    pub(super) fn push(&mut self, commit: u64, changes: &[StateChange]) {
+        if self.layers.back().is_none_or(|(last, _)| *last != commit) {
+            self.layers.push_back((commit, Vec::new()));
+        }
+        let Some((_, keys)) = self.layers.back_mut() else { return };
+        for StateChange { key, new, .. } in changes {
+            match self.merged.get_mut(key) {
+                Some((value, last)) => {
+                    value.clone_from(new);
+                    if std::mem::replace(last, commit) != commit {
+                        keys.push(key.clone());
+                    }
+                }
+                None => {
+                    self.merged.insert(key.clone(), (new.clone(), commit));
+                    keys.push(key.clone());
+                }
             }
         }
-        self.layers.push_back((commit, changes));
     }
 
     /// Drops the layers up to and with `commit`, which `base` holds.
@@ -39,13 +48,10 @@ impl Overlay {
             if *number > commit {
                 break;
             }
-            let Some((_, changes)) = self.layers.pop_front() else { break };
-            for change in changes {
-                if let Some(entry) = self.merged.get_mut(&change.key) {
-                    entry.1 -= 1;
-                    if entry.1 == 0 {
-                        self.merged.remove(&change.key);
-                    }
+            let Some((number, keys)) = self.layers.pop_front() else { break };
+            for key in keys {
+                if self.merged.get(&key).is_some_and(|(_, last)| *last == number) {
+                    self.merged.remove(&key);
                 }
             }
         }
@@ -101,7 +107,6 @@ impl StateView for Overlay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
     #[derive(Debug)]
     struct Map(BTreeMap<&'static str, &'static str>);
@@ -109,7 +114,7 @@ mod tests {
     impl StateView for Map {
         fn get(&self, key: &[u8]) -> Result<Option<StateValue>, StoreError> {
             let key = std::str::from_utf8(key).unwrap();
-            Ok(self.0.get(key).map(|value| Bytes::from_static(value.as_bytes())))
+            Ok(self.0.get(key).map(|value| StateValue::from(*value)))
         }
         fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), StoreError> {
             for (key, value) in &self.0 {
@@ -122,11 +127,7 @@ mod tests {
     }
 
     fn change(key: &'static str, new: Option<&'static str>) -> StateChange {
-        StateChange {
-            key: Bytes::from_static(key.as_bytes()),
-            old: None,
-            new: new.map(|v| Bytes::from_static(v.as_bytes())),
-        }
+        StateChange { key: key.into(), old: None, new: new.map(Into::into) }
     }
 
     fn seen(overlay: &Overlay, most: usize) -> Vec<String> {
@@ -144,8 +145,8 @@ mod tests {
     fn shows_the_newest_values_in_order_and_forgets_what_the_store_holds() {
         let base = Map(BTreeMap::from([("a1", "x"), ("a3", "x"), ("a5", "x"), ("b", "x")]));
         let mut overlay = Overlay::new(Arc::new(base));
-        overlay.push(1, vec![change("a0", Some("1")), change("a3", None), change("a9", Some("1"))]);
-        overlay.push(2, vec![change("a1", Some("2")), change("a9", Some("2"))]);
+        overlay.push(1, &[change("a0", Some("1")), change("a3", None), change("a9", Some("1"))]);
+        overlay.push(2, &[change("a1", Some("2")), change("a9", Some("2"))]);
         assert_eq!(seen(&overlay, 99), ["a0=1", "a1=2", "a5=x", "a9=2"]);
         assert_eq!(seen(&overlay, 2), ["a0=1", "a1=2"]);
         assert_eq!(overlay.get(b"a3").unwrap(), None);

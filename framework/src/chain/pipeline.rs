@@ -4,17 +4,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::verify::{Known, VerifiedBatch, verify_batch};
-use super::{Applied, Chain, ChainError, KeyBook, ProduceError, Stop, VerifiedTxs};
-use crate::env::ComputePool;
+use super::verify::{BatchVerifier, Known, VerifiedBatch};
+use super::{Applied, Chain, ChainError, ProduceError, Stop};
 use crate::producer::Slot;
-use crate::rules::{HashedBlock, Verifier};
+use crate::rules::{HashedBlock, MAX_BATCH};
 use crate::store::{ChainStore, Commit, ReorgOutcome, StoreError, StoreErrorKind};
 use crate::sync::BatchId;
 use crate::types::{Hash32, Height, Tip, Transaction};
 
-/// Batches that may be in verification at once: while parts of one and of the next run, a third is already there.
+/// Groups of batches that may be in verification at once: while parts of one and of the next run, a third is already there.
 const VERIFYING: usize = 3;
+/// Batches that wait are verified together, as long as they have no more signatures than this: two batches of them for
+/// each of two cores.
+const SIGNATURES_TOGETHER: usize = 4 * MAX_BATCH;
+/// The most batches that are verified together: a bad one among them has each checked alone.
+const BATCHES_TOGETHER: usize = 8;
 /// Executed batches that may wait for the disk.
 const COMMITTING: usize = 2;
 /// Commands that may wait for the pipeline. Their bytes are bounded by whoever sends them (the sync's window).
@@ -37,12 +41,12 @@ pub enum ChainCommand {
         /// The blocks.
         blocks: Vec<HashedBlock>,
     },
-    /// Like [`Import`](Self::Import), of a block whose proposer is known to have signed it: that is not checked again.
+    /// Like [`Import`](Self::Import), of blocks whose proposers are known to have signed them: that is not checked again.
     ImportSigned {
-        /// The asker's name for it.
+        /// The asker's name for them.
         batch: BatchId,
-        /// The block.
-        block: HashedBlock,
+        /// The blocks.
+        blocks: Vec<HashedBlock>,
     },
     /// Like [`Import`](Self::Import), but the blocks up to a height are known to be ancestors of a checkpoint: their signatures are
     /// not checked, all else is.
@@ -168,14 +172,7 @@ impl ChainHandle {
             progress: Arc::clone(&progress),
             failure: (StoreErrorKind::Io, String::new()),
         };
-        let intake = Intake {
-            verifier: chain.verifier.clone(),
-            keys: chain.keys.clone(),
-            verified: chain.verified_txs.clone(),
-            pool: chain.env.pool.clone(),
-            to_execute,
-        }
-        .run(intake);
+        let intake = Intake { verifier: chain.batch_verifier(), to_execute }.run(intake);
         let executor = ExecuteStage { chain, to_commit, events: events_in, progress, generation: 1 }.run(jobs);
         let task = tokio::spawn(async move {
             tokio::join!(intake, executor, committer.run(commits));
@@ -205,7 +202,11 @@ struct Progress {
 }
 
 enum Job {
-    Import { batch: BatchId, verified: JoinHandle<VerifiedBatch> },
+    /// Batches, in order, and what verifying them together gives.
+    Imports {
+        batches: Vec<BatchId>,
+        verified: JoinHandle<Vec<VerifiedBatch>>,
+    },
     Barrier(ChainCommand),
 }
 
@@ -226,42 +227,87 @@ struct ExecutedImport {
     stop: Option<Stop>,
 }
 
-/// The first stage: hands every batch to the cores as it comes.
+/// The first stage: hands batches to the cores as they come.
 struct Intake {
-    verifier: Verifier,
-    keys: KeyBook,
-    verified: VerifiedTxs,
-    pool: ComputePool,
+    verifier: BatchVerifier,
     to_execute: mpsc::Sender<Job>,
+}
+
+/// Batches that are verified together.
+#[derive(Default)]
+struct Group {
+    batches: Vec<BatchId>,
+    blocks: Vec<Vec<HashedBlock>>,
+    signatures: usize,
+    known: Known,
 }
 
 impl Intake {
     async fn run(self, mut commands: mpsc::Receiver<ChainCommand>) {
-        while let Some(command) = commands.recv().await {
-            // A place first: at most VERIFYING batches are in the works.
+        let mut next = None;
+        loop {
+            let Some(mut command) = (match next.take() {
+                Some(command) => Some(command),
+                None => commands.recv().await,
+            }) else {
+                return;
+            };
+            // A place first: at most VERIFYING groups are in the works, and what comes meanwhile goes along.
             let Ok(place) = self.to_execute.reserve().await else { return };
-            place.send(match command {
-                ChainCommand::Import { batch, blocks } => {
-                    Job::Import { batch, verified: self.verify(blocks, Known::Nothing) }
+            let mut group = Group::default();
+            loop {
+                if let Err(other) = group.take(command) {
+                    next = Some(other);
+                    break;
                 }
-                ChainCommand::ImportSigned { batch, block } => {
-                    Job::Import { batch, verified: self.verify(vec![block], Known::Signed) }
+                match commands.try_recv() {
+                    Ok(other) => command = other,
+                    Err(_) => break,
                 }
-                ChainCommand::ImportVouched { batch, blocks, up_to } => {
-                    Job::Import { batch, verified: self.verify(blocks, Known::Vouched(up_to)) }
-                }
-                barrier => Job::Barrier(barrier),
+            }
+            place.send(match next.take_if(|_| group.batches.is_empty()) {
+                Some(barrier) => Job::Barrier(barrier),
+                None => self.verify(group),
             });
         }
     }
 
-    fn verify(&self, blocks: Vec<HashedBlock>, known: Known) -> JoinHandle<VerifiedBatch> {
-        let (verifier, keys, pool) = (self.verifier.clone(), self.keys.clone(), self.pool.clone());
-        let verified = self.verified.clone();
-        tokio::spawn(async move {
-            let workers = pool.clone();
-            pool.blocking(move || verify_batch(&verifier, &keys, &verified, &workers, blocks, known)).await
-        })
+    fn verify(&self, group: Group) -> Job {
+        let Group { batches, blocks, known, .. } = group;
+        let verifier = self.verifier.clone();
+        let verified = tokio::spawn(async move {
+            let pool = verifier.pool.clone();
+            pool.blocking(move || verifier.verify_together(blocks, known)).await
+        });
+        Job::Imports { batches, verified }
+    }
+}
+
+impl Group {
+    /// Takes an import that goes with the others; gives anything else back.
+    fn take(&mut self, command: ChainCommand) -> Result<(), ChainCommand> {
+        let (blocks, known) = match &command {
+            ChainCommand::Import { blocks, .. } => (blocks, Known::Nothing),
+            ChainCommand::ImportSigned { blocks, .. } => (blocks, Known::Signed),
+            ChainCommand::ImportVouched { blocks, up_to, .. } => (blocks, Known::Vouched(*up_to)),
+            _ => return Err(command),
+        };
+        let signatures = blocks.iter().map(|block| block.tx_hashes.len() + 1).sum::<usize>();
+        let full = self.signatures + signatures > SIGNATURES_TOGETHER || self.batches.len() >= BATCHES_TOGETHER;
+        if !self.batches.is_empty() && (full || known != self.known) {
+            return Err(command);
+        }
+        match command {
+            ChainCommand::Import { batch, blocks }
+            | ChainCommand::ImportSigned { batch, blocks }
+            | ChainCommand::ImportVouched { batch, blocks, .. } => {
+                self.batches.push(batch);
+                self.blocks.push(blocks);
+            }
+            other => return Err(other),
+        }
+        (self.signatures, self.known) = (self.signatures + signatures, known);
+        Ok(())
     }
 }
 
@@ -281,7 +327,7 @@ impl ExecuteStage {
     async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         while let Some(job) = jobs.recv().await {
             let done = match job {
-                Job::Import { batch, verified } => self.import(batch, verified).await,
+                Job::Imports { batches, verified } => self.imports(batches, verified).await,
                 Job::Barrier(command) => self.barrier(command).await,
             };
             if let Err(Ended) = done {
@@ -290,12 +336,19 @@ impl ExecuteStage {
         }
     }
 
-    async fn import(&mut self, batch: BatchId, verified: JoinHandle<VerifiedBatch>) -> Result<(), Ended> {
+    async fn imports(&mut self, batches: Vec<BatchId>, verified: JoinHandle<Vec<VerifiedBatch>>) -> Result<(), Ended> {
         let verified = match verified.await {
             Ok(verified) => verified,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => return Err(Ended),
         };
+        for (batch, verified) in batches.into_iter().zip(verified) {
+            self.import(batch, verified).await?;
+        }
+        Ok(())
+    }
+
+    async fn import(&mut self, batch: BatchId, verified: VerifiedBatch) -> Result<(), Ended> {
         let caught_up = self.catch_up().await;
         self.or_fail(caught_up).await?;
         let number = self.chain.next_commit();

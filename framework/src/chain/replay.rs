@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::core::Core;
-use super::verify::{Known, VerifiedBatch, VerifiedBlock, verify_batch};
+use super::verify::{BatchVerifier, Known, VerifiedBatch, VerifiedBlock};
 use super::{ChainError, KeyBook, Stop, VerifiedTxs, damaged, decode_stored};
 use crate::env::Env;
 use crate::executor::Executor;
@@ -107,7 +107,10 @@ fn read(
 ) -> Result<VerifiedBatch, ChainError> {
     let blocks = pool.map(stored, |block| hashed(verifier, block)).into_iter().collect::<Result<Vec<_>, _>>()?;
     if depth == Depth::Everything {
-        return Ok(verify_batch(verifier, keys, &VerifiedTxs::default(), pool, blocks, Known::Nothing));
+        let (verifier, keys, pool) = (verifier.clone(), keys.clone(), pool.clone());
+        return Ok(
+            BatchVerifier { verifier, keys, verified: VerifiedTxs::default(), pool }.verify(blocks, Known::Nothing)
+        );
     }
     let trusted = |(hashed, stored): (HashedBlock, &EncodedBlock)| VerifiedBlock {
         hashed,

@@ -50,9 +50,10 @@ pub(crate) struct VerifiedBatch {
 }
 
 /// What is known of blocks before they are verified, and need not be checked again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Known {
     /// Nothing.
+    #[default]
     Nothing,
     /// Their proposers signed them, by the keys that their addresses certify.
     Signed,
@@ -60,61 +61,107 @@ pub(crate) enum Known {
     Vouched(Height),
 }
 
-/// Checks all that can be checked of blocks without the state, on all cores. Signatures of transactions in `verified` are left out.
-pub(crate) fn verify_batch(
-    verifier: &Verifier,
-    keys: &KeyBook,
-    verified: &VerifiedTxs,
-    pool: &ComputePool,
-    blocks: Vec<HashedBlock>,
-    known: Known,
-) -> VerifiedBatch {
-    let staked = keys_staked_in(verifier, &blocks);
-    let is_vouched = |block: &HashedBlock| matches!(known, Known::Vouched(up_to) if block.link.height <= up_to);
-    let prepared = pool.map(&blocks, |block| {
-        if is_vouched(block) {
-            prepare_vouched(verifier, block)
-        } else {
-            prepare(verifier, keys, verified, &staked, block, known == Known::Signed)
-        }
-    });
+/// Checks all that can be checked of blocks without the state, on all cores.
+#[derive(Debug, Clone)]
+pub(crate) struct BatchVerifier {
+    pub(crate) verifier: Verifier,
+    pub(crate) keys: KeyBook,
+    /// Transactions whose signatures need no check.
+    pub(crate) verified: VerifiedTxs,
+    pub(crate) pool: ComputePool,
+}
 
-    let mut rejection: Option<(usize, Rejection)> = None;
-    let mut checks: Vec<(usize, SignatureCheck)> = Vec::new();
-    let mut encoded = Vec::with_capacity(blocks.len());
-    for (index, result) in prepared.into_iter().enumerate() {
-        match result {
-            Ok(block) => {
-                checks.extend(block.checks.into_iter().map(|check| (index, check)));
-                encoded.push((block.bytes, block.signed));
-            }
-            Err(found) => {
-                rejection = Some((index, found));
-                break;
-            }
-        }
+impl BatchVerifier {
+    /// Checks one batch.
+    pub(crate) fn verify(&self, blocks: Vec<HashedBlock>, known: Known) -> VerifiedBatch {
+        let checked = self.check(&blocks, known);
+        checked.assemble(blocks)
     }
 
-    let first_bad = pool
-        .map(&shares(&checks, pool.width()), |share| {
-            let only: Vec<SignatureCheck> = share.iter().map(|at| checks[*at].1.clone()).collect();
-            verifier.verify(&only).err().map(|at| share[at])
-        })
-        .into_iter()
-        .flatten()
-        .min();
-    if let Some((index, check)) = first_bad.map(|at| &checks[at]) {
-        rejection = Some((*index, verifier.signature_rejection(&blocks[*index], check)));
+    /// Checks batches together, since many signatures cost less each than few, most of all where the same keys come again.
+    /// Each gets the verdict that it would get alone: where anything is wrong, each is checked alone.
+    pub(crate) fn verify_together(&self, mut batches: Vec<Vec<HashedBlock>>, known: Known) -> Vec<VerifiedBatch> {
+        if batches.len() < 2 {
+            return batches.into_iter().map(|blocks| self.verify(blocks, known)).collect();
+        }
+        let lengths: Vec<usize> = batches.iter().map(Vec::len).collect();
+        let mut blocks: Vec<HashedBlock> = batches.drain(..).flatten().collect();
+        let mut checked = self.check(&blocks, known);
+        let good = checked.rejection.is_none();
+        let alone = |length: usize| {
+            let rest = blocks.split_off(length);
+            let blocks = std::mem::replace(&mut blocks, rest);
+            if !good {
+                return self.verify(blocks, known);
+            }
+            let rest = checked.encoded.split_off(length);
+            Checked { encoded: std::mem::replace(&mut checked.encoded, rest), rejection: None }.assemble(blocks)
+        };
+        lengths.into_iter().map(alone).collect()
     }
 
-    let good = rejection.as_ref().map_or(blocks.len(), |(index, _)| *index);
-    let blocks = blocks
-        .into_iter()
-        .zip(encoded)
-        .take(good)
-        .map(|(hashed, (bytes, signed))| VerifiedBlock { hashed, bytes, signed })
-        .collect();
-    VerifiedBatch { blocks, rejection: rejection.map(|(_, rejection)| rejection) }
+    fn check(&self, blocks: &[HashedBlock], known: Known) -> Checked {
+        let staked = keys_staked_in(&self.verifier, blocks);
+        let is_vouched = |block: &HashedBlock| matches!(known, Known::Vouched(up_to) if block.link.height <= up_to);
+        let prepared = self.pool.map(blocks, |block| {
+            if is_vouched(block) {
+                prepare_vouched(&self.verifier, block)
+            } else {
+                prepare(&self.verifier, &self.keys, &self.verified, &staked, block, known == Known::Signed)
+            }
+        });
+
+        let mut rejection: Option<(usize, Rejection)> = None;
+        let mut checks: Vec<(usize, SignatureCheck)> = Vec::new();
+        let mut encoded = Vec::with_capacity(blocks.len());
+        for (index, result) in prepared.into_iter().enumerate() {
+            match result {
+                Ok(block) => {
+                    checks.extend(block.checks.into_iter().map(|check| (index, check)));
+                    encoded.push((block.bytes, block.signed));
+                }
+                Err(found) => {
+                    rejection = Some((index, found));
+                    break;
+                }
+            }
+        }
+
+        let first_bad = self
+            .pool
+            .map(&shares(&checks, self.pool.width()), |share| {
+                let only: Vec<&SignatureCheck> = share.iter().map(|at| &checks[*at].1).collect();
+                self.verifier.verify(&only).err().map(|at| share[at])
+            })
+            .into_iter()
+            .flatten()
+            .min();
+        if let Some((index, check)) = first_bad.map(|at| &checks[at]) {
+            rejection = Some((*index, self.verifier.signature_rejection(&blocks[*index], check)));
+        }
+        Checked { encoded, rejection }
+    }
+}
+
+/// What the checks of some blocks gave.
+struct Checked {
+    /// Of each block up to the first that cannot be good: its encoding, and whether its own signature needs no further check.
+    encoded: Vec<(Bytes, bool)>,
+    /// The first block that is bad, and why.
+    rejection: Option<(usize, Rejection)>,
+}
+
+impl Checked {
+    fn assemble(self, blocks: Vec<HashedBlock>) -> VerifiedBatch {
+        let good = self.rejection.as_ref().map_or(blocks.len(), |(index, _)| *index);
+        let blocks = blocks
+            .into_iter()
+            .zip(self.encoded)
+            .take(good)
+            .map(|(hashed, (bytes, signed))| VerifiedBlock { hashed, bytes, signed })
+            .collect();
+        VerifiedBatch { blocks, rejection: self.rejection.map(|(_, rejection)| rejection) }
+    }
 }
 
 /// Whether a block's own signature is by the key of its proposer; `None` where no key is known for it.
@@ -205,10 +252,13 @@ fn keys_staked_in(verifier: &Verifier, blocks: &[HashedBlock]) -> HashMap<Addres
 /// is in one share, since a batch pays for each key once.
 fn shares(checks: &[(usize, SignatureCheck)], width: usize) -> Vec<Vec<usize>> {
     let count = checks.len().div_ceil(MAX_BATCH).next_multiple_of(width.max(1));
-    let mut places: Vec<usize> = (0..checks.len()).collect();
-    places.sort_by_key(|at| checks[*at].1.batch_key());
-    let share = |places: &[usize]| {
-        let mut share = places.to_vec();
+    // The first bytes tell keys apart well enough: where two have them in common, nothing but an addition is lost.
+    let head = |check: &SignatureCheck| check.batch_key().and_then(|key| key.first_chunk().copied());
+    let mut places: Vec<(Option<u64>, usize)> =
+        checks.iter().enumerate().map(|(at, (_, check))| (head(check).map(u64::from_be_bytes), at)).collect();
+    places.sort_unstable();
+    let share = |places: &[(Option<u64>, usize)]| {
+        let mut share: Vec<usize> = places.iter().map(|(_, at)| *at).collect();
         share.sort_unstable();
         share
     };
@@ -221,7 +271,8 @@ mod tests {
     use crate::chain::SignedId;
     use crate::chain::produce_tests::mainline;
     use crate::rules::keys::{Scheme, SecretKey};
-    use crate::types::{Block, Hash32, HashRules};
+    use crate::testkit::chains::{Shape, ShapedChain};
+    use crate::types::{Block, BlockLink, Hash32, HashRules};
 
     #[test]
     fn each_signature_is_checked_once_whoever_has_checked_it_before() {
@@ -263,5 +314,42 @@ mod tests {
             assert_eq!(keys.len(), 3);
         }
         assert!(super::shares(&[], 2).is_empty());
+    }
+
+    /// Wherever a signature is bad or a root wrong, and also where two batches have something bad each.
+    #[test]
+    fn batches_that_are_verified_together_get_the_verdicts_of_each_alone() {
+        let shape = Shape { rules: HashRules::Canonical, txs: 3, accounts: 6, new_accounts: 0.0 };
+        let mut chain = ShapedChain::new(shape, ComputePool::Inline).unwrap();
+        let blocks: Vec<HashedBlock> = (0..6).map(|_| chain.next_block().unwrap().block).collect();
+        let verifier = Verifier::new(Arc::clone(chain.genesis()));
+        let (keys, verified, pool) = (KeyBook::default(), VerifiedTxs::default(), ComputePool::Inline);
+        let all = BatchVerifier { verifier, keys, verified, pool };
+        let spoil = |at: usize, what: usize| {
+            let mut block = Block::clone(&blocks[at].block);
+            match what {
+                0 => block.txs[1].signature = HexText::from_bytes(&[7; 64]),
+                _ => block.header.tx_root = Hash32([7; 32]),
+            }
+            HashedBlock { block: Arc::new(block), ..blocks[at].clone() }
+        };
+        let verdict = |batch: &VerifiedBatch| {
+            let links: Vec<BlockLink> = batch.blocks.iter().map(|block| block.hashed.link).collect();
+            (links, batch.rejection.as_ref().map(|rejection| (rejection.height, rejection.rule)))
+        };
+        let bad = (0..7).flat_map(|first| (first..7).flat_map(move |second| [(first, second, 0), (first, second, 1)]));
+        for (first, second, what) in bad {
+            let mut blocks = blocks.clone();
+            for at in [first, second].into_iter().filter(|at| *at < 6) {
+                blocks[at] = spoil(at, what);
+            }
+            let batches = [1, 3, 2].map(|length| blocks.drain(..length).collect::<Vec<_>>()).to_vec();
+            let alone: Vec<_> =
+                batches.iter().map(|batch| verdict(&all.verify(batch.clone(), Known::Nothing))).collect();
+            let together = all.verify_together(batches, Known::Nothing);
+            assert_eq!(together.iter().map(verdict).collect::<Vec<_>>(), alone, "{first}, {second}, {what}");
+            let rejections = alone.iter().filter(|(_, rejection)| rejection.is_some()).count();
+            assert_eq!(rejections > 0, first < 6, "something is bad at {first}");
+        }
     }
 }

@@ -115,9 +115,10 @@ impl Core {
             }
             let batch = self.new_batch();
             self.imports.insert(batch, ImportOrigin::Gossip { conn, link, bytes });
+            let blocks = vec![block];
             self.push(Action::Chain(match signed {
-                Some(_) => ChainCommand::ImportSigned { batch, block },
-                None => ChainCommand::Import { batch, blocks: vec![block] },
+                Some(_) => ChainCommand::ImportSigned { batch, blocks },
+                None => ChainCommand::Import { batch, blocks },
             }));
         } else {
             self.sync_event(now, SyncEvent::Announced { peer: conn, link });

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::chain::{ChainError, KeyBook, Known, VerifiedTxs, decode_stored, verify_batch};
+use crate::chain::{BatchVerifier, ChainError, KeyBook, Known, VerifiedTxs, decode_stored};
 use crate::env::ComputePool;
 use crate::executor::accounts::state;
 use crate::rules::{HashedBlock, Rejection, Verifier};
@@ -97,7 +97,8 @@ impl Unchecked {
                 }
             }
             learn_proposers(&keys, view.as_ref(), &hashed)?;
-            let verified = verify_batch(&verifier, &keys, &VerifiedTxs::default(), &pool, hashed, Known::Nothing);
+            let all = BatchVerifier { verifier, keys, verified: VerifiedTxs::default(), pool };
+            let verified = all.verify(hashed, Known::Nothing);
             let bad = verified.rejection.map(|rejection: Rejection| (rejection.height, rejection.to_string()));
             Ok((verified.blocks.last().map(|block| block.hashed.link.height), bad))
         };

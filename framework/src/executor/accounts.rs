@@ -4,13 +4,12 @@
 
 use std::sync::Arc;
 
-use self::election::{ActiveSet, elect, ends_epoch};
+use self::election::{ActiveSet, count_epoch, elect, ends_epoch};
 use self::overlay::Overlay;
 use self::state::{Account, EPOCH, MAX_KEY_ADDRESS, REGISTERED, Validator};
 use self::transition::Transition;
 use self::tree::StateTree;
 use super::{ExecuteError, Executor, ExecutorError, ProposalTemplate, Proposer, StateMachine};
-use crate::rules::schedule::proposer_index;
 use crate::rules::{HashedBlock, Rule, Verifier};
 use crate::store::{StateChange, StateKey, StateValue, StateView, StoreError};
 use crate::types::{Address, Block, Genesis, Hash32, Header, HexText, Transaction};
@@ -43,7 +42,8 @@ impl Executor for AccountExecutor {
         }
         let mut transition = Transition::new(genesis, 0, Overlay::new(&Nothing));
         for (address, &balance) in &genesis.alloc {
-            transition.overlay.put_account(address, Account { balance, nonce: 0 })?;
+            let (place, _) = transition.overlay.account(address)?;
+            transition.overlay.put_account(place, address, Account { balance, nonce: 0 });
         }
         for (order, validator) in (0..).zip(&genesis.validators) {
             transition.put_validator(&Validator {
@@ -67,7 +67,8 @@ impl Executor for AccountExecutor {
             return Err(ExecutorError { message, source: None });
         }
         Ok(Box::new(AccountMachine {
-            active: ActiveSet::open(view)?,
+            active: ActiveSet::open(genesis.hash_rules, view)?,
+            settled: false,
             tree: StateTree::open(genesis.hash_rules, view)?,
             verifier: Verifier::new(genesis),
         }))
@@ -78,13 +79,14 @@ impl Executor for AccountExecutor {
 struct AccountMachine {
     verifier: Verifier,
     active: ActiveSet,
+    /// Whether nobody has staked since the election that `active` came from, so that another one would end the same.
+    settled: bool,
     tree: StateTree,
 }
 
 impl StateMachine for AccountMachine {
     fn proposer(&self, height: u64, round: u64) -> Option<Proposer> {
-        let active = self.active.as_slice();
-        proposer_index(height, round, active.len()).map(|index| active[index].clone())
+        self.active.scheduled(height, round).cloned()
     }
 
     fn validator_key(&self, view: &dyn StateView, address: &Address) -> Result<Option<HexText>, StoreError> {
@@ -101,6 +103,7 @@ impl StateMachine for AccountMachine {
         let mut transition = Transition::new(&genesis, block.link.height, Overlay::new(view));
         match self.run(&mut transition, &block.block, round) {
             Ok(elected) => {
+                self.settled = elected.is_some() || (self.settled && !transition.staked);
                 if let Some(elected) = elected {
                     self.active = elected;
                 }
@@ -114,7 +117,8 @@ impl StateMachine for AccountMachine {
     }
 
     fn revert(&mut self, _view: &dyn StateView, changes: &[StateChange]) -> Result<(), ExecutorError> {
-        self.active.revert(changes)?;
+        self.settled = false;
+        self.active.revert(self.verifier.genesis().hash_rules, changes)?;
         self.tree.revert(changes)?;
         Ok(())
     }
@@ -146,7 +150,7 @@ impl StateMachine for AccountMachine {
 }
 
 impl AccountMachine {
-    /// Takes a block through the rules in their order; gives who is active after it, where it ends an epoch.
+    /// Takes a block through the rules in their order; gives who is active after it, where it ends an epoch and others may be.
     fn run(
         &mut self,
         transition: &mut Transition<'_, '_>,
@@ -154,9 +158,9 @@ impl AccountMachine {
         round: u64,
     ) -> Result<Option<ActiveSet>, ExecuteError> {
         let header = &block.header;
-        let expected = self.proposer(header.height, round).map(|proposer| proposer.address);
-        if expected.as_ref() != Some(&header.proposer_address) {
-            let turn = expected.as_ref().map_or("nobody's", Address::as_str);
+        let expected = self.active.scheduled(header.height, round).map(|proposer| &proposer.address);
+        if expected != Some(&header.proposer_address) {
+            let turn = expected.map_or("nobody's", Address::as_str);
             let detail = format!("round {round} is {turn}, got {}", header.proposer_address);
             return Err(transition.rejection(Rule::Proposer, detail).into());
         }
@@ -179,9 +183,18 @@ impl AccountMachine {
             let detail = format!("expected {state_root}, got {}", header.state_root);
             return Err(transition.rejection(Rule::StateRoot, detail).into());
         }
-        let ends = ends_epoch(&self.verifier.genesis().params, header.height);
-        let elected = if ends { Some(elect(transition, &self.active)?) } else { None };
-        transition.reward(&header.proposer_address)?;
+        let mut elected = None;
+        if ends_epoch(&self.verifier.genesis().params, header.height) {
+            if !self.settled || transition.staked {
+                elected = Some(elect(transition, &self.active)?);
+            }
+            count_epoch(transition)?;
+        }
+        // Who is voted out by its own block earns nothing for it.
+        let active = elected.as_ref().unwrap_or(&self.active).get(&header.proposer_address);
+        if let Some(reward_to) = active.and_then(|active| active.reward_to.as_ref()) {
+            transition.reward(reward_to)?;
+        }
         // The next block's root covers what came after this one's.
         self.tree.update(&mut transition.overlay)?;
         Ok(elected)

@@ -1,3 +1,5 @@
+use std::borrow::Borrow;
+
 use ed25519_zebra::Signature;
 
 use super::ed25519::{self, KeyPoints};
@@ -98,7 +100,7 @@ const EACH_BATCH: usize = 1024;
 
 /// Runs checks; gives the index of the first that fails. Ed25519 runs in batches, which give the verdicts of single
 /// checks by the construction of ZIP 215.
-pub(super) fn verify(checks: &[SignatureCheck], known: &KeyPoints) -> Result<(), usize> {
+pub(super) fn verify<C: Borrow<SignatureCheck>>(checks: &[C], known: &KeyPoints) -> Result<(), usize> {
     for (n, chunk) in checks.chunks(MAX_BATCH).enumerate() {
         if !batch_is_valid(chunk, known)
             && let Some(i) = first_invalid(chunk, known)
@@ -111,10 +113,10 @@ pub(super) fn verify(checks: &[SignatureCheck], known: &KeyPoints) -> Result<(),
 
 /// The first invalid one of checks that are not valid as a batch. Halves are tried as batches, so that a bad signature among
 /// thousands costs about one batch more, whoever sends it.
-fn first_invalid(checks: &[SignatureCheck], known: &KeyPoints) -> Option<usize> {
+fn first_invalid<C: Borrow<SignatureCheck>>(checks: &[C], known: &KeyPoints) -> Option<usize> {
     let (left, right) = checks.split_at(checks.len() / 2);
-    if checks.len() <= MIN_BATCH || !checks[0].is_batched() {
-        return checks.iter().position(|check| !check.is_valid());
+    if checks.len() <= MIN_BATCH || !checks[0].borrow().is_batched() {
+        return checks.iter().position(|check| !check.borrow().is_valid());
     }
     if batch_is_valid(left, known) {
         return first_invalid(right, known).map(|i| left.len() + i);
@@ -133,12 +135,12 @@ pub(super) fn verify_each(checks: &[SignatureCheck], known: &KeyPoints) -> Vec<R
 }
 
 /// Whether all of these are Ed25519 signatures and valid as a batch. `false` decides nothing.
-fn batch_is_valid(checks: &[SignatureCheck], known: &KeyPoints) -> bool {
+fn batch_is_valid<C: Borrow<SignatureCheck>>(checks: &[C], known: &KeyPoints) -> bool {
     // A single check is cheaper than a batch of one.
     if checks.len() < 2 {
         return false;
     }
-    let signed = checks.iter().map(|check| match &check.signed {
+    let signed = checks.iter().map(|check| match &check.borrow().signed {
         Signed::Ed25519(signed) => Some(signed),
         Signed::Secp256k1 { .. } => None,
     });

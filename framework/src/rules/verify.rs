@@ -1,3 +1,4 @@
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -241,7 +242,7 @@ impl Verifier {
     ///
     /// # Errors
     /// The index of the first check that fails.
-    pub fn verify(&self, checks: &[SignatureCheck]) -> Result<(), usize> {
+    pub fn verify<C: Borrow<SignatureCheck>>(&self, checks: &[C]) -> Result<(), usize> {
         signature::verify(checks, &self.known_keys)
     }
 

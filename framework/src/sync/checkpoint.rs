@@ -88,7 +88,7 @@ impl<F: ForkRule> BatchSync<F> {
         }
         match self.linkage.take(links, self.tip) {
             Some(Step::Down) => {
-                self.note_headers(id, links.first().is_some_and(|link| link.height > asked.from), links.len())
+                self.note_headers(id, links.first().is_some_and(|link| link.height > asked.from), links.len());
             }
             Some(Step::Contradiction(found)) => self.contradict(id, Some(found)),
             None => self.pause_headers(id),

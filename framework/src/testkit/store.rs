@@ -25,11 +25,9 @@
 
 use std::fmt::Debug;
 
-use bytes::Bytes;
-
 use self::model::{Model, all_of, at_lasts, change, hash, pairs, reopened, scan, seen, state, tip};
 use crate::store::{
-    ByteBudget, ChainStore, MAX_STATE_KEY, Moved, ReorgOutcome, StateChange, StoreErrorKind, UNDO_DEPTH,
+    ByteBudget, ChainStore, MAX_STATE_KEY, Moved, ReorgOutcome, StateBytes, StateChange, StoreErrorKind, UNDO_DEPTH,
 };
 use crate::types::{EncodedBlock, Height};
 
@@ -152,10 +150,10 @@ pub async fn an_overlong_state_key_is_refused(at: &impl StoreFactory) {
     let store = at.open();
     let mut model = Model::default();
     let mut batch = model.grow("main", 1);
-    let longest = Bytes::from(vec![b'k'; MAX_STATE_KEY]);
-    batch[0].changes = vec![StateChange { key: longest.clone(), old: None, new: Some(Bytes::from_static(b"v")) }];
+    let longest = StateBytes::from(vec![b'k'; MAX_STATE_KEY]);
+    batch[0].changes = vec![StateChange { key: longest.clone(), old: None, new: Some(StateBytes::from_static(b"v")) }];
     let mut bad = batch.clone();
-    bad[0].changes[0].key = Bytes::from(vec![b'k'; MAX_STATE_KEY + 1]);
+    bad[0].changes[0].key = StateBytes::from(vec![b'k'; MAX_STATE_KEY + 1]);
     let error = store.commit(bad).await.expect_err("refuses the key");
     assert_eq!(error.kind, StoreErrorKind::Invalid);
     assert_eq!(tip(&store).await, None);

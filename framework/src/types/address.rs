@@ -94,6 +94,14 @@ impl Address {
         self.text.as_str()
     }
 
+    /// The bytes of the text.
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.text {
+            Text::Short(length, bytes) => &bytes[..usize::from(*length)],
+            Text::Long(text) => text.as_bytes(),
+        }
+    }
+
     /// `cpc` or `cpcvalcons`, where the text is exactly the bech32 address of 20 bytes under that prefix.
     pub fn known_prefix(&self) -> Option<&'static str> {
         PREFIXES.into_iter().find(|(known, _)| *known == self.compact[1]).map(|(_, prefix)| prefix)

@@ -14,8 +14,7 @@
 //! memory with all inner nodes, about 130 bytes for each entry. A batch costs O(log n) hashes for each entry that changes,
 //! comes or goes, and each node above several of them is hashed once.
 
-use sha2::{Digest, Sha256};
-
+use crate::rules::sha256;
 use crate::types::Hash32;
 
 const PATH_TAG: &[u8] = b"cpc/state/key/1";
@@ -34,36 +33,13 @@ pub(super) type Change = (Hash32, Option<Hash32>);
 
 /// What the value of a key, or its absence, means to the tree.
 pub(super) fn change(key: &[u8], value: Option<&[u8]>) -> Change {
-    let path = Hash32(Sha256::new().chain_update(PATH_TAG).chain_update(key).finalize().into());
-    let hash = |value| {
-        let digest = Sha256::new().chain_update(LEAF_TAG).chain_update(path.0).chain_update(value);
-        Hash32(digest.finalize().into())
-    };
-    (path, value.map(hash))
+    let path = sha256([PATH_TAG, key]);
+    (path, value.map(|value| sha256([LEAF_TAG, &path.0, value])))
 }
 
 /// The hash of a subtree with entries in both halves, or more than one in one of them.
-///
-/// Most hashes of a chain are these, all of 80 bytes: they are padded by hand (FIPS 180-4, sections 5.1.1 and 5.3.3), since
-/// keeping and flushing a buffer takes a third of the time otherwise.
 fn node_hash(left: &Hash32, right: &Hash32) -> Hash32 {
-    const LENGTH: usize = NODE_TAG.len() + 2 * size_of::<Hash32>();
-    const INITIAL: [u32; 8] =
-        [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
-    let mut blocks = [[0; 64]; 2];
-    let bytes = blocks.as_flattened_mut();
-    bytes[..NODE_TAG.len()].copy_from_slice(NODE_TAG);
-    bytes[NODE_TAG.len()..][..32].copy_from_slice(&left.0);
-    bytes[NODE_TAG.len() + 32..][..32].copy_from_slice(&right.0);
-    bytes[LENGTH] = 0x80;
-    bytes[120..].copy_from_slice(&(8 * LENGTH as u64).to_be_bytes());
-    let mut state = INITIAL;
-    sha2::block_api::compress256(&mut state, &blocks);
-    let mut hash = [0; 32];
-    for (bytes, word) in hash.chunks_exact_mut(4).zip(state) {
-        bytes.copy_from_slice(&word.to_be_bytes());
-    }
-    Hash32(hash)
+    sha256([NODE_TAG, &left.0, &right.0])
 }
 
 /// The tree.

@@ -11,7 +11,6 @@
 //! Values are in the postcard format. Under v1 rules any text is an address; one that is too long for a key stands
 //! under its hash, after a byte that no UTF-8 text contains, with its text in the value.
 
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -190,8 +189,11 @@ pub(super) fn decode_validator(key: &[u8], value: &[u8]) -> Result<Validator, St
 pub(super) fn encode<T: Serialize>(value: &T) -> StateValue {
     /// An account's record, however much it holds: 19 bytes of balance, 10 of nonce, and a byte.
     const USUAL: usize = 30;
-    // The only error is a sequence of unknown length, and no record has one.
-    Bytes::from(postcard::to_extend(value, Vec::with_capacity(USUAL)).expect("records have known lengths"))
+    match postcard::to_slice(value, &mut [0; USUAL]) {
+        Ok(record) => StateValue::copy_from_slice(record),
+        // The only other error is a sequence of unknown length, and no record has one.
+        Err(_) => postcard::to_stdvec(value).expect("records have known lengths").into(),
+    }
 }
 
 pub(super) fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, StoreError> {
@@ -209,20 +211,17 @@ pub(super) fn corrupt(key: &[u8], what: &str) -> StoreError {
 }
 
 fn address_key(prefix: &[u8], address: &Address) -> StateKey {
-    let text = address.as_str().as_bytes();
-    let mut key = Vec::with_capacity(prefix.len() + text.len().clamp(1 + 32, MAX_KEY_ADDRESS));
-    key.extend_from_slice(prefix);
+    let text = address.as_bytes();
     if text.len() <= MAX_KEY_ADDRESS {
-        key.extend_from_slice(text);
-    } else {
-        key.push(HASHED);
-        key.extend_from_slice(&Sha256::digest(text));
+        return StateKey::concat([prefix, text]);
     }
+    let mut key = [prefix, &[HASHED]].concat();
+    key.extend_from_slice(&Sha256::digest(text));
     key.into()
 }
 
 fn outside_key(address: &Address) -> Option<Address> {
-    (address.as_str().len() > MAX_KEY_ADDRESS).then(|| address.clone())
+    (address.as_bytes().len() > MAX_KEY_ADDRESS).then(|| address.clone())
 }
 
 fn address_of_key(prefix: &[u8], key: &[u8], outside: Option<Address>) -> Result<Address, StoreError> {

@@ -1,7 +1,7 @@
 //! What a transaction does to the state, and what a proposer earns (protocol.md section 4).
 
 use super::overlay::Overlay;
-use super::state::{REGISTERED, Validator, candidate_key, encode_account};
+use super::state::{Account, REGISTERED, Validator, candidate_key};
 use crate::executor::ExecuteError;
 use crate::rules::keys::{ACCOUNT_PREFIX, VALIDATOR_PREFIX, address_of};
 use crate::rules::payload::stake_pub_key;
@@ -24,11 +24,13 @@ pub(super) struct Transition<'a, 'v> {
     pub(super) gas: u64,
     /// Sum of base gas × gas price so far.
     pub(super) fees: u128,
+    /// Whether somebody staked, so that others may be elected.
+    pub(super) staked: bool,
 }
 
 impl<'a, 'v> Transition<'a, 'v> {
     pub(super) fn new(genesis: &'a Genesis, height: Height, overlay: Overlay<'v>) -> Self {
-        Self { genesis, height, overlay, gas: 0, fees: 0 }
+        Self { genesis, height, overlay, gas: 0, fees: 0, staked: false }
     }
 
     pub(super) fn rejection(&self, rule: Rule, detail: impl Into<String>) -> Rejection {
@@ -46,7 +48,7 @@ impl<'a, 'v> Transition<'a, 'v> {
             rejection.stricter_than_v1 = true;
             return Err(rejection.into());
         };
-        let (sender_key, sender) = self.overlay.account_with_key(&tx.from_address)?;
+        let (sender_place, sender) = self.overlay.account(&tx.from_address)?;
         if tx.nonce != sender.nonce {
             let detail = format!("{} is at nonce {}, got {}", tx.from_address, sender.nonce, tx.nonce);
             return fail(self, Rule::TxNonce, detail);
@@ -67,7 +69,7 @@ impl<'a, 'v> Transition<'a, 'v> {
                 "the nonce, or the block's gas or fees, exceed what can be counted".into(),
             );
         };
-        let sender = super::state::Account { balance, nonce };
+        let sender = Account { balance, nonce };
 
         match tx.tx_type {
             TxType::Transfer => {
@@ -76,16 +78,16 @@ impl<'a, 'v> Transition<'a, 'v> {
                     return fail(self, Rule::TxRecipient, "a transfer must have a to_address".into());
                 };
                 let to_itself = *to == tx.from_address;
-                let (recipient_key, mut recipient) =
-                    if to_itself { (sender_key.clone(), sender) } else { self.overlay.account_with_key(to)? };
+                let (place, mut recipient) =
+                    if to_itself { (sender_place, sender) } else { self.overlay.account(to)? };
                 let Some(credited) = recipient.balance.checked_add(tx.amount) else {
                     return fail(self, Rule::TxBalance, format!("{to} would own more than 2^128"));
                 };
                 recipient.balance = credited;
                 if !to_itself {
-                    self.overlay.put(&sender_key, Some(encode_account(&tx.from_address, sender)))?;
+                    self.overlay.put_account(sender_place, &tx.from_address, sender);
                 }
-                self.overlay.put(&recipient_key, Some(encode_account(to, recipient)))?;
+                self.overlay.put_account(place, to, recipient);
             }
             TxType::Stake => {
                 let rules = self.genesis.hash_rules;
@@ -102,10 +104,10 @@ impl<'a, 'v> Transition<'a, 'v> {
                 let Some(power) = power.checked_add(tx.amount) else {
                     return fail(self, Rule::TxBalance, format!("{address} would have more power than 2^128"));
                 };
-                self.overlay.put_account(&tx.from_address, sender)?;
+                self.overlay.put_account(sender_place, &tx.from_address, sender);
                 self.stake(known, address, pub_key, power, &tx.from_address)?;
             }
-            TxType::SubmitResult => self.overlay.put_account(&tx.from_address, sender)?,
+            TxType::SubmitResult => self.overlay.put_account(sender_place, &tx.from_address, sender),
             // Base gas says that these have no rule.
             TxType::Unstake | TxType::PocReward => {}
         }
@@ -130,6 +132,7 @@ impl<'a, 'v> Transition<'a, 'v> {
             let reward_address = Some(staker.clone());
             Validator { address, pub_key, power, is_active: false, reward_address, order }
         };
+        self.staked = true;
         self.put_validator(&validator)
     }
 
@@ -145,20 +148,16 @@ impl<'a, 'v> Transition<'a, 'v> {
         self.overlay.put(&key, listed.then_some(address))
     }
 
-    /// Pays the proposer, where it is active: to its reward address, or else to the account of its key.
-    pub(super) fn reward(&mut self, proposer: &Address) -> Result<(), ExecuteError> {
-        let Some(validator) = self.overlay.validator(proposer)?.filter(|validator| validator.is_active) else {
-            return Ok(());
-        };
-        let Some(to) = reward_account(self.genesis.hash_rules, &validator) else { return Ok(()) };
-        let mut account = self.overlay.account(&to)?;
+    /// Pays whoever gets the proposer's rewards.
+    pub(super) fn reward(&mut self, to: &Address) -> Result<(), ExecuteError> {
+        let (place, mut account) = self.overlay.account(to)?;
         let earned = block_reward(self.height).checked_add(self.fees);
         let Some(balance) = earned.and_then(|earned| account.balance.checked_add(earned)) else {
             let detail = format!("the reward would let {to} own more than 2^128");
             return Err(self.rejection(Rule::TxBalance, detail).into());
         };
         account.balance = balance;
-        self.overlay.put_account(&to, account)?;
+        self.overlay.put_account(place, to, account);
         Ok(())
     }
 }
@@ -169,9 +168,9 @@ fn block_reward(height: Height) -> u128 {
     FIRST_REWARD.checked_shr(halvings).unwrap_or(0)
 }
 
-/// Who gets a validator's rewards; nobody where its key is none. An empty reward address stands for none, as in the
-/// reference.
-fn reward_account(rules: HashRules, validator: &Validator) -> Option<Address> {
+/// Who gets a validator's rewards: its reward address, or else the account of its key; nobody where its key is none. An empty reward
+/// address stands for none, as in the reference.
+pub(super) fn reward_account(rules: HashRules, validator: &Validator) -> Option<Address> {
     match &validator.reward_address {
         Some(address) if !address.as_str().is_empty() => Some(address.clone()),
         _ => address_of(rules, &validator.pub_key, ACCOUNT_PREFIX).ok(),

@@ -44,8 +44,7 @@ impl StateTree {
 
     /// Takes in all that was written since the last call.
     pub(super) fn update(&mut self, overlay: &mut Overlay<'_>) -> Result<(), StoreError> {
-        let written = overlay.take_written();
-        self.follow(written.iter().map(|(key, new)| (key.as_ref(), None, new.as_deref())))
+        self.follow(overlay.take_written())
     }
 
     pub(super) fn root(&self) -> Hash32 {
@@ -57,7 +56,7 @@ impl StateTree {
 
     /// Forgets what the overlay wrote: the tree is again that of the state below it.
     pub(super) fn forget(&mut self, overlay: &Overlay<'_>) -> Result<(), StoreError> {
-        self.follow(overlay.touched().map(|(key, old, new)| (key.as_ref(), new, old)))
+        self.follow(overlay.touched().map(|(key, old, new)| (key, new, old)))
     }
 
     /// Takes back changes of the state.

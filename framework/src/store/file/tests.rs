@@ -7,6 +7,7 @@ use bytes::Bytes;
 use sha2::Digest;
 
 use super::*;
+use crate::store::StateBytes;
 use crate::testkit::store::StoreFactory;
 use crate::types::BlockLink;
 
@@ -162,9 +163,9 @@ fn chain(tip: Option<Tip>, branch: &str, count: u64) -> Vec<Commit> {
             let height = tip.map_or(0, |tip| tip.height + 1);
             let prev_hash = tip.map_or(Hash32::ZERO, |tip| tip.hash);
             let link = BlockLink { height, hash: hash(&format!("{branch}{height}{prev_hash}")), prev_hash };
-            let text = |hash: Hash32| Some(Bytes::from(hash.to_string()));
+            let text = |hash: Hash32| Some(StateBytes::from(hash.to_string()));
             // Each block leaves its hash under one of fifty keys, and takes the one before it away.
-            let slot = |height: u64| Bytes::from(format!("slot/{:02}", height % SLOTS));
+            let slot = |height: u64| StateBytes::from(format!("slot/{:02}", height % SLOTS));
             let mut changes = vec![
                 StateChange { key: "last".into(), old: tip.and_then(|tip| text(tip.hash)), new: text(link.hash) },
                 StateChange { key: slot(height), old: None, new: text(link.hash) },

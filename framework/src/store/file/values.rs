@@ -101,10 +101,10 @@ pub(super) fn write_record<'a>(
         sealed.extend_from_slice(&hash.0);
         sealed.extend_from_slice(&length(changes.len())?.to_le_bytes());
         for change in changes {
-            for field in [Some(&change.key), change.old.as_ref(), change.new.as_ref()] {
+            for field in [Some(&*change.key), change.old.as_deref(), change.new.as_deref()] {
                 let prefix = field.map_or(Ok(0), |bytes| length(bytes.len() + 1))?;
                 sealed.extend_from_slice(&prefix.to_le_bytes());
-                sealed.extend_from_slice(field.map_or(&[], |bytes| bytes));
+                sealed.extend_from_slice(field.unwrap_or_default());
             }
         }
     }
@@ -167,6 +167,7 @@ fn take_entry(rest: &mut Bytes) -> Option<Entry> {
     let mut changes = Vec::new();
     for _ in 0..take_length(rest)? {
         let (key, old, new) = (take_field(rest)??, take_field(rest)?, take_field(rest)?);
+        let (key, old, new) = (key.into(), old.map(Into::into), new.map(Into::into));
         changes.push(StateChange { key, old, new });
     }
     Some(Entry { hash, changes })

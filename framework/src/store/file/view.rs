@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use redb::ReadableTable;
 
 use super::fault::{Fault, guarded};
@@ -29,7 +28,7 @@ impl StateView for FileView {
         }
         guarded(&self.file, || {
             let sealed = ReadableTable::get(&*self.snapshot.state, key)?;
-            sealed.map(|sealed| read(key, sealed.value()).map(Bytes::copy_from_slice)).transpose()
+            sealed.map(|sealed| read(key, sealed.value()).map(StateValue::copy_from_slice)).transpose()
         })
     }
 

@@ -401,7 +401,7 @@ fn raise_floor(meta: &mut Meta) {
 }
 
 fn changes_len(changes: &[StateChange]) -> usize {
-    let len = |value: &Option<StateValue>| value.as_ref().map_or(0, StateValue::len);
+    let len = |value: &Option<StateValue>| value.as_ref().map_or(0, |value| value.len());
     changes.iter().map(|change| change.key.len() + len(&change.old) + len(&change.new)).sum()
 }
 

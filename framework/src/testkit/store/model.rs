@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{ENOUGH, StoreFactory};
-use crate::store::{ChainStore, Commit, StateChange, StateView};
+use crate::store::{ChainStore, Commit, StateBytes, StateChange, StateView};
 use crate::types::{BlockLink, EncodedBlock, Hash32, Height, Tip};
 
 /// What a store is to show: the whole of it, kept the simplest way.
@@ -19,7 +19,7 @@ pub(super) struct Model {
 pub(super) struct Seen {
     tip: Option<Tip>,
     blocks: Vec<EncodedBlock>,
-    state: Vec<(Bytes, Bytes)>,
+    state: Vec<(StateBytes, StateBytes)>,
 }
 
 impl Model {
@@ -46,7 +46,7 @@ impl Model {
         count: u64,
         changes: impl Fn(Height, &dyn Fn(&str) -> bool) -> Vec<(String, Option<String>)>,
     ) -> Vec<Commit> {
-        let mut state: BTreeMap<Bytes, Bytes> = self.state().into_iter().collect();
+        let mut state: BTreeMap<StateBytes, StateBytes> = self.state().into_iter().collect();
         let first = self.commits.len();
         for height in self.commits.len() as u64..self.commits.len() as u64 + count {
             let salt = self.commits.last().map_or(Hash32::ZERO, |commit| commit.block.link.hash);
@@ -55,7 +55,7 @@ impl Model {
             let link = BlockLink { height, hash: hash(&format!("{label}{height}{salt}")), prev_hash: salt };
             let mut changes: Vec<StateChange> = Vec::new();
             for (key, new) in made {
-                let (key, new) = (Bytes::from(key), new.map(Bytes::from));
+                let (key, new) = (StateBytes::from(key), new.map(StateBytes::from));
                 let old = match &new {
                     Some(new) => state.insert(key.clone(), new.clone()),
                     None => state.remove(&key),
@@ -81,7 +81,7 @@ impl Model {
         self.commits.iter().map(|commit| commit.block.clone()).collect()
     }
 
-    pub(super) fn state(&self) -> Vec<(Bytes, Bytes)> {
+    pub(super) fn state(&self) -> Vec<(StateBytes, StateBytes)> {
         let mut state = BTreeMap::new();
         for change in self.commits.iter().flat_map(|commit| &commit.changes) {
             match &change.new {
@@ -122,18 +122,18 @@ pub(super) async fn tip(store: &impl ChainStore) -> Option<Tip> {
     store.tip().await.expect("reads")
 }
 
-pub(super) fn state(store: &impl ChainStore) -> Vec<(Bytes, Bytes)> {
+pub(super) fn state(store: &impl ChainStore) -> Vec<(StateBytes, StateBytes)> {
     all_of(store.state().expect("reads").as_ref())
 }
 
-pub(super) fn all_of(view: &dyn StateView) -> Vec<(Bytes, Bytes)> {
+pub(super) fn all_of(view: &dyn StateView) -> Vec<(StateBytes, StateBytes)> {
     scan(view, b"", usize::MAX)
 }
 
-pub(super) fn scan(view: &dyn StateView, prefix: &[u8], most: usize) -> Vec<(Bytes, Bytes)> {
+pub(super) fn scan(view: &dyn StateView, prefix: &[u8], most: usize) -> Vec<(StateBytes, StateBytes)> {
     let mut found = Vec::new();
     view.scan(prefix, &mut |key, value| {
-        found.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+        found.push((StateBytes::copy_from_slice(key), StateBytes::copy_from_slice(value)));
         found.len() < most
     })
     .expect("reads");
@@ -154,12 +154,12 @@ pub(super) fn hash(label: &str) -> Hash32 {
     Hash32(sha2::Sha256::digest(label.as_bytes()).into())
 }
 
-pub(super) fn pairs(pairs: &[(&str, &str)]) -> Vec<(Bytes, Bytes)> {
-    let owned = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+pub(super) fn pairs(pairs: &[(&str, &str)]) -> Vec<(StateBytes, StateBytes)> {
+    let owned = |text: &str| StateBytes::copy_from_slice(text.as_bytes());
     pairs.iter().map(|(key, value)| (owned(key), owned(value))).collect()
 }
 
 pub(super) fn change(key: &str, old: Option<&str>, new: Option<&str>) -> StateChange {
-    let owned = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    let owned = |text: &str| StateBytes::copy_from_slice(text.as_bytes());
     StateChange { key: owned(key), old: old.map(owned), new: new.map(owned) }
 }
