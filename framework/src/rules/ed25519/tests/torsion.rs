@@ -15,7 +15,7 @@ fn encodings(point: EdwardsPoint) -> Vec<[u8; 32]> {
     let canonical = point.compress().0;
     let mut all = vec![canonical];
     // p = 2^255 - 19: y + p fits in 255 bits for the y below 19 only.
-    if canonical[0] < 19 && canonical[1..31].iter().all(|byte| *byte == 0) && canonical[31] & 0x7f == 0 {
+    if canonical[0] < 19 && canonical[1..31].iter().all(|byte| *byte == 0) && canonical[31] << 1 == 0 {
         let mut other = [0xff; 32];
         other[0] = canonical[0] + 0xed;
         other[31] = 0x7f | canonical[31] & 0x80;
