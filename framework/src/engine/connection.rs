@@ -195,6 +195,11 @@ pub(crate) enum Inbound {
     },
 }
 
+/// What names all the bytes of a transaction.
+pub(super) fn id_of(tx: &Transaction) -> Hash32 {
+    Hash32(Sha256::digest(encoding::encode_transaction(tx)).into())
+}
+
 /// A transaction, with its hash, and the hash of all its bytes: the chain's hash may leave parts of it uncovered.
 #[derive(Debug)]
 pub(crate) struct NewTx {
@@ -598,7 +603,7 @@ impl Reader {
 
     fn prepare_tx(&self, tx: Arc<Transaction>, place: Option<OwnedSemaphorePermit>) -> NewTx {
         let hash = self.inbox.hasher.transaction_hash(&tx);
-        let id = Hash32(Sha256::digest(encoding::encode_transaction(&tx)).into());
+        let id = id_of(&tx);
         NewTx { tx, hash, id, place }
     }
 

@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::fast_map::{FastMap, FastSet};
@@ -14,10 +14,11 @@ pub(super) enum Item {
 }
 
 /// How long a peer may take to deliver what it announced before another one is asked.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// So many fetches may be under way. What is announced beyond them comes with a block, or with a sync.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// So many fetches may be under way. Blocks that are announced beyond them come with a sync; of transactions as many are postponed,
+/// and the rest comes with blocks.
 const MOST: usize = 16_384;
-/// So many of them at one peer.
+/// So many of them at one peer; so many of a peer's are postponed.
 const MOST_PER_PEER: usize = 4096;
 /// So many announcers are remembered of each, besides the one that was asked.
 const OTHERS: usize = 4;
@@ -29,6 +30,10 @@ pub(super) struct Fetches {
     at_peer: FastMap<ConnId, usize>,
     /// In order of time, since all have the same patience. Entries of what has come meanwhile are skipped.
     deadlines: VecDeque<(Duration, Item)>,
+    /// Transactions that were announced when there was no room, oldest first; none of these queues is empty.
+    postponed: BTreeMap<ConnId, VecDeque<Hash32>>,
+    /// How many they are.
+    postponed_in_all: usize,
 }
 
 #[derive(Debug)]
@@ -47,12 +52,25 @@ impl Fetches {
             }
             return false;
         }
-        let at_peer = self.at_peer.get(&peer).copied().unwrap_or_default();
-        if self.wants.len() >= MOST || at_peer >= MOST_PER_PEER {
+        if !self.has_room(peer) {
+            self.postpone(peer, item);
             return false;
         }
         self.ask(now, peer, item, VecDeque::new());
         true
+    }
+
+    /// The next transaction that was postponed and may be fetched now, with who announced it: announce it again where it is still
+    /// lacking.
+    pub(super) fn next_postponed(&mut self) -> Option<(ConnId, Hash32)> {
+        let peer = self.postponed.keys().copied().find(|peer| self.has_room(*peer))?;
+        let queue = self.postponed.get_mut(&peer)?;
+        let hash = queue.pop_front()?;
+        if queue.is_empty() {
+            self.postponed.remove(&peer);
+        }
+        self.postponed_in_all -= 1;
+        Some((peer, hash))
     }
 
     /// Whether it is being fetched.
@@ -83,6 +101,7 @@ impl Fetches {
 
     /// A peer has gone; whom to ask now for what it was asked for.
     pub(super) fn gone(&mut self, now: Duration, peer: ConnId) -> Vec<(ConnId, Item)> {
+        self.postponed_in_all -= self.postponed.remove(&peer).map_or(0, |queue| queue.len());
         for want in self.wants.values_mut() {
             want.others.retain(|other| *other != peer);
         }
@@ -99,6 +118,19 @@ impl Fetches {
     /// When to call [`expired`](Self::expired).
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         self.deadlines.front().map(|(deadline, _)| *deadline)
+    }
+
+    fn has_room(&self, peer: ConnId) -> bool {
+        self.wants.len() < MOST && self.at_peer.get(&peer).is_none_or(|count| *count < MOST_PER_PEER)
+    }
+
+    fn postpone(&mut self, peer: ConnId, item: Item) {
+        let Item::Tx(hash) = item else { return };
+        let of_peer = self.postponed.get(&peer).map_or(0, VecDeque::len);
+        if of_peer < MOST_PER_PEER && self.postponed_in_all < MOST {
+            self.postponed.entry(peer).or_default().push_back(hash);
+            self.postponed_in_all += 1;
+        }
     }
 
     fn ask_another(&mut self, now: Duration, item: Item) -> Option<(ConnId, Item)> {
@@ -164,6 +196,11 @@ impl Offered {
                 self.items.remove(&oldest);
             }
         }
+    }
+
+    /// How much it has not asked for.
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
     }
 
     /// The peer asks for it; says whether it may.
@@ -237,6 +274,32 @@ mod tests {
         let taken = (0..3 * MOST_PER_PEER).filter(|n| fetches.announced(at(0), A, item(*n))).count();
         assert_eq!(taken, MOST_PER_PEER);
         assert!(fetches.announced(at(0), B, tx(255)));
+        assert_eq!(fetches.postponed_in_all, MOST_PER_PEER);
+        fetches.gone(at(0), A);
+        assert_eq!((fetches.postponed_in_all, fetches.next_postponed()), (0, None));
+    }
+
+    #[test]
+    fn what_is_announced_when_there_is_no_room_is_fetched_later_in_its_order() {
+        let mut fetches = Fetches::default();
+        let hash = |n: usize| {
+            let mut hash = [0; 32];
+            hash[..8].copy_from_slice(&n.to_le_bytes());
+            Hash32(hash)
+        };
+        for n in 0..MOST_PER_PEER + 10 {
+            fetches.announced(at(0), A, Item::Tx(hash(n)));
+        }
+        assert_eq!(fetches.next_postponed(), None, "there is no room yet");
+        fetches.announced(at(0), A, Item::Block(Hash32::ZERO));
+        for n in 0..10 {
+            fetches.arrived(Item::Tx(hash(n)));
+            let next = hash(MOST_PER_PEER + n);
+            assert_eq!(fetches.next_postponed(), Some((A, next)));
+            assert!(fetches.announced(at(0), A, Item::Tx(next)));
+            assert_eq!(fetches.next_postponed(), None);
+        }
+        assert!(fetches.postponed.is_empty() && fetches.postponed_in_all == 0);
     }
 
     #[test]

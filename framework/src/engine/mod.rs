@@ -24,9 +24,12 @@ mod importing;
 #[cfg(test)]
 mod importing_tests;
 mod links;
+mod offering;
 mod outbox;
 mod outgoing;
 mod peer;
+#[cfg(test)]
+mod pool_tests;
 mod pool_view;
 mod producing;
 #[cfg(test)]
@@ -34,6 +37,7 @@ mod producing_tests;
 mod recovering;
 mod report;
 mod requests;
+mod saving;
 mod serve;
 mod serving;
 mod stuck;

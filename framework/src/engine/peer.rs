@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::fetching::Offered;
+use super::offering::Offering;
 use super::stuck::Progress;
 use crate::limits::Limits;
 use crate::peers::{Host, KnownByPeer};
@@ -28,6 +29,8 @@ pub(super) struct Peer {
     pub(super) fetches: bool,
     /// What was announced to it and not fetched yet.
     pub(super) offered: Offered,
+    /// How far it was told of our pool, until that is done.
+    pub(super) offering: Option<Offering>,
     /// Whether it keeps our requests apart by their numbers.
     pub(super) numbers: bool,
     /// What we asked of it, oldest first: one, or up to `IN_FLIGHT` where it keeps them apart.
@@ -129,6 +132,7 @@ impl Peer {
             known: KnownByPeer::new(limits),
             fetches: false,
             offered: Offered::new(limits),
+            offering: None,
             numbers: false,
             outstanding: Vec::new(),
             forgiven: VecDeque::new(),
