@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::verify::{BatchVerifier, VerifiedBatch};
+use super::verify::{BatchVerifier, Known, VerifiedBatch};
 use super::{Applied, Chain, ChainError, ProduceError, Stop};
 use crate::producer::Slot;
 use crate::rules::{HashedBlock, MAX_BATCH};
@@ -37,6 +37,13 @@ pub(crate) const TOLD_EARLY: usize = 16;
 pub enum ChainCommand {
     /// Apply blocks on top of what was imported before.
     Import {
+        /// The asker's name for them.
+        batch: BatchId,
+        /// The blocks.
+        blocks: Vec<HashedBlock>,
+    },
+    /// Like [`Import`](Self::Import), of blocks whose proposers are known to have signed them: that is not checked again.
+    ImportSigned {
         /// The asker's name for them.
         batch: BatchId,
         /// The blocks.
@@ -233,7 +240,7 @@ struct Group {
     batches: Vec<BatchId>,
     blocks: Vec<Vec<HashedBlock>>,
     signatures: usize,
-    vouched: Option<Height>,
+    known: Known,
 }
 
 impl Intake {
@@ -267,11 +274,11 @@ impl Intake {
     }
 
     fn verify(&self, group: Group) -> Job {
-        let Group { batches, blocks, vouched, .. } = group;
+        let Group { batches, blocks, known, .. } = group;
         let verifier = self.verifier.clone();
         let verified = tokio::spawn(async move {
             let pool = verifier.pool.clone();
-            pool.blocking(move || verifier.verify_together(blocks, vouched)).await
+            pool.blocking(move || verifier.verify_together(blocks, known)).await
         });
         Job::Imports { batches, verified }
     }
@@ -280,24 +287,27 @@ impl Intake {
 impl Group {
     /// Takes an import that goes with the others; gives anything else back.
     fn take(&mut self, command: ChainCommand) -> Result<(), ChainCommand> {
-        let (blocks, vouched) = match &command {
-            ChainCommand::Import { blocks, .. } => (blocks, None),
-            ChainCommand::ImportVouched { blocks, up_to, .. } => (blocks, Some(*up_to)),
+        let (blocks, known) = match &command {
+            ChainCommand::Import { blocks, .. } => (blocks, Known::Nothing),
+            ChainCommand::ImportSigned { blocks, .. } => (blocks, Known::Signed),
+            ChainCommand::ImportVouched { blocks, up_to, .. } => (blocks, Known::Vouched(*up_to)),
             _ => return Err(command),
         };
         let signatures = blocks.iter().map(|block| block.tx_hashes.len() + 1).sum::<usize>();
         let full = self.signatures + signatures > SIGNATURES_TOGETHER || self.batches.len() >= BATCHES_TOGETHER;
-        if !self.batches.is_empty() && (full || vouched != self.vouched) {
+        if !self.batches.is_empty() && (full || known != self.known) {
             return Err(command);
         }
         match command {
-            ChainCommand::Import { batch, blocks } | ChainCommand::ImportVouched { batch, blocks, .. } => {
+            ChainCommand::Import { batch, blocks }
+            | ChainCommand::ImportSigned { batch, blocks }
+            | ChainCommand::ImportVouched { batch, blocks, .. } => {
                 self.batches.push(batch);
                 self.blocks.push(blocks);
             }
             other => return Err(other),
         }
-        (self.signatures, self.vouched) = (self.signatures + signatures, vouched);
+        (self.signatures, self.known) = (self.signatures + signatures, known);
         Ok(())
     }
 }
@@ -391,7 +401,9 @@ impl ExecuteStage {
                 let result = self.chain.produce(parent, slot, txs).await;
                 ChainEvent::Produced { slot, result }
             }
-            ChainCommand::Import { .. } | ChainCommand::ImportVouched { .. } => return Ok(()),
+            ChainCommand::Import { .. } | ChainCommand::ImportSigned { .. } | ChainCommand::ImportVouched { .. } => {
+                return Ok(());
+            }
         };
         self.to_commit.send(ToCommit::Tip(self.chain.tip())).await.map_err(|_| Ended)?;
         self.events.send(event).await.map_err(|_| Ended)

@@ -134,6 +134,8 @@ pub(crate) struct Core {
     pub(super) last_error: Option<String>,
     /// The last block that was refused: what a penalty for it is proved with.
     pub(super) last_rejection: Option<Rejection>,
+    /// What was found to contradict a checkpoint: our own chain, or a peer's.
+    pub(super) checkpoint_trouble: Option<String>,
     pub(super) failed_dials: BTreeMap<String, String>,
     pub(super) tip_update_due: Option<Duration>,
     pub(super) clean_up_due: Duration,
@@ -217,6 +219,7 @@ impl Core {
             fatal: None,
             last_error: None,
             last_rejection: None,
+            checkpoint_trouble: None,
             failed_dials: BTreeMap::new(),
             tip_update_due: None,
             clean_up_due: Duration::ZERO,

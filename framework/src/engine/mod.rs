@@ -47,6 +47,7 @@ mod stuck;
 mod stuck_tests;
 mod syncing;
 mod turns;
+mod unchecked;
 mod verifying;
 mod weight;
 

@@ -67,6 +67,12 @@ pub struct SyncLimits {
     pub refused_pause: Duration,
     /// The wait before a peer is asked for headers again that gave none.
     pub headers_pause: Duration,
+    /// How long blocks that are not known to lead to a checkpoint wait for headers, while none come. Less than [`Self::no_progress`].
+    pub headers_patience: Duration,
+    /// For how long more they wait with each header that comes: what is slower leads nowhere.
+    pub headers_pace: Duration,
+    /// How long they wait after the first peer for one that can give headers.
+    pub headers_grace: Duration,
     /// How long the search for a branching point may take with a peer with features.
     pub search: Duration,
     /// The same with a legacy peer.
@@ -116,6 +122,9 @@ impl Default for SyncLimits {
             local_pause: Duration::from_secs(10),
             refused_pause: Duration::from_secs(60),
             headers_pause: Duration::from_secs(10),
+            headers_patience: Duration::from_secs(25),
+            headers_pace: Duration::from_millis(5),
+            headers_grace: Duration::from_secs(3),
             search: Duration::from_secs(60),
             search_legacy: Duration::from_secs(600),
             branch_pause: Duration::from_secs(60),
