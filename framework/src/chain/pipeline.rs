@@ -55,6 +55,8 @@ pub enum ChainCommand {
     Rollback {
         /// The height of the new tip; `None` for an empty chain.
         keep: Option<Height>,
+        /// How many bytes of the removed transactions are to be given back, as they are in memory; what goes beyond is forgotten.
+        room: usize,
     },
     /// End the reorganisation under way.
     FinishReorg {
@@ -96,7 +98,7 @@ pub enum ChainEvent {
     RolledBack {
         /// The tip now.
         tip: Option<Tip>,
-        /// The transactions of the removed blocks, oldest first.
+        /// The transactions of the removed blocks, oldest first, as far as there was room for them.
         removed: Vec<Arc<Transaction>>,
     },
     /// A rollback could not be done; nothing changed.
@@ -365,7 +367,7 @@ impl ExecuteStage {
         let caught_up = self.catch_up().await;
         self.or_fail(caught_up).await?;
         let event = match command {
-            ChainCommand::Rollback { keep } => match self.chain.rollback(keep).await {
+            ChainCommand::Rollback { keep, room } => match self.chain.rollback_within(keep, room).await {
                 Ok(removed) => ChainEvent::RolledBack { tip: self.chain.tip(), removed },
                 Err(why) => {
                     // Where the store has moved and the state machine could not follow, nothing can be built on either.

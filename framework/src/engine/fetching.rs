@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::fast_map::{FastMap, FastSet};
@@ -15,18 +15,31 @@ pub(super) enum Item {
 
 /// How long a peer may take to deliver what it announced before another one is asked.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// So many fetches may be under way. What is announced beyond them comes with a block, or with a sync.
-const MOST: usize = 16_384;
-/// So many of them at one peer.
+/// So many fetches may be under way at each peer, whatever the others do: with all slots of the default taken they are half of all. Over a
+/// link with a round trip of 50 ms they are two thousand a second.
+const FAIR: usize = 112;
+/// So many more may be under way in all, at whoever delivers.
+const SHARED: usize = 8192;
+/// So many may be under way at one peer that has not failed to deliver.
 const MOST_PER_PEER: usize = 4096;
+/// What a peer has not delivered costs it the room that so many deliveries earn.
+const MISS_COSTS: usize = 4;
+/// So much of what one peer announced waits for room. What is announced beyond that comes with a block, or with a sync.
+const WAITING: usize = 1024;
 /// So many announcers are remembered of each, besides the one that was asked.
 const OTHERS: usize = 4;
 
 /// What we asked for after it was announced: from one announcer at a time. Pure.
+///
+/// Room is shared so that nobody can take it all with hashes that it invented: each peer has some of its own, and more for as long as it
+/// delivers what it announces.
 #[derive(Debug, Default)]
 pub(super) struct Fetches {
     wants: FastMap<Item, Want>,
-    at_peer: FastMap<ConnId, usize>,
+    /// In order, so that a simulation always asks alike.
+    peers: BTreeMap<ConnId, Announcer>,
+    /// How many are under way beyond what each peer has to itself.
+    shared: usize,
     /// In order of time, since all have the same patience. Entries of what has come meanwhile are skipped.
     deadlines: VecDeque<(Duration, Item)>,
 }
@@ -38,6 +51,22 @@ struct Want {
     others: VecDeque<ConnId>,
 }
 
+#[derive(Debug)]
+struct Announcer {
+    /// What it was asked for and has not delivered yet.
+    asked: usize,
+    /// What it may be asked for, where there is room.
+    most: usize,
+    /// Transactions that it announced, and that there was no room for.
+    waiting: VecDeque<Item>,
+}
+
+impl Default for Announcer {
+    fn default() -> Self {
+        Self { asked: 0, most: MOST_PER_PEER, waiting: VecDeque::new() }
+    }
+}
+
 impl Fetches {
     /// A peer has announced something that we lack; says whether to ask it now.
     pub(super) fn announced(&mut self, now: Duration, peer: ConnId, item: Item) -> bool {
@@ -47,12 +76,12 @@ impl Fetches {
             }
             return false;
         }
-        let at_peer = self.at_peer.get(&peer).copied().unwrap_or_default();
-        if self.wants.len() >= MOST || at_peer >= MOST_PER_PEER {
-            return false;
+        if self.has_room(peer) {
+            self.ask(now, peer, item, VecDeque::new());
+            return true;
         }
-        self.ask(now, peer, item, VecDeque::new());
-        true
+        self.wait(peer, item);
+        false
     }
 
     /// Whether it is being fetched.
@@ -62,7 +91,11 @@ impl Fetches {
 
     /// It has come, from whomever.
     pub(super) fn arrived(&mut self, item: Item) {
-        self.take(item);
+        if let Some(want) = self.take(item)
+            && let Some(asked) = self.peers.get_mut(&want.asked)
+        {
+            asked.most = (asked.most + 1).min(MOST_PER_PEER);
+        }
         self.skip_done();
     }
 
@@ -73,7 +106,10 @@ impl Fetches {
             && deadline <= now
         {
             self.deadlines.pop_front();
-            if self.wants.get(&item).is_some_and(|want| want.deadline == deadline) {
+            if let Some(want) = self.wants.get(&item).filter(|want| want.deadline == deadline) {
+                if let Some(failed) = self.peers.get_mut(&want.asked) {
+                    failed.most = failed.most.saturating_sub(MISS_COSTS).max(FAIR);
+                }
                 again.extend(self.ask_another(now, item));
             }
         }
@@ -81,19 +117,40 @@ impl Fetches {
         again
     }
 
+    /// Whom to ask now for what waited for room, as far as there is some, and as far as we still lack it.
+    pub(super) fn waiting(&mut self, now: Duration, lacks: impl Fn(&Hash32) -> bool) -> Vec<(ConnId, Item)> {
+        let mut next = Vec::new();
+        let waiting: Vec<ConnId> =
+            self.peers.iter().filter(|(_, peer)| !peer.waiting.is_empty()).map(|(conn, _)| *conn).collect();
+        for conn in waiting {
+            while self.has_room(conn)
+                && let Some(item) = self.peers.get_mut(&conn).and_then(|peer| peer.waiting.pop_front())
+            {
+                let lacking = matches!(&item, Item::Tx(hash) if lacks(hash));
+                if lacking && self.announced(now, conn, item) {
+                    next.push((conn, item));
+                }
+            }
+        }
+        next
+    }
+
     /// A peer has gone; whom to ask now for what it was asked for.
     pub(super) fn gone(&mut self, now: Duration, peer: ConnId) -> Vec<(ConnId, Item)> {
         for want in self.wants.values_mut() {
             want.others.retain(|other| *other != peer);
         }
-        if self.at_peer.remove(&peer).is_none() {
+        if self.peers.get(&peer).is_none_or(|gone| gone.asked == 0) {
+            self.peers.remove(&peer);
             return Vec::new();
         }
         let mut asked: Vec<Item> =
             self.wants.iter().filter(|(_, want)| want.asked == peer).map(|(item, _)| *item).collect();
         // The map's own order differs from run to run.
         asked.sort_unstable();
-        asked.into_iter().filter_map(|item| self.ask_another(now, item)).collect()
+        let again = asked.into_iter().filter_map(|item| self.ask_another(now, item)).collect();
+        self.peers.remove(&peer);
+        again
     }
 
     /// When to call [`expired`](Self::expired).
@@ -101,27 +158,46 @@ impl Fetches {
         self.deadlines.front().map(|(deadline, _)| *deadline)
     }
 
+    fn has_room(&self, peer: ConnId) -> bool {
+        let Some(peer) = self.peers.get(&peer) else { return true };
+        peer.asked < FAIR || (peer.asked < peer.most && self.shared < SHARED)
+    }
+
+    /// Of a block the strategy is told instead.
+    fn wait(&mut self, peer: ConnId, item: Item) {
+        let waiting = &mut self.peers.entry(peer).or_default().waiting;
+        if matches!(item, Item::Tx(_)) && waiting.len() < WAITING {
+            waiting.push_back(item);
+        }
+    }
+
     fn ask_another(&mut self, now: Duration, item: Item) -> Option<(ConnId, Item)> {
         let mut others = self.take(item)?.others;
-        let next = others.pop_front()?;
-        self.ask(now, next, item, others);
-        Some((next, item))
+        while let Some(next) = others.pop_front() {
+            // Blocks are few: they follow our tip.
+            if matches!(item, Item::Block(_)) || self.has_room(next) {
+                self.ask(now, next, item, others);
+                return Some((next, item));
+            }
+            self.wait(next, item);
+        }
+        None
     }
 
     fn ask(&mut self, now: Duration, peer: ConnId, item: Item, others: VecDeque<ConnId>) {
         let deadline = now + PATIENCE;
         self.wants.insert(item, Want { asked: peer, deadline, others });
-        *self.at_peer.entry(peer).or_default() += 1;
+        let peer = self.peers.entry(peer).or_default();
+        peer.asked += 1;
+        self.shared += usize::from(peer.asked > FAIR);
         self.deadlines.push_back((deadline, item));
     }
 
     fn take(&mut self, item: Item) -> Option<Want> {
         let want = self.wants.remove(&item)?;
-        if let Some(count) = self.at_peer.get_mut(&want.asked) {
-            *count -= 1;
-            if *count == 0 {
-                self.at_peer.remove(&want.asked);
-            }
+        if let Some(peer) = self.peers.get_mut(&want.asked) {
+            self.shared -= usize::from(peer.asked > FAIR);
+            peer.asked -= 1;
         }
         Some(want)
     }
@@ -129,7 +205,7 @@ impl Fetches {
     fn skip_done(&mut self) {
         let wants = &self.wants;
         let is_done = |(deadline, item): &(Duration, Item)| wants.get(item).is_none_or(|w| w.deadline != *deadline);
-        if self.deadlines.len() > 2 * MOST {
+        if self.deadlines.len() > 4 * SHARED {
             self.deadlines.retain(|entry| !is_done(entry));
         }
         while self.deadlines.front().is_some_and(is_done) {
@@ -223,20 +299,60 @@ mod tests {
         assert_eq!(fetches.gone(at(0), B), []);
         assert_eq!(fetches.gone(at(1), A), [(C, tx(1))]);
         assert_eq!(fetches.expired(at(3)), []);
-        assert!(fetches.wants.is_empty() && fetches.at_peer.is_empty() && fetches.deadlines.is_empty());
+        assert!(fetches.wants.is_empty() && fetches.deadlines.is_empty());
+        assert!(fetches.peers.values().all(|peer| peer.asked == 0) && !fetches.peers.contains_key(&A));
+    }
+
+    fn numbered(n: usize) -> Item {
+        let mut hash = [0; 32];
+        hash[..8].copy_from_slice(&n.to_le_bytes());
+        Item::Tx(Hash32(hash))
+    }
+
+    /// How many of so many inventions of a peer we ask for.
+    fn invents(fetches: &mut Fetches, seconds: u64, peer: ConnId, count: usize) -> usize {
+        let from = 1_000_000 * usize::try_from(peer.0).unwrap() + 10_000 * usize::try_from(seconds).unwrap();
+        (from..from + count).filter(|n| fetches.announced(at(seconds), peer, numbered(*n))).count()
     }
 
     #[test]
     fn one_peer_can_make_us_wait_for_so_many_only() {
         let mut fetches = Fetches::default();
-        let item = |n: usize| {
-            let mut hash = [0; 32];
-            hash[..8].copy_from_slice(&n.to_le_bytes());
-            Item::Tx(Hash32(hash))
-        };
-        let taken = (0..3 * MOST_PER_PEER).filter(|n| fetches.announced(at(0), A, item(*n))).count();
-        assert_eq!(taken, MOST_PER_PEER);
+        assert_eq!(invents(&mut fetches, 0, A, 3 * MOST_PER_PEER), MOST_PER_PEER);
         assert!(fetches.announced(at(0), B, tx(255)));
+    }
+
+    #[test]
+    fn however_many_invent_hashes_an_honest_announcement_is_fetched() {
+        let mut fetches = Fetches::default();
+        let liars: Vec<ConnId> = (10..81).map(ConnId).collect();
+        for liar in &liars {
+            invents(&mut fetches, 0, *liar, MOST_PER_PEER);
+        }
+        assert!(fetches.shared == SHARED && fetches.wants.len() <= SHARED + liars.len() * FAIR);
+        assert_eq!((0..FAIR).filter(|n| fetches.announced(at(1), A, numbered(*n))).count(), FAIR);
+        // What is beyond that has its turn as soon as there is room.
+        assert!(!fetches.announced(at(1), A, numbered(FAIR)));
+        fetches.arrived(numbered(0));
+        assert_eq!(fetches.waiting(at(1), |_| true), [(A, numbered(FAIR))]);
+    }
+
+    #[test]
+    fn who_does_not_deliver_loses_the_room_that_others_can_use_and_earns_it_back() {
+        let mut fetches = Fetches::default();
+        assert_eq!(invents(&mut fetches, 0, A, 2 * MOST_PER_PEER), MOST_PER_PEER);
+        assert_eq!(fetches.expired(at(2)), []);
+        fetches.waiting(at(2), |_| false);
+        assert_eq!(invents(&mut fetches, 2, A, MOST_PER_PEER), FAIR, "it has delivered nothing");
+        let honest = (0..MOST_PER_PEER).filter(|n| fetches.announced(at(2), B, numbered(*n))).count();
+        assert_eq!(honest, MOST_PER_PEER);
+        fetches.expired(at(4));
+        for n in 0..50 {
+            fetches.waiting(at(4), |_| false);
+            assert!(fetches.announced(at(4), A, numbered(50_000 + n)));
+            fetches.arrived(numbered(50_000 + n));
+        }
+        assert_eq!(invents(&mut fetches, 5, A, MOST_PER_PEER), FAIR + 50);
     }
 
     #[test]
@@ -265,9 +381,11 @@ mod tests {
                     _ => { fetches.announced(now, ConnId(peer), tx(n)); }
                 }
                 fetches.expired(now);
-                for (peer, count) in &fetches.at_peer {
-                    prop_assert_eq!(*count, fetches.wants.values().filter(|want| want.asked == *peer).count());
+                for (conn, peer) in &fetches.peers {
+                    prop_assert_eq!(peer.asked, fetches.wants.values().filter(|want| want.asked == *conn).count());
                 }
+                let beyond = fetches.peers.values().map(|peer| peer.asked.saturating_sub(FAIR)).sum::<usize>();
+                prop_assert_eq!(fetches.shared, beyond);
                 prop_assert!(fetches.wants.values().all(|want| want.deadline > now && !want.others.contains(&want.asked)));
                 prop_assert_eq!(fetches.next_deadline(), fetches.wants.values().map(|want| want.deadline).min());
             }

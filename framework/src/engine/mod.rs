@@ -23,14 +23,17 @@ mod handshake_tests;
 mod importing;
 #[cfg(test)]
 mod importing_tests;
+mod large;
 mod links;
 mod outbox;
 mod outgoing;
 mod peer;
 mod pool_view;
+mod preparing;
 mod producing;
 #[cfg(test)]
 mod producing_tests;
+mod recent;
 mod recovering;
 mod report;
 mod requests;
@@ -41,6 +44,7 @@ mod stuck;
 mod stuck_tests;
 mod syncing;
 mod verifying;
+mod writer;
 
 pub use self::core::Figures;
 pub(crate) use self::core::{Core, CoreConfig, OwnName};

@@ -225,6 +225,7 @@ impl Core {
             }
         }
         self.relay_transactions(now, &added);
+        self.fetch_waiting(now);
         self.verify_next();
     }
 }
