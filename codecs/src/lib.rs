@@ -41,6 +41,8 @@
 //! Both give back every text as it was spelled, since texts are hashed: a block that went from JSON to postcard and back is the same
 //! block. The guide to a codec of one's own is [`cpc_framework::codec`].
 
+#![forbid(unsafe_code)]
+
 #[cfg(feature = "json")]
 mod json;
 #[cfg(feature = "postcard")]

@@ -10,6 +10,8 @@
 //!
 //! Each passes the conformance suite of its plug point: `tests/suites.rs` shows how little that takes.
 
+#![forbid(unsafe_code)]
+
 use std::error::Error;
 use std::io::Read;
 use std::path::{Path, PathBuf};

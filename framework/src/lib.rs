@@ -109,6 +109,8 @@
 //! The builder takes a part by value, in an `Arc` or in a `Box<dyn Trait>`. The repository's `examples` folder has a whole one for each
 //! plug point: Unix sockets, MessagePack, an append-only log, a strategy with one request at a time, a quota for senders.
 
+#![forbid(unsafe_code)]
+
 pub mod chain;
 pub mod codec;
 mod durable;

@@ -21,6 +21,7 @@ pub mod init;
 pub mod lines;
 pub mod links;
 mod logging;
+mod malloc;
 mod parent;
 mod rpc;
 mod signals;
@@ -37,6 +38,7 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
+    malloc::limit_arenas();
     keep_quiet_over_damage();
     let outcome = match args::parse(args) {
         Ok(args::Parsed::Run(cli)) => commands::run(*cli),

@@ -1,6 +1,7 @@
 //! Shared pieces of the end-to-end tests: node processes, data directories, test chains, and a peer written against the wire alone.
 //!
 //! But for [`crowd`], [`feeder`], [`framed`], [`fuzz`], [`generate`], [`kills`], [`maker`] and [`network`], nothing here uses a type of the framework: what these tests say about the node, they say from outside.
+#![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,

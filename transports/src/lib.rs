@@ -38,6 +38,8 @@
 //! Addresses are `host:port` or `[v6]:port`; a name that stands for several addresses is tried at all of them. Both transports proved
 //! themselves with the suite of [`cpc_framework::transport`], which has the guide to a transport of one's own.
 
+#![forbid(unsafe_code)]
+
 #[cfg(feature = "quic")]
 mod quic;
 #[cfg(any(feature = "tcp", feature = "quic"))]

@@ -19,14 +19,15 @@ const VERIFYING: usize = 3;
 const SIGNATURES_TOGETHER: usize = 4 * MAX_BATCH;
 /// The most batches that are verified together: a bad one among them has each checked alone.
 const BATCHES_TOGETHER: usize = 8;
-/// Executed batches that may wait for the disk.
-const COMMITTING: usize = 2;
+/// Executed batches that may wait for the disk; it is asked once for all that wait.
+const COMMITTING: usize = 16;
 /// Commands that may wait for the pipeline. Their bytes are bounded by whoever sends them (the sync's window).
 const COMMANDS: usize = 64;
 /// Events that may wait for the engine; when full the pipeline stands still.
 const EVENTS: usize = 64;
-/// Batches that are ready together are committed together, up to this many blocks.
-const BLOCKS_PER_COMMIT: usize = 500;
+/// Batches that are ready together are committed together, as long as they have fewer blocks than this: what waits for a disk of
+/// 10 ms is then still less than what waits for the cores.
+const BLOCKS_PER_COMMIT: usize = 4096;
 
 /// Who imports more blocks than this at a time is catching up, and passes none of them on.
 pub(crate) const TOLD_EARLY: usize = 16;

@@ -52,6 +52,14 @@ fn a_devnet_has_a_datadir_of_its_own() {
 }
 
 #[test]
+fn the_last_node_of_a_devnet_joins_after_ten_seconds_unless_told_otherwise() {
+    for (line, seconds) in [("cpc-node devnet", 10), ("cpc-node devnet --join-after 0", 0)] {
+        let Command::Devnet(devnet) = command(line) else { panic!("not devnet") };
+        assert_eq!(devnet.join_after, Duration::from_secs(seconds), "{line}");
+    }
+}
+
+#[test]
 fn peers_are_a_list_of_addresses() {
     let Command::Sync(sync) = command("cpc-node sync --peers a:1,[::1]:2 --timeout 1.5") else { panic!("not sync") };
     let peers: Vec<String> = sync.node.peers.iter().map(ToString::to_string).collect();

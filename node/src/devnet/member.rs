@@ -101,6 +101,11 @@ impl Member {
         !matches!(self.state, State::Waits(_))
     }
 
+    /// Whether it does not run, but is to be started some time.
+    pub(super) fn is_to_run(&self) -> bool {
+        matches!(self.state, State::Waits(_) | State::Down { again: Some(_), .. })
+    }
+
     /// Whether it is time to start it.
     pub(super) fn is_due(&self) -> bool {
         match &self.state {

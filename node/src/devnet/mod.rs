@@ -86,12 +86,13 @@ pub(crate) async fn run(root: &Path, args: &DevnetArgs, log: LogChoice) -> Resul
     }
     let mut devnet = Devnet { members, targets, load, view, log, restarts: !args.no_restart };
     let outcome = devnet.watch(&mut stop).await;
-    let Devnet { mut members, load, view, .. } = devnet;
+    let load = devnet.load.take();
     let more = load.as_ref().map(|load| format!("{}\n", load.told())).unwrap_or_default();
     drop(load);
     if outcome.is_ok() {
-        view.event("no more blocks are proposed; the nodes come to one tip and stop");
+        devnet.gather();
     }
+    let Devnet { mut members, view, .. } = devnet;
     stop::stop(&mut members).await;
     let seconds = view.seconds();
     view.finish();
@@ -159,6 +160,22 @@ impl Devnet {
 
     /// Notices who ended, and starts who is due.
     fn look_after(&mut self) {
+        self.notice_ends();
+        self.start_those(Member::is_due);
+        for (member, target) in self.members.iter().zip(self.targets.iter()) {
+            target.is_up.store(member.last_look().is_some(), Ordering::Relaxed);
+        }
+    }
+
+    /// Begins the end: nobody proposes any more, and whoever would have run later runs now, so that it gets the last blocks.
+    fn gather(&mut self) {
+        self.view.event("no more blocks are proposed; the nodes come to one tip and stop");
+        stop::hold(&mut self.members);
+        self.notice_ends();
+        self.start_those(Member::is_to_run);
+    }
+
+    fn notice_ends(&mut self) {
         for at in 0..self.members.len() {
             if let Some(told) = self.members[at].look_after(self.restarts) {
                 let next = if self.restarts {
@@ -169,8 +186,12 @@ impl Devnet {
                 self.view.event(&format!("{told}; {next}"));
             }
         }
+    }
+
+    /// Starts all nodes of which this holds.
+    fn start_those(&mut self, which: fn(&Member) -> bool) {
         // Whoever starts now knows all who do.
-        let due: Vec<usize> = (0..self.members.len()).filter(|at| self.members[*at].is_due()).collect();
+        let due: Vec<usize> = (0..self.members.len()).filter(|at| which(&self.members[*at])).collect();
         for at in &due {
             let peers = self
                 .members
@@ -181,9 +202,6 @@ impl Devnet {
             let args = self.args(&self.members[*at], &peers);
             let told = self.members[*at].start(&args);
             self.view.event(&told);
-        }
-        for (member, target) in self.members.iter().zip(self.targets.iter()) {
-            target.is_up.store(member.last_look().is_some(), Ordering::Relaxed);
         }
     }
 

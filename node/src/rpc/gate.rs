@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 
 use super::error::ApiError;
+use super::held::Held;
 use super::limits::RpcLimits;
 use super::local;
 use super::routes::App;
@@ -18,7 +19,8 @@ use super::routes::App;
 /// it is refused only once it is through.
 const PATIENCE: usize = 16;
 
-/// What every request goes through: who asks, how many ask, how much they send, how long it takes.
+/// What every request goes through: who asks, how many ask, how much they send, how long it takes. Its place is free for
+/// another one once the client has taken the answer, or is gone: until then the answer is in memory.
 pub(super) async fn gate(State(app): State<App>, request: Request, next: Next) -> Response {
     pass(&app, request, next).await.unwrap_or_else(IntoResponse::into_response)
 }
@@ -28,7 +30,7 @@ async fn pass(app: &App, request: Request, next: Next) -> Result<Response, ApiEr
         local::check(request.uri(), request.headers())?;
     }
     let limits = &app.limits;
-    let _place = Arc::clone(&app.requests)
+    let place = Arc::clone(&app.requests)
         .try_acquire_owned()
         .map_err(|_| ApiError::unavailable(format!("{} requests are being answered: try again", limits.requests)))?;
     let (parts, body) = request.into_parts();
@@ -36,9 +38,11 @@ async fn pass(app: &App, request: Request, next: Next) -> Result<Response, ApiEr
         let detail = format!("the body did not come within {} s", limits.body_time.as_secs_f64());
         ApiError::new(StatusCode::REQUEST_TIMEOUT, detail)
     })??;
-    timeout(limits.answer_time, next.run(Request::from_parts(parts, Body::from(body)))).await.map_err(|_| {
+    let answer = timeout(limits.answer_time, next.run(Request::from_parts(parts, Body::from(body))));
+    let answer = answer.await.map_err(|_| {
         ApiError::unavailable(format!("there is no answer after {} s: try again", limits.answer_time.as_secs_f64()))
-    })
+    })?;
+    Ok(answer.map(|body| Body::new(Held::new(body, place))))
 }
 
 /// Reads a body up to its limit.

@@ -17,7 +17,9 @@ pub(crate) struct RpcLimits {
     pub(crate) body_bytes: usize,
     /// Time to answer, once the request is there.
     pub(crate) answer_time: Duration,
-    /// Requests at a time; more are refused.
+    /// How long a client may take nothing of its answer before its connection is closed.
+    pub(crate) take_time: Duration,
+    /// Requests at a time, each until its answer is taken; more are refused.
     pub(crate) requests: usize,
     /// Requests that read the store at a time; more wait.
     pub(crate) readers: usize,
@@ -44,6 +46,7 @@ impl Default for RpcLimits {
             body_time: Duration::from_secs(10),
             body_bytes: 256 * KIB,
             answer_time: Duration::from_secs(10),
+            take_time: Duration::from_secs(10),
             requests: 64,
             readers: 8,
             blocks: 100,

@@ -19,10 +19,12 @@
 
 mod error;
 mod gate;
+mod held;
 mod limits;
 mod local;
 mod routes;
 mod server;
+mod taken;
 
 pub(crate) use limits::RpcLimits;
 pub(crate) use server::RpcSocket;

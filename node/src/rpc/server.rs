@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use super::RpcLimits;
 use super::routes::{self, App};
+use super::taken::Taken;
 use crate::CliError;
 
 /// Connections that the kernel keeps until they are accepted.
@@ -156,7 +157,7 @@ async fn serve(stream: TcpStream, router: Router, limits: Arc<RpcLimits>, stoppi
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_time)
         .max_buf_size(limits.head_bytes)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(Taken::new(stream, limits.take_time)), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     tokio::select! {
         ended = &mut connection => return said(ended),

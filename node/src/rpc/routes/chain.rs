@@ -9,7 +9,7 @@ use cpc_framework::store::ByteBudget;
 use cpc_framework::types::{Address, Block, EncodedBlock, Hash32, Height, HexText, encoding};
 use serde::{Deserialize, Serialize};
 
-use super::App;
+use super::{App, blocking};
 use crate::rpc::error::{ApiError, json};
 
 #[derive(Serialize)]
@@ -25,14 +25,17 @@ struct Status<'a> {
 
 /// `GET /status`
 pub(super) async fn status(State(app): State<App>) -> Result<Response, ApiError> {
-    let epoch = app.state(state::epoch).await?;
     let status = app.node.status();
+    let genesis = app.node.genesis();
+    let blocks = status.tip.map_or(0, |tip| tip.height.saturating_add(1));
     json(&Status {
         height: status.tip.map_or(-1, |tip| i64::try_from(tip.height).unwrap_or(i64::MAX)),
         last_hash: status.tip.map_or(Hash32::ZERO, |tip| tip.hash),
-        network: &app.node.genesis().network,
+        network: &genesis.network,
         mempool_size: status.pool,
-        epoch: epoch.unwrap_or(0),
+        // As many as have ended with the tip (protocol.md section 4, block validity 6). The state says so too, but perhaps of
+        // another tip by now.
+        epoch: blocks / genesis.params.epoch_length.max(1),
     })
 }
 
@@ -44,8 +47,8 @@ pub(super) async fn block(
     let Path(text) = height.map_err(|error| ApiError::unusable(error.body_text()))?;
     let missing = || ApiError::not_found(format!("there is no block {text}"));
     let height = read_height(&text)?.ok_or_else(missing)?;
-    let mut blocks = app.blocks(height..=height).await?;
-    blocks.pop().map_or_else(|| Err(missing()), |block| json(&block))
+    let none = missing();
+    app.blocks(height..=height, move |mut blocks| blocks.pop().map_or(Err(none), |block| json(&block))).await
 }
 
 #[derive(Deserialize)]
@@ -69,8 +72,8 @@ pub(super) async fn blocks(
     if to < from {
         return Err(ApiError::unusable(format!("to is {to}, which is below from, {from}")));
     }
-    let blocks = app.blocks(from..=to.min(from.saturating_add(app.limits.blocks - 1))).await?;
-    app.blocking(move || json(&Blocks { blocks })).await
+    let to = to.min(from.saturating_add(app.limits.blocks - 1));
+    app.blocks(from..=to, |blocks| json(&Blocks { blocks })).await
 }
 
 /// `GET /balance/{address}`
@@ -124,10 +127,15 @@ pub(super) async fn validators(State(app): State<App>) -> Result<Response, ApiEr
 }
 
 impl App {
-    /// The blocks of a range, as many as fit an answer.
-    pub(super) async fn blocks(&self, heights: RangeInclusive<Height>) -> Result<Vec<Block>, ApiError> {
+    /// What is made of the blocks of a range, as many as fit an answer.
+    async fn blocks(
+        &self,
+        heights: RangeInclusive<Height>,
+        answer: impl FnOnce(Vec<Block>) -> Result<Response, ApiError> + Send + 'static,
+    ) -> Result<Response, ApiError> {
+        let place = self.reader().await;
         let blocks = self.node.store().blocks(heights, ByteBudget(self.limits.blocks_bytes)).await?;
-        self.blocking(move || blocks.iter().map(decode).collect()).await
+        blocking(place, move || answer(blocks.iter().map(decode).collect::<Result<_, _>>()?)).await
     }
 }
 

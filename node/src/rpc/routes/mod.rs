@@ -8,7 +8,7 @@ use cpc_framework::node::NodeHandle;
 use cpc_framework::rules::Hasher;
 use cpc_framework::store::{StateView, StoreError};
 use cpc_framework::tx_index::TxIndex;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::ApiError;
 use super::gate::gate;
@@ -46,20 +46,17 @@ impl App {
         }
     }
 
-    /// Does work that may block, when it is its turn. It runs to its end, and keeps its place as long, even where
-    /// nobody waits for it any more.
+    /// A place to read the store, once it is our turn.
+    async fn reader(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.readers).acquire_owned().await.expect("nobody closes the semaphore")
+    }
+
+    /// Does work that may block, when it is its turn.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let place = Arc::clone(&self.readers).acquire_owned().await;
-        let work = move || {
-            let _place = place;
-            work()
-        };
-        tokio::task::spawn_blocking(work)
-            .await
-            .unwrap_or_else(|error| Err(ApiError::internal(format!("the request ended early: {error}"))))
+        blocking(self.reader().await, work).await
     }
 
     /// Reads the state as of the tip.
@@ -70,6 +67,21 @@ impl App {
         let store = Arc::clone(self.node.store());
         self.blocking(move || Ok(read(store.state()?.as_ref())?)).await
     }
+}
+
+/// Does work that may block, in a reader's place. It runs to its end, and keeps the place as long, even where nobody waits
+/// for it any more.
+async fn blocking<T: Send + 'static>(
+    place: OwnedSemaphorePermit,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let work = move || {
+        let _place = place;
+        work()
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(ApiError::internal(format!("the request ended early: {error}"))))
 }
 
 /// All routes behind the gate.

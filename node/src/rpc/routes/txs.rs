@@ -112,7 +112,7 @@ pub(super) async fn find(
 impl App {
     /// The transactions with this hash in blocks, the newest first.
     async fn included(&self, hash: Hash32) -> Result<Vec<IncludedTx>, ApiError> {
-        let _place = self.readers.acquire().await;
+        let _place = self.reader().await;
         Ok(self.index.find(hash).await?)
     }
 }

@@ -1,20 +1,30 @@
 use std::io;
 
 use cpc_framework::node::NodeBuilder;
+use cpc_framework::store::ChainStore;
+use cpc_framework::store::memory::MemoryStore;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::datadir::Datadir;
 use crate::init;
 
+mod answers;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An RPC of a node without blocks, with limits of one's own.
 async fn started(limits: RpcLimits) -> (NodeHandle, Rpc) {
+    started_over(MemoryStore::new(), limits).await
+}
+
+/// The same, over a store of one's own.
+async fn started_over(store: impl ChainStore, limits: RpcLimits) -> (NodeHandle, Rpc) {
     let dir = tempfile::tempdir().unwrap();
     let made = init::new_network(&Datadir::new(dir.path()), None).unwrap();
-    let node = NodeBuilder::new(made.genesis).start().await.unwrap();
-    let index = TxIndex::in_memory(Arc::clone(node.store()), node.genesis());
+    let node = NodeBuilder::new(made.genesis).store(store).start().await.unwrap();
+    // Of no blocks, so that nobody reads the store but who asks.
+    let index = TxIndex::in_memory(Arc::new(MemoryStore::new()), node.genesis());
     let rpc = RpcSocket::bind([127, 0, 0, 1].into(), 0).unwrap().serve(node.clone(), index, limits).unwrap();
     (node, rpc)
 }
