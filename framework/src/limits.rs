@@ -94,7 +94,7 @@ pub struct Limits {
     pub get_blocks_count: u64,
     /// Bytes of blocks in an answer to `get_blocks` (but always one block): a small request must not cost a large answer.
     pub get_blocks_bytes: usize,
-    /// `get_blocks` of one peer that wait, besides the one that is being answered; further ones are dropped, and the log says so.
+    /// `get_blocks` of one peer that wait, besides the one that is being answered; the oldest makes room for a further one, and the log says so.
     pub get_blocks_queue: usize,
     /// How long a range served to a peer is remembered: asked again within this time, it waits.
     pub served_range_memory: Duration,

@@ -65,7 +65,7 @@
 //!
 //! let link = BlockLink { height: 0, hash: Hash32([1; 32]), prev_hash: Hash32::ZERO };
 //! let batch = BatchId(7);
-//! strategy.handle(now, SyncEvent::Blocks { peer, request, batch, links: vec![link], bytes: 900, malformed: false });
+//! strategy.handle(now, SyncEvent::Blocks { peer, request, batch, links: vec![link], bytes: 900, weight: 900, malformed: false });
 //! assert_eq!(strategy.poll_action(), Some(SyncAction::Import { batch }));
 //! assert_eq!(strategy.status().mode, Mode::Syncing);
 //!
@@ -86,8 +86,10 @@ mod checkpoint;
 mod claim;
 mod delivery;
 pub mod fork;
+mod hedging;
 pub mod limits;
 mod linkage;
+mod mode;
 mod pace;
 mod ranges;
 mod recover;
@@ -205,8 +207,10 @@ pub enum SyncEvent {
         batch: BatchId,
         /// Their places; may be fewer than asked for, or none.
         links: Vec<BlockLink>,
-        /// Their size on the wire.
+        /// The size of the answer on the wire.
         bytes: usize,
+        /// What the blocks weigh while they wait: as much, but no more than they make up once decoded.
+        weight: usize,
         /// Whether the block after these could not be read.
         malformed: bool,
     },

@@ -9,7 +9,7 @@
 //! | `faucet_key.hex` | the key of the first balance, if this node made the network |
 //! | `node_key.hex` | the node's own Ed25519 key, by which peers know it over QUIC; made when it is missing |
 //! | `peers.json` | addresses of peers, as a JSON array of `"host:port"` |
-//! | `mempool.bin` | transactions that waited for a block when the node was stopped |
+//! | `mempool.bin` | transactions that wait for a block, as of at most some seconds ago (a minute for the largest pool) |
 //! | `chain/` | blocks and state |
 //! | `tx_index/` | where each transaction stands, for the RPC; made again from the blocks when it is missing |
 

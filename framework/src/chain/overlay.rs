@@ -1,3 +1,4 @@
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -26,15 +27,16 @@ impl Overlay {
         }
         let Some((_, keys)) = self.layers.back_mut() else { return };
         for StateChange { key, new, .. } in changes {
-            match self.merged.get_mut(key) {
-                Some((value, last)) => {
+            match self.merged.entry(key.clone()) {
+                Entry::Occupied(entry) => {
+                    let (value, last) = entry.into_mut();
                     value.clone_from(new);
                     if std::mem::replace(last, commit) != commit {
                         keys.push(key.clone());
                     }
                 }
-                None => {
-                    self.merged.insert(key.clone(), (new.clone(), commit));
+                Entry::Vacant(entry) => {
+                    entry.insert((new.clone(), commit));
                     keys.push(key.clone());
                 }
             }

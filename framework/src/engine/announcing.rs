@@ -12,17 +12,22 @@ use super::core::Core;
 use super::fetching::Item;
 use super::outbox::Class;
 use super::outgoing::Outgoing;
+use super::peer::Peer;
+use super::preparing::id_of;
 use crate::chain::Applied;
 use crate::codec::EncodeError;
+use crate::fast_map::FastMap;
 use crate::limits::Limits;
 use crate::memory::MemoryShares;
+use crate::mempool::PooledTx;
 use crate::sync::{ConnId, SyncEvent};
-use crate::types::{
-    BlockLink, Hash32, Height, MAX_ANNOUNCED_BLOCKS, MAX_ANNOUNCED_TXS, Message, Transaction, WireBlock,
-};
+use crate::types::{Address, BlockLink, Hash32, Height, MAX_ANNOUNCED_BLOCKS, MAX_ANNOUNCED_TXS, Message, WireBlock};
 
 /// A block of up to so many bytes is pushed: an announcement and its question take some 400 in JSON.
 const SMALL_BLOCK: usize = 1024;
+/// Bodies of transactions, each made once for all peers.
+#[derive(Debug, Default)]
+pub(super) struct Bodies(FastMap<Hash32, Arc<Outgoing>>);
 
 /// The longest frame that is sent to whoever has not asked for it: what a receiver takes then, and what our own share for gossip has room for.
 pub(super) fn gossip_frame_max(limits: &Limits) -> usize {
@@ -87,45 +92,59 @@ impl Core {
     }
 
     /// Passes transactions of our pool on to those who do not know them.
-    pub(super) fn relay_transactions(&mut self, now: Duration, txs: &[(Arc<Transaction>, Hash32)]) {
+    pub(super) fn relay_transactions(&mut self, now: Duration, txs: &[PooledTx]) {
         if txs.is_empty() || self.peers.is_empty() {
             return;
         }
+        let conns: Vec<(ConnId, bool)> =
+            self.peers.iter().filter(|(_, peer)| peer.is_ready()).map(|(conn, peer)| (*conn, peer.fetches)).collect();
+        let mut bodies = Bodies::default();
+        for (conn, fetches) in conns {
+            if fetches {
+                self.offer_transactions(now, conn, txs.iter().map(|(_, hash)| *hash).collect());
+            } else {
+                self.send_bodies(now, conn, txs, &mut bodies);
+            }
+        }
+    }
+
+    /// Passes on to legacy peers what these senders can execute next, and could not before.
+    pub(super) fn relay_executable(&mut self, now: Duration, senders: &[Address]) {
+        let legacy = self.legacy_peers();
+        if legacy.is_empty() {
+            return;
+        }
+        let next = self.pool.next_of(senders);
+        let mut bodies = Bodies::default();
+        for conn in legacy {
+            self.send_bodies(now, conn, &next, &mut bodies);
+        }
+    }
+
+    pub(super) fn legacy_peers(&self) -> Vec<ConnId> {
+        let legacy = self.peers.iter().filter(|(_, peer)| peer.is_ready() && peer.is_legacy());
+        legacy.map(|(conn, _)| *conn).collect()
+    }
+
+    /// Sends a peer that does not fetch what it does not know.
+    pub(super) fn send_bodies(&mut self, now: Duration, conn: ConnId, txs: &[PooledTx], bodies: &mut Bodies) {
+        let legacy = self.peers.get(&conn).is_some_and(Peer::is_legacy);
         let accounts = self.accounts();
-        let conns: Vec<ConnId> = self.peers.iter().filter(|(_, peer)| peer.is_ready()).map(|(conn, _)| *conn).collect();
-        let mut bodies: Vec<Option<Arc<Outgoing>>> = vec![None; txs.len()];
-        for conn in conns {
-            let Some(peer) = self.peers.get_mut(&conn) else { continue };
-            if peer.fetches {
-                let hashes = txs.iter().map(|(_, hash)| *hash).collect();
-                self.offer_transactions(now, conn, hashes);
+        for (tx, hash) in txs {
+            // v1's proposer stops for ever at a transaction that it cannot execute.
+            if legacy && !self.pool.is_executable_next(hash, &accounts) {
                 continue;
             }
-            let legacy = peer.is_legacy();
-            for ((tx, hash), body) in txs.iter().zip(&mut bodies) {
-                // v1's proposer stops for ever at a transaction that it cannot execute.
-                if legacy && !self.pool.is_executable_next(hash, &accounts) {
-                    continue;
-                }
-                if self.peers.get_mut(&conn).is_some_and(|peer| peer.known.insert_tx(hash)) {
-                    let body =
-                        body.get_or_insert_with(|| Arc::new(Outgoing::new(Message::NewTx(Arc::clone(tx))))).clone();
-                    self.send(now, conn, Class::Gossip, body);
-                }
+            if self.peers.get_mut(&conn).is_some_and(|peer| peer.known.insert_tx(hash)) {
+                let body = bodies.0.entry(*hash).or_insert_with(|| Arc::new(Outgoing::new(Message::NewTx(tx.clone()))));
+                let body = Arc::clone(body);
+                self.send(now, conn, Class::Gossip, body);
             }
         }
     }
 
-    /// A new peer hears of all that waits in our pool: it may come from another part of the network.
-    pub(super) fn offer_pool(&mut self, now: Duration, conn: ConnId) {
-        if self.peers.get(&conn).is_some_and(|peer| peer.fetches) {
-            let most = self.config.limits.known_txs_per_peer;
-            let hashes = self.pool.iter().map(|(hash, _)| *hash).take(most).collect();
-            self.offer_transactions(now, conn, hashes);
-        }
-    }
-
-    fn offer_transactions(&mut self, now: Duration, conn: ConnId, mut hashes: Vec<Hash32>) {
+    /// Names to a peer what it does not know.
+    pub(super) fn offer_transactions(&mut self, now: Duration, conn: ConnId, mut hashes: Vec<Hash32>) {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         hashes.retain(|hash| peer.known.insert_tx(hash));
         for hash in &hashes {
@@ -173,8 +192,7 @@ impl Core {
         }
         for hash in txs {
             let item = Item::Tx(*hash);
-            let lacking = !self.good_txs.contains(hash) && !self.pool.contains(hash);
-            if lacking && self.fetches.announced(now, conn, item) {
+            if self.lacks_transaction(hash) && self.fetches.announced(now, conn, item) {
                 asked.push((conn, item));
             }
         }
@@ -200,20 +218,42 @@ impl Core {
                 self.send(now, conn, Class::Gossip, body);
             }
         }
+        self.offer_taken(now, conn);
+    }
+
+    fn lacks_transaction(&self, hash: &Hash32) -> bool {
+        !self.good_txs.contains(hash) && !self.pool.contains(hash)
     }
 
     /// Asks others for what was not delivered in time.
     pub(super) fn expire_fetches(&mut self, now: Duration) {
         let again = self.fetches.expired(now);
         self.ask_for(now, again);
-        self.fetch_waiting(now);
+        self.fetch_more(now);
     }
 
-    /// Asks for what was announced when there was no room for it.
-    pub(super) fn fetch_waiting(&mut self, now: Duration) {
-        let (known, pool) = (&self.good_txs, &self.pool);
-        let next = self.fetches.waiting(now, |hash| !known.contains(hash) && !pool.contains(hash));
-        self.ask_for(now, next);
+    /// Asks for what was announced when there was no room to fetch it.
+    pub(super) fn fetch_more(&mut self, now: Duration) {
+        let mut asked = Vec::new();
+        while let Some((conn, hash)) = self.fetches.next_postponed() {
+            if self.lacks_transaction(&hash) && self.fetches.announced(now, conn, Item::Tx(hash)) {
+                asked.push((conn, Item::Tx(hash)));
+            }
+        }
+        self.ask_for(now, asked);
+    }
+
+    /// What left our pool without a block may come again: it is fetched, taken and passed on as if it were new.
+    pub(super) fn forget_transactions(&mut self, dropped: &[PooledTx]) {
+        if dropped.is_empty() {
+            return;
+        }
+        let hashes: Vec<Hash32> = dropped.iter().map(|(_, hash)| *hash).collect();
+        self.good_txs.forget(&hashes);
+        self.seen_txs.forget(&dropped.iter().map(|(tx, _)| id_of(tx)).collect::<Vec<_>>());
+        for peer in self.peers.values_mut() {
+            peer.known.forget_txs(&hashes);
+        }
     }
 
     /// Asks others for what a peer that is gone was asked for.

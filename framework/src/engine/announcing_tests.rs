@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::connection::{CloseReason, Inbound, NewTx};
 use super::core::{Action, Core, CoreConfig, ImportOrigin, OwnName};
 use super::peer::{Part, Wanted};
+use super::preparing::id_of;
 use super::verifying;
 use crate::chain::{Applied, ChainEvent, ChainOutcome, KeyBook, VerifiedTxs};
 use crate::env::ComputePool;
@@ -25,8 +26,8 @@ use crate::types::{
 };
 
 pub(super) const A: ConnId = ConnId(1);
-const B: ConnId = ConnId(2);
-const PLAIN: ConnId = ConnId(3);
+pub(super) const B: ConnId = ConnId(2);
+pub(super) const PLAIN: ConnId = ConnId(3);
 
 /// An engine at the start of a chain with one rich account, and peers: A and B fetch, the third takes bodies only.
 pub(super) struct Bench {
@@ -38,12 +39,16 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) async fn new() -> Self {
-        let key = SecretKey::from_hex(Scheme::Ed25519, &"07".repeat(32)).unwrap();
+        Self::within(Limits::default()).await
+    }
+
+    pub(super) async fn within(limits: Limits) -> Self {
+        let key = key();
         let genesis = Arc::new(genesis(&key));
         let store = Arc::new(MemoryStore::default());
         store.bind(genesis.id(), AccountExecutor.genesis_state(&genesis).unwrap()).await.unwrap();
         let config = CoreConfig {
-            limits: Arc::new(Limits::default()),
+            limits: Arc::new(limits),
             verifier: Verifier::new(genesis),
             keys: KeyBook::default(),
             store,
@@ -63,6 +68,11 @@ impl Bench {
     }
 
     pub(super) fn join(&mut self, conn: ConnId, features: Vec<String>) {
+        self.greet(conn, Some(features));
+    }
+
+    /// A peer comes; a legacy one shows no features. Gives what it is sent.
+    pub(super) fn greet(&mut self, conn: ConnId, features: Option<Vec<String>>) -> Vec<(ConnId, Message)> {
         let remote = Endpoint::new(format!("192.0.2.{}:7", 10 + conn.0));
         assert!(self.core.admit(self.now, conn, &remote));
         self.core.connected(self.now, conn, 0, remote, None, None);
@@ -74,58 +84,62 @@ impl Bench {
             best_height: None,
             best_hash: None,
             genesis_hash: None,
-            features: Some(features),
+            features,
             nonce: Some(conn.0),
         };
         self.core.received(self.now, conn, Inbound::Handshake(handshake));
-        self.sent();
+        self.sent()
     }
 
-    fn transfer(&self, nonce: u64) -> Arc<Transaction> {
+    pub(super) fn transfer(&self, nonce: u64) -> Arc<Transaction> {
+        self.signed(&self.key, self.unsigned(&self.key, nonce))
+    }
+
+    pub(super) fn unsigned(&self, key: &SecretKey, nonce: u64) -> Transaction {
         let gas = TxType::Transfer.base_gas().unwrap();
-        let mut tx = Transaction {
+        Transaction {
             tx_type: TxType::Transfer,
-            from_address: self.key.address(ACCOUNT_PREFIX),
+            from_address: key.address(ACCOUNT_PREFIX),
             to_address: Some(self.key.address(ACCOUNT_PREFIX)),
             amount: 1,
             fee: (u128::from(gas) * 1000).into(),
             nonce,
             signature: HexText::default(),
-            pub_key: self.key.public_key(),
+            pub_key: key.public_key(),
             payload: Payload::default(),
             gas_price: 1000,
             gas_limit: gas.into(),
-        };
-        tx.signature = self.key.sign(&self.hash(&tx));
+        }
+    }
+
+    pub(super) fn signed(&self, key: &SecretKey, mut tx: Transaction) -> Arc<Transaction> {
+        tx.signature = key.sign(&self.hash(&tx));
         Arc::new(tx)
     }
 
-    fn hash(&self, tx: &Transaction) -> Hash32 {
+    pub(super) fn hash(&self, tx: &Transaction) -> Hash32 {
         self.core.config.verifier.hasher().transaction_hash(tx)
     }
 
-    fn deliver(&mut self, conn: ConnId, tx: &Arc<Transaction>) -> Vec<(ConnId, Message)> {
-        // What names all the bytes of a transaction: its signature will do here.
-        let mut id = [0; 32];
-        id.copy_from_slice(&tx.signature.canonical_bytes().unwrap()[..32]);
-        let tx = NewTx { tx: Arc::clone(tx), hash: self.hash(tx), id: Hash32(id), place: None };
+    pub(super) fn deliver(&mut self, conn: ConnId, tx: &Arc<Transaction>) -> Vec<(ConnId, Message)> {
+        let tx = NewTx { tx: Arc::clone(tx), hash: self.hash(tx), id: id_of(tx), place: None };
         let inbound = Inbound::NewTxs(vec![tx]);
         self.core.received(self.now, conn, inbound);
         self.sent()
     }
 
-    fn announce(&mut self, conn: ConnId, txs: &[Hash32]) -> Vec<(ConnId, Message)> {
+    pub(super) fn announce(&mut self, conn: ConnId, txs: &[Hash32]) -> Vec<(ConnId, Message)> {
         self.core.received(self.now, conn, Inbound::NewHashes { blocks: Vec::new(), txs: txs.to_vec() });
         self.sent()
     }
 
-    fn ask(&mut self, conn: ConnId, blocks: &[Hash32], txs: &[Hash32]) -> Vec<(ConnId, Message)> {
+    pub(super) fn ask(&mut self, conn: ConnId, blocks: &[Hash32], txs: &[Hash32]) -> Vec<(ConnId, Message)> {
         self.core.received(self.now, conn, Inbound::GetData { blocks: blocks.to_vec(), txs: txs.to_vec() });
         self.sent()
     }
 
     /// What the engine sends, but handshakes; transactions are verified on the way.
-    fn sent(&mut self) -> Vec<(ConnId, Message)> {
+    pub(super) fn sent(&mut self) -> Vec<(ConnId, Message)> {
         let mut sent = Vec::new();
         while let Some(action) = self.core.poll_action() {
             match action {
@@ -150,11 +164,16 @@ impl Bench {
         actions.filter(|action| matches!(action, Action::Serve { .. })).count()
     }
 
-    fn wait(&mut self, seconds: u64) -> Vec<(ConnId, Message)> {
+    pub(super) fn wait(&mut self, seconds: u64) -> Vec<(ConnId, Message)> {
         self.now += Duration::from_secs(seconds);
         self.core.tick(self.now);
         self.sent()
     }
+}
+
+/// Of the rich account, and of the one validator.
+pub(super) fn key() -> SecretKey {
+    SecretKey::from_hex(Scheme::Ed25519, &"07".repeat(32)).unwrap()
 }
 
 fn genesis(key: &SecretKey) -> Genesis {
@@ -175,16 +194,16 @@ fn genesis(key: &SecretKey) -> Genesis {
     }
 }
 
-fn applied(block: HashedBlock) -> Applied {
+pub(super) fn applied(block: HashedBlock) -> Applied {
     let bytes = encoding::encode_block(&block.block).into();
     Applied { link: block.link, tx_hashes: block.tx_hashes, bytes, block: block.block }
 }
 
-fn names(txs: &[Hash32]) -> Message {
+pub(super) fn names(txs: &[Hash32]) -> Message {
     Message::NewHashes { blocks: Vec::new(), txs: txs.to_vec() }
 }
 
-fn question(txs: &[Hash32]) -> Message {
+pub(super) fn question(txs: &[Hash32]) -> Message {
     Message::GetData { blocks: Vec::new(), txs: txs.to_vec() }
 }
 

@@ -9,6 +9,7 @@ use super::outgoing::Outgoing;
 use super::peer::{Peer, Wanted};
 use super::producing::Producing;
 use super::recent::RecentBlocks;
+use super::saving::Saving;
 use super::verifying::{Unverified, Verifying};
 use crate::chain::{ChainCommand, KeyBook, TOLD_EARLY};
 use crate::limits::Limits;
@@ -63,7 +64,7 @@ pub(crate) enum Action {
     /// Connect.
     Dial { endpoint: Endpoint, feeler: bool },
     /// Answer a request for blocks or headers, and say so.
-    Serve { conn: ConnId, wanted: Wanted, after: Duration },
+    Serve { conn: ConnId, wanted: Wanted },
     /// Read the places of our own blocks, and say them.
     LookUp { from: Height, to: Height },
     /// Read which of our own blocks have STAKEs, and say it: for a block refused at `below`.
@@ -137,7 +138,7 @@ pub(crate) struct Core {
     pub(super) failed_dials: BTreeMap<String, String>,
     pub(super) tip_update_due: Option<Duration>,
     pub(super) clean_up_due: Duration,
-    saved_pool_is_empty: bool,
+    pub(super) saving: Saving,
     /// Transactions of blocks rolled back in the reorganisation under way: back to the pool once it is over. Bounded in number by the pool,
     /// and in bytes by the share for blocks of gossip, which none are under import of meanwhile.
     pub(super) removed: Vec<Arc<Transaction>>,
@@ -228,8 +229,7 @@ impl Core {
             failed_dials: BTreeMap::new(),
             tip_update_due: None,
             clean_up_due: Duration::ZERO,
-            // What the last run left is there until it is replaced.
-            saved_pool_is_empty: false,
+            saving: Saving::default(),
             removed: Vec::new(),
             next_batch: 0,
             rng: config.seed,
@@ -271,11 +271,16 @@ impl Core {
         if self.clean_up_due <= now {
             self.clean_up_due = now + CLEAN_UP_INTERVAL;
             self.dialer.clean_up(now);
-            self.pool.expire(now);
-            self.save_pool();
+            let expired = self.pool.expire(now);
+            self.forget_transactions(&expired);
         }
+        self.continue_offers(now);
+        self.save_changed_pool(now);
         if self.sync.next_deadline().is_some_and(|at| at <= now) {
             self.sync_event(now, SyncEvent::Tick);
+        }
+        if self.serving_deadline().is_some_and(|at| at <= now) {
+            self.serve_waiting(now);
         }
         self.tend_stuck(now);
         self.dial(now);
@@ -290,6 +295,7 @@ impl Core {
                 return peer.since + limits.handshake_timeout;
             }
             let silence = peer.last_sent + limits.legacy_handshake_repeat;
+            let silence = peer.offering.map_or(silence, |offering| silence.min(offering.due));
             peer.outstanding.iter().map(|asked| asked.deadline).fold(silence, Duration::min)
         });
         peers
@@ -301,6 +307,9 @@ impl Core {
                     self.producing.deadline(),
                     self.fetches.next_deadline(),
                     self.stuck_deadline(),
+                    self.saving_deadline(),
+                    (!self.pool.is_empty()).then_some(self.clean_up_due),
+                    self.serving_deadline(),
                 ]
                 .into_iter()
                 .flatten(),
@@ -387,16 +396,6 @@ impl Core {
     pub(super) fn save_peers(&mut self) {
         let saved = self.dialer.book().saved();
         self.push(Action::SavePeers(saved));
-    }
-
-    /// Has the pool written, unless it was empty the last time and is so again.
-    pub(crate) fn save_pool(&mut self) {
-        let empty = self.pool.is_empty();
-        if !empty || !std::mem::replace(&mut self.saved_pool_is_empty, true) {
-            self.saved_pool_is_empty = empty;
-            let txs = self.pool.iter().map(|(_, tx)| Arc::clone(tx)).collect();
-            self.push(Action::SavePool(txs));
-        }
     }
 
     pub(super) fn push(&mut self, action: Action) {

@@ -441,7 +441,7 @@ impl Driver {
                     }
                 }
                 Action::Dial { endpoint, feeler } => self.dial(endpoint, feeler),
-                Action::Serve { conn, wanted, after } => self.serve(conn, wanted, after),
+                Action::Serve { conn, wanted } => self.serve(conn, wanted),
                 Action::LookUp { from, to } => self.look_up(from, to),
                 Action::FindStakes { below, from, to } => self.find_stakes(below, from, to),
                 Action::Chain(command) => self.chain_command(command),
@@ -501,15 +501,12 @@ impl Driver {
         });
     }
 
-    fn serve(&mut self, conn: ConnId, wanted: Wanted, after: Duration) {
+    fn serve(&mut self, conn: ConnId, wanted: Wanted) {
         let Some(link) = self.conns.get(&conn) else { return };
         let (link, store, limits) = (Arc::clone(link), Arc::clone(&self.store), Arc::clone(&self.limits));
         let (turns, events) = (Arc::clone(&self.answering), self.to_internal.clone());
         let crowd = Arc::clone(&self.inbox.crowd);
         self.tasks.spawn(async move {
-            if !after.is_zero() {
-                tokio::time::sleep(after).await;
-            }
             // Room first: what is prepared and cannot be sent is the same burden.
             let mut room = crowd.answers.nothing();
             tokio::select! {

@@ -14,7 +14,7 @@ pub(super) enum Item {
 }
 
 /// How long a peer may take to deliver what it announced before another one is asked.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// So many fetches may be under way at each peer, whatever the others do: with all slots of the default taken they are half of all. Over a
 /// link with a round trip of 50 ms they are two thousand a second.
 const FAIR: usize = 112;
@@ -24,8 +24,9 @@ const SHARED: usize = 8192;
 const MOST_PER_PEER: usize = 4096;
 /// What a peer has not delivered costs it the room that so many deliveries earn.
 const MISS_COSTS: usize = 4;
-/// So much of what one peer announced waits for room. What is announced beyond that comes with a block, or with a sync.
-const WAITING: usize = 1024;
+/// So many transactions are postponed besides [`FAIR`] of each peer, up to [`MOST_PER_PEER`] of one. What is announced beyond that comes with a
+/// block; a block that there is no room to fetch comes with a sync.
+const POSTPONED: usize = 16_384;
 /// So many announcers are remembered of each, besides the one that was asked.
 const OTHERS: usize = 4;
 
@@ -42,6 +43,10 @@ pub(super) struct Fetches {
     shared: usize,
     /// In order of time, since all have the same patience. Entries of what has come meanwhile are skipped.
     deadlines: VecDeque<(Duration, Item)>,
+    /// Transactions that were announced when there was no room, oldest first; none of these queues is empty.
+    postponed: BTreeMap<ConnId, VecDeque<Hash32>>,
+    /// How many they are.
+    postponed_in_all: usize,
 }
 
 #[derive(Debug)]
@@ -57,13 +62,11 @@ struct Announcer {
     asked: usize,
     /// What it may be asked for, where there is room.
     most: usize,
-    /// Transactions that it announced, and that there was no room for.
-    waiting: VecDeque<Item>,
 }
 
 impl Default for Announcer {
     fn default() -> Self {
-        Self { asked: 0, most: MOST_PER_PEER, waiting: VecDeque::new() }
+        Self { asked: 0, most: MOST_PER_PEER }
     }
 }
 
@@ -80,8 +83,21 @@ impl Fetches {
             self.ask(now, peer, item, VecDeque::new());
             return true;
         }
-        self.wait(peer, item);
+        self.postpone(peer, item);
         false
+    }
+
+    /// The next transaction that was postponed and may be fetched now, with who announced it: announce it again where it is still
+    /// lacking.
+    pub(super) fn next_postponed(&mut self) -> Option<(ConnId, Hash32)> {
+        let peer = self.postponed.keys().copied().find(|peer| self.has_room(*peer))?;
+        let queue = self.postponed.get_mut(&peer)?;
+        let hash = queue.pop_front()?;
+        if queue.is_empty() {
+            self.postponed.remove(&peer);
+        }
+        self.postponed_in_all -= 1;
+        Some((peer, hash))
     }
 
     /// Whether it is being fetched.
@@ -117,26 +133,9 @@ impl Fetches {
         again
     }
 
-    /// Whom to ask now for what waited for room, as far as there is some, and as far as we still lack it.
-    pub(super) fn waiting(&mut self, now: Duration, lacks: impl Fn(&Hash32) -> bool) -> Vec<(ConnId, Item)> {
-        let mut next = Vec::new();
-        let waiting: Vec<ConnId> =
-            self.peers.iter().filter(|(_, peer)| !peer.waiting.is_empty()).map(|(conn, _)| *conn).collect();
-        for conn in waiting {
-            while self.has_room(conn)
-                && let Some(item) = self.peers.get_mut(&conn).and_then(|peer| peer.waiting.pop_front())
-            {
-                let lacking = matches!(&item, Item::Tx(hash) if lacks(hash));
-                if lacking && self.announced(now, conn, item) {
-                    next.push((conn, item));
-                }
-            }
-        }
-        next
-    }
-
     /// A peer has gone; whom to ask now for what it was asked for.
     pub(super) fn gone(&mut self, now: Duration, peer: ConnId) -> Vec<(ConnId, Item)> {
+        self.postponed_in_all -= self.postponed.remove(&peer).map_or(0, |queue| queue.len());
         for want in self.wants.values_mut() {
             want.others.retain(|other| *other != peer);
         }
@@ -164,10 +163,12 @@ impl Fetches {
     }
 
     /// Of a block the strategy is told instead.
-    fn wait(&mut self, peer: ConnId, item: Item) {
-        let waiting = &mut self.peers.entry(peer).or_default().waiting;
-        if matches!(item, Item::Tx(_)) && waiting.len() < WAITING {
-            waiting.push_back(item);
+    fn postpone(&mut self, peer: ConnId, item: Item) {
+        let Item::Tx(hash) = item else { return };
+        let of_peer = self.postponed.get(&peer).map_or(0, VecDeque::len);
+        if of_peer < FAIR || (of_peer < MOST_PER_PEER && self.postponed_in_all < POSTPONED) {
+            self.postponed.entry(peer).or_default().push_back(hash);
+            self.postponed_in_all += 1;
         }
     }
 
@@ -179,7 +180,7 @@ impl Fetches {
                 self.ask(now, next, item, others);
                 return Some((next, item));
             }
-            self.wait(next, item);
+            self.postpone(next, item);
         }
         None
     }
@@ -240,6 +241,11 @@ impl Offered {
                 self.items.remove(&oldest);
             }
         }
+    }
+
+    /// How much it has not asked for.
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
     }
 
     /// The peer asks for it; says whether it may.
@@ -320,6 +326,32 @@ mod tests {
         let mut fetches = Fetches::default();
         assert_eq!(invents(&mut fetches, 0, A, 3 * MOST_PER_PEER), MOST_PER_PEER);
         assert!(fetches.announced(at(0), B, tx(255)));
+        assert_eq!(fetches.postponed_in_all, MOST_PER_PEER);
+        fetches.gone(at(0), A);
+        assert_eq!((fetches.postponed_in_all, fetches.next_postponed()), (0, None));
+    }
+
+    #[test]
+    fn what_is_announced_when_there_is_no_room_is_fetched_later_in_its_order() {
+        let mut fetches = Fetches::default();
+        for n in 0..MOST_PER_PEER + 10 {
+            fetches.announced(at(0), A, numbered(n));
+        }
+        assert_eq!(fetches.next_postponed(), None, "there is no room yet");
+        fetches.announced(at(0), A, Item::Block(Hash32::ZERO));
+        for n in 0..10 {
+            fetches.arrived(numbered(n));
+            let Some((A, next)) = fetches.next_postponed() else { panic!("nothing for the room of {n}") };
+            assert_eq!(Item::Tx(next), numbered(MOST_PER_PEER + n));
+            assert!(fetches.announced(at(0), A, Item::Tx(next)));
+            assert_eq!(fetches.next_postponed(), None);
+        }
+        assert!(fetches.postponed.is_empty() && fetches.postponed_in_all == 0);
+    }
+
+    /// Room for all that may be fetched is taken off the list.
+    fn forget_postponed(fetches: &mut Fetches) {
+        while fetches.next_postponed().is_some() {}
     }
 
     #[test]
@@ -334,7 +366,7 @@ mod tests {
         // What is beyond that has its turn as soon as there is room.
         assert!(!fetches.announced(at(1), A, numbered(FAIR)));
         fetches.arrived(numbered(0));
-        assert_eq!(fetches.waiting(at(1), |_| true), [(A, numbered(FAIR))]);
+        assert_eq!(fetches.next_postponed().map(|(peer, hash)| (peer, Item::Tx(hash))), Some((A, numbered(FAIR))));
     }
 
     #[test]
@@ -342,13 +374,13 @@ mod tests {
         let mut fetches = Fetches::default();
         assert_eq!(invents(&mut fetches, 0, A, 2 * MOST_PER_PEER), MOST_PER_PEER);
         assert_eq!(fetches.expired(at(2)), []);
-        fetches.waiting(at(2), |_| false);
+        forget_postponed(&mut fetches);
         assert_eq!(invents(&mut fetches, 2, A, MOST_PER_PEER), FAIR, "it has delivered nothing");
         let honest = (0..MOST_PER_PEER).filter(|n| fetches.announced(at(2), B, numbered(*n))).count();
         assert_eq!(honest, MOST_PER_PEER);
         fetches.expired(at(4));
         for n in 0..50 {
-            fetches.waiting(at(4), |_| false);
+            forget_postponed(&mut fetches);
             assert!(fetches.announced(at(4), A, numbered(50_000 + n)));
             fetches.arrived(numbered(50_000 + n));
         }

@@ -1,14 +1,16 @@
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::core::{Action, Core, ImportOrigin, RELAYED_BLOCKS, Refused, TIP_UPDATE_INTERVAL};
 use super::fetching::Item;
 use crate::chain::{Applied, ChainEvent, ChainOutcome, Stop, genesis_hash_in};
+use crate::executor::accounts::reward_address;
+use crate::mempool::Returned;
 use crate::node::NodeEvent;
 use crate::peers::Host;
 use crate::rules::{Rejection, Rule};
 use crate::sync::{BatchId, ConnId, Mode, RejectKind, SyncEvent};
-use crate::types::{BlockLink, Height, Tip, Transaction};
+use crate::types::{Address, BlockLink, Height, Tip};
 
 impl Core {
     /// What became of a command to the chain.
@@ -20,7 +22,8 @@ impl Core {
                 self.moved(now, tip);
                 self.pool.tip_moved();
                 self.push(Action::Publish(NodeEvent::RolledBack { tip }));
-                self.removed.extend(removed);
+                // A second rollback goes further down; of too many the highest are left out, which could not do without the others.
+                self.removed.splice(..0, removed);
                 self.removed.truncate(self.config.limits.pool_txs);
                 self.sync_event(now, SyncEvent::RolledBack { tip });
             }
@@ -35,9 +38,11 @@ impl Core {
                 self.tip_update_due.get_or_insert(now + TIP_UPDATE_INTERVAL);
                 let accounts = self.accounts();
                 let removed = std::mem::take(&mut self.removed);
-                self.pool.return_txs(removed.clone(), &accounts, now);
-                self.pool.revalidate_all(&accounts);
-                self.relay_returned(now, removed);
+                let Returned { back, dropped } = self.pool.return_txs(removed, &accounts, now);
+                self.forget_transactions(&dropped);
+                // Peers on the branch that we took may never have heard of what the other one had.
+                self.relay_transactions(now, &back);
+                self.offer_to_legacy_peers(now);
                 self.sync_event(now, SyncEvent::ReorgFinished { tip });
             }
             ChainEvent::NextSlot { tip, slot } => self.producing.slot_known(tip, slot),
@@ -47,6 +52,7 @@ impl Core {
                 self.fatal = Some(error.to_string());
             }
         }
+        self.fetch_more(now);
         self.after_peers_changed(now);
     }
 
@@ -139,12 +145,13 @@ impl Core {
         }
         self.pool.tip_moved();
         if !self.pool.is_empty() {
-            let senders = applied.iter().flat_map(|block| &block.block.txs).map(|tx| &tx.from_address);
-            let accounts = self.accounts();
             for block in applied {
                 self.pool.remove_included(&block.tx_hashes);
             }
-            self.pool.revalidate(senders, &accounts);
+            let touched = self.touched_senders(applied);
+            let dropped = self.pool.revalidate(&touched, &self.accounts(), now);
+            self.forget_transactions(&dropped);
+            self.relay_executable(now, &touched);
         }
         // Only blocks near the tip are announced; an older one is known by its height.
         for block in &applied[applied.len().saturating_sub(RELAYED_BLOCKS)..] {
@@ -166,13 +173,23 @@ impl Core {
         self.moved(now, tip);
     }
 
-    /// Peers on the branch that we took may never have heard of what the other one had.
-    fn relay_returned(&mut self, now: Duration, removed: Vec<Arc<Transaction>>) {
-        let hasher = self.config.verifier.hasher().clone();
-        let mut returned: Vec<_> = removed.into_iter().map(|tx| (hasher.transaction_hash(&tx), tx)).collect();
-        returned.retain(|(hash, _)| self.pool.contains(hash));
-        let returned: Vec<_> = returned.into_iter().map(|(hash, tx)| (tx, hash)).collect();
-        self.relay_transactions(now, &returned);
+    /// Whose accounts these blocks have changed, of those who have transactions in the pool: senders, those whom they paid, and
+    /// whoever had the rewards.
+    fn touched_senders(&self, applied: &[Applied]) -> Vec<Address> {
+        let txs = || applied.iter().flat_map(|block| &block.block.txs);
+        let proposers: BTreeSet<&Address> = applied.iter().map(|block| &block.block.header.proposer_address).collect();
+        let rules = self.config.verifier.genesis().hash_rules;
+        let rewarded: Vec<Address> = match self.config.store.state() {
+            // Who owns more than before matters to what waits only.
+            Ok(view) if self.pool.waiting() > 0 => {
+                proposers.iter().filter_map(|proposer| reward_address(rules, view.as_ref(), proposer)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let paid = txs().filter_map(|tx| tx.to_address.as_ref());
+        let all = txs().map(|tx| &tx.from_address).chain(paid).chain(&rewarded);
+        let touched: BTreeSet<&Address> = all.filter(|address| self.pool.has_sender(address)).collect();
+        touched.into_iter().cloned().collect()
     }
 
     /// Our chain ends here now.

@@ -25,9 +25,12 @@ mod importing;
 mod importing_tests;
 mod large;
 mod links;
+mod offering;
 mod outbox;
 mod outgoing;
 mod peer;
+#[cfg(test)]
+mod pool_tests;
 mod pool_view;
 mod preparing;
 mod producing;
@@ -37,13 +40,17 @@ mod recent;
 mod recovering;
 mod report;
 mod requests;
+mod saving;
 mod serve;
 mod serving;
+#[cfg(test)]
+mod serving_tests;
 mod stuck;
 #[cfg(test)]
 mod stuck_tests;
 mod syncing;
 mod verifying;
+mod weight;
 mod writer;
 
 pub use self::core::Figures;

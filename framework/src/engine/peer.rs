@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::fetching::Offered;
+use super::offering::Offering;
 use super::stuck::Progress;
 use crate::limits::Limits;
 use crate::peers::{Host, KnownByPeer};
@@ -30,6 +31,8 @@ pub(super) struct Peer {
     pub(super) fetches: bool,
     /// What was announced to it and not fetched yet.
     pub(super) offered: Offered,
+    /// How far it was told of our pool, until that is done.
+    pub(super) offering: Option<Offering>,
     /// Whether it keeps our requests apart by their numbers.
     pub(super) numbers: bool,
     /// What we asked of it, oldest first: one, or up to `IN_FLIGHT` where it keeps them apart.
@@ -112,6 +115,8 @@ pub(super) struct Serving {
     pub(super) busy: bool,
     /// Ranges served lately, with the time.
     pub(super) served: VecDeque<((Part, Height, Height), Duration)>,
+    /// When the first of those that wait may be served again, where none may now.
+    pub(super) resumes_at: Option<Duration>,
 }
 
 impl Peer {
@@ -136,6 +141,7 @@ impl Peer {
             known: KnownByPeer::new(limits),
             fetches: false,
             offered: Offered::new(limits),
+            offering: None,
             numbers: false,
             outstanding: Vec::new(),
             forgiven: VecDeque::new(),

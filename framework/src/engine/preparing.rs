@@ -17,10 +17,15 @@ const ROOM_FOR_SMALL: usize = 64 * 1024;
 /// The signature alone of a transaction takes so many bytes in every codec.
 const LEAST_SIGNED: usize = 64;
 
+/// What names all the bytes of a transaction.
+pub(super) fn id_of(tx: &Transaction) -> Hash32 {
+    Hash32(Sha256::digest(encoding::encode_transaction(tx)).into())
+}
+
 /// A transaction with its hashes.
 pub(super) fn prepare_tx(hasher: &Hasher, tx: Arc<Transaction>, place: Option<OwnedSemaphorePermit>) -> NewTx {
     let hash = hasher.transaction_hash(&tx);
-    let id = Hash32(Sha256::digest(encoding::encode_transaction(&tx)).into());
+    let id = id_of(&tx);
     NewTx { tx, hash, id, place }
 }
 

@@ -91,7 +91,7 @@ impl Core {
         }
     }
 
-    /// Proposes no more blocks. One that is being made may still come.
+    /// Proposes no more blocks, nor one that is being made: it is dropped when it comes.
     pub(crate) fn hold_proposals(&mut self) {
         self.producing.held = true;
     }
@@ -119,10 +119,8 @@ impl Core {
         let again = ours_at_fault.then_some(now + AGAIN_AFTER);
         self.producing.state = State::Done { tip: self.tip, slot, again };
         match result {
-            // What a sync imports does not show in `gossip_tip`; it may have begun since this block was asked for.
-            Ok(block)
-                if block.link.extends(self.gossip_tip.as_ref()) && self.imports.is_empty() && !self.reorganising =>
-            {
+            // All may have changed since this block was asked for.
+            Ok(block) if self.may_propose() && block.link.extends(self.tip.as_ref()) => {
                 let (height, round) = (slot.height, slot.round);
                 tracing::info!(height, round, txs = block.tx_hashes.len(), "proposed a block");
                 self.seen_blocks.insert(block.link.hash);
@@ -132,7 +130,10 @@ impl Core {
                 self.push(Action::Chain(ChainCommand::Import { batch, blocks: vec![block] }));
             }
             Ok(_) | Err(ProduceError::Moved | ProduceError::NotOurSlot { .. }) => {
-                tracing::debug!(height = slot.height, "no block proposed: another one came first");
+                tracing::debug!(
+                    height = slot.height,
+                    "no block proposed: another one came first, or it is not to be any more"
+                );
             }
             Err(error) => {
                 tracing::warn!(height = slot.height, round = slot.round, "no block proposed: {error}");

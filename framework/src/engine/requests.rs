@@ -5,6 +5,7 @@ use super::core::{Action, Core};
 use super::outbox::Class;
 use super::outgoing::Outgoing;
 use super::peer::{Forgiven, Outstanding, Part};
+use super::weight::weight;
 use crate::peers::Offence;
 use crate::rules::HashedBlock;
 use crate::sync::{ConnId, IN_FLIGHT, RequestFailure, RequestId, SyncEvent};
@@ -119,11 +120,11 @@ impl Core {
         let broken = linked < blocks.len();
         blocks.truncate(linked);
         let links: Vec<BlockLink> = blocks.iter().map(|block| block.link).collect();
-        let batch = self.new_batch();
+        let (batch, weight) = (self.new_batch(), weight(&blocks, bytes));
         self.delivered.insert(batch, blocks);
         self.senders.insert(batch, (conn, links.clone()));
-        let malformed = malformed.is_some() || broken;
-        let event = SyncEvent::Blocks { peer: conn, request: asked.request, batch, links, bytes, malformed };
+        let (request, malformed) = (asked.request, malformed.is_some() || broken);
+        let event = SyncEvent::Blocks { peer: conn, request, batch, links, bytes, weight, malformed };
         self.sync_event(now, event);
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::connection::NewTx;
 use super::core::{Action, Core};
 use super::fetching::Item;
+use super::preparing::id_of;
 use crate::chain::{SignedId, VerifiedTxs};
 use crate::env::ComputePool;
 use crate::mempool::{Accounts, Refusal};
@@ -137,9 +138,11 @@ impl Core {
         let accounts = self.accounts();
         for tx in txs {
             let hash = self.config.verifier.hasher().transaction_hash(&tx);
-            let unverified = Unverified { tx: Arc::new(tx), hash, origin: TxOrigin::Saved, _place: None };
-            if let Err(refusal) = self.check_transaction(unverified, &accounts) {
-                tracing::debug!(%hash, "saved transaction refused: {refusal}");
+            let tx = Arc::new(tx);
+            let unverified = Unverified { tx: Arc::clone(&tx), hash, origin: TxOrigin::Saved, _place: None };
+            match self.check_transaction(unverified, &accounts) {
+                Ok(()) => self.saving.restores(hash, tx),
+                Err(refusal) => tracing::debug!(%hash, "saved transaction refused: {refusal}"),
             }
         }
         self.verify_next();
@@ -198,13 +201,13 @@ impl Core {
         self.verifying.batches -= 1;
         self.verifying.bytes -= verdicts.iter().map(|(one, _)| crate::mempool::tx_bytes(&one.tx)).sum::<usize>();
         let accounts = self.accounts();
-        let mut added = Vec::new();
+        let (mut added, mut restored, mut no_room) = (Vec::new(), Vec::new(), Vec::new());
         for (Unverified { tx, hash, origin, _place }, verdict) in verdicts {
             let inserted =
                 verdict.map_err(Refusal::from).and_then(|()| self.pool.insert(Arc::clone(&tx), hash, &accounts, now));
             if inserted.is_ok() {
                 self.good_txs.insert(hash);
-                added.push((tx, hash));
+                added.push((Arc::clone(&tx), hash));
             }
             if !matches!(inserted, Err(Refusal::Fault(_))) {
                 self.fetches.arrived(Item::Tx(hash));
@@ -215,17 +218,26 @@ impl Core {
                 }
                 (TxOrigin::Peer(conn), Ok(())) => self.guard.useful(conn),
                 (TxOrigin::Peer(conn), Err(refusal)) => {
+                    if refusal.may_pass() {
+                        no_room.push(id_of(&tx));
+                    }
                     tracing::debug!(%hash, "transaction refused: {refusal}");
                     if let Some(offence) = Offence::of_transaction(&refusal, hash) {
                         self.penalise(now, conn, &offence);
                     }
                 }
-                (TxOrigin::Saved, Ok(())) => {}
-                (TxOrigin::Saved, Err(refusal)) => tracing::debug!(%hash, "saved transaction refused: {refusal}"),
+                (TxOrigin::Saved, inserted) => {
+                    restored.push(hash);
+                    if let Err(refusal) = inserted {
+                        tracing::debug!(%hash, "saved transaction refused: {refusal}");
+                    }
+                }
             }
         }
+        self.saving.restored(restored);
+        self.seen_txs.forget(&no_room);
+        self.fetch_more(now);
         self.relay_transactions(now, &added);
-        self.fetch_waiting(now);
         self.verify_next();
     }
 }

@@ -12,7 +12,7 @@ use self::tree::StateTree;
 use super::{ExecuteError, Executor, ExecutorError, ProposalTemplate, Proposer, StateMachine};
 use crate::rules::{HashedBlock, Rule, Verifier};
 use crate::store::{StateChange, StateKey, StateValue, StateView, StoreError};
-use crate::types::{Address, Block, Genesis, Hash32, Header, HexText, Transaction};
+use crate::types::{Address, Block, Genesis, Hash32, HashRules, Header, HexText, Transaction};
 
 mod election;
 mod flat;
@@ -23,6 +23,12 @@ pub mod state;
 mod tests;
 mod transition;
 mod tree;
+
+/// Who gets the rewards of a proposer, as of a state; nobody where it is no validator, or that cannot be read.
+pub(crate) fn reward_address(rules: HashRules, view: &dyn StateView, proposer: &Address) -> Option<Address> {
+    let validator = state::validator(view, proposer).ok().flatten()?;
+    transition::reward_account(rules, &validator)
+}
 
 /// Executes blocks on accounts and validators. Its machines keep the active validators and the hashes of the state tree in
 /// memory: about 150 bytes for each account.

@@ -78,6 +78,11 @@ impl Refusal {
         }
     }
 
+    /// Whether the same transaction may be taken later, once others have left the pool.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Busy | Self::PoolFull | Self::SenderLimit | Self::WaitingFull { .. })
+    }
+
     /// Whether nobody who checks transactions can have passed this one on: it is not signed by its sender. All other
     /// reasons depend on state, on limits, or on how strict one is.
     pub fn is_proof(&self) -> bool {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::rules::keys::{ACCOUNT_PREFIX, Scheme, SecretKey, VALIDATOR_PREFIX};
-use crate::types::{Block, Genesis, HexText, Network, Payload, Quantity, TxType};
+use crate::types::{Block, Genesis, HashRules, HexText, Network, Payload, Quantity, TxType};
 
 const NOW: Duration = Duration::from_secs(1);
 
@@ -126,6 +126,8 @@ impl Bench {
             assert_eq!(pool.senders[&entry.tx.from_address].get(entry.tx.nonce), Some(*hash));
         }
         assert!(pool.entries.len() <= pool.limits.pool_txs && pool.bytes <= pool.limits.pool_bytes);
+        let quarter = pool.most_waiting();
+        assert!(pool.waiting <= quarter, "{} wait, {quarter} may", pool.waiting);
     }
 }
 
@@ -234,7 +236,7 @@ fn never_pools_an_address_with_a_colon_under_v1_rules() {
     let signed = bench.sign(1, tx);
     assert_eq!(bench.admit(&signed).unwrap_err().reason(), "invalid_address: cpc:x has a colon in it");
     let accounts = |_: &Address| Account { nonce: 0, balance: RICH };
-    assert_eq!(bench.pool.return_txs(vec![signed], &accounts, NOW), 0);
+    assert!(bench.pool.return_txs(vec![signed], &accounts, NOW).back.is_empty());
 }
 
 #[test]
@@ -298,6 +300,41 @@ fn at_most_a_quarter_waits_for_lower_nonces_or_for_funds() {
 }
 
 #[test]
+fn no_replacement_makes_more_than_a_quarter_wait() {
+    let mut bench = Bench::new(|limits| limits.pool_txs = 8);
+    for nonce in 0..4 {
+        let tx = bench.transfer(1, nonce);
+        bench.admit(&tx).unwrap();
+    }
+    let fee = 21_000 * PRICE * 2;
+    let raised = |bench: &Bench, amount: u128| {
+        bench.sign(1, Transaction { amount, fee: Quantity::from(fee), ..bench.unsigned(1, 0) })
+    };
+    let greedy = raised(&bench, RICH - fee);
+    let reason = bench.admit(&greedy).unwrap_err().reason();
+    assert_eq!(reason, "too_many_waiting: 2 transactions wait for lower nonces or funds");
+    assert_eq!((bench.ready(9).len(), bench.pool.waiting()), (4, 0), "nothing has changed");
+    let modest = raised(&bench, 2);
+    bench.admit(&modest).unwrap();
+}
+
+#[test]
+fn a_block_that_takes_the_funds_of_many_leaves_no_more_than_a_quarter_waiting() {
+    let mut bench = Bench::new(|limits| limits.pool_txs = 12);
+    for (who, nonce) in [(1, 0), (2, 0), (1, 1), (2, 1), (1, 2), (2, 2), (3, 0)] {
+        let tx = bench.transfer(who, nonce);
+        bench.admit(&tx).unwrap();
+    }
+    for who in [1, 2] {
+        bench.set(who, 0, 0);
+    }
+    let senders = [bench.address(1), bench.address(2)];
+    bench.with_accounts(|pool, accounts| pool.revalidate(&senders, accounts, NOW));
+    // The newest go, whosever they are.
+    assert_eq!(bench.nonces(), [(1, 0), (2, 0), (1, 1), (3, 0)]);
+}
+
+#[test]
 fn a_balance_counts_once_for_all_that_spend_it() {
     let mut bench = Bench::new(|_| {});
     let each = 21_000 * PRICE + 1;
@@ -309,7 +346,7 @@ fn a_balance_counts_once_for_all_that_spend_it() {
     assert_eq!((bench.ready(9), bench.pool.waiting()), (vec![(1, 0), (1, 1)], 1));
     bench.set(1, 0, 3 * each);
     let sender = bench.address(1);
-    bench.with_accounts(|pool, accounts| pool.revalidate([&sender], accounts));
+    bench.with_accounts(|pool, accounts| pool.revalidate([&sender], accounts, NOW));
     assert_eq!((bench.ready(9).len(), bench.pool.waiting()), (3, 0));
 }
 
@@ -325,6 +362,24 @@ fn what_waits_goes_after_an_hour_and_what_does_not_stays() {
     bench.pool.expire(Duration::from_secs(3600));
     assert_eq!(bench.nonces(), [(1, 0), (1, 4)]);
     bench.check_books();
+}
+
+#[test]
+fn the_hour_counts_from_when_the_waiting_began() {
+    let mut bench = Bench::new(|_| {});
+    for nonce in 0..2 {
+        let tx = bench.transfer(1, nonce);
+        bench.admit_at(&tx, Duration::ZERO).unwrap();
+    }
+    // After two hours, in which neither waited, the funds for the second go.
+    let later = |seconds: u64| Duration::from_secs(7200 + seconds);
+    bench.set(1, 0, 21_000 * PRICE + 1);
+    let sender = bench.address(1);
+    bench.with_accounts(|pool, accounts| pool.revalidate([&sender], accounts, later(0)));
+    bench.pool.expire(later(3599));
+    assert_eq!(bench.nonces(), [(1, 0), (1, 1)]);
+    bench.pool.expire(later(3600));
+    assert_eq!(bench.nonces(), [(1, 0)]);
 }
 
 #[test]
@@ -388,7 +443,7 @@ fn what_a_block_included_leaves_and_so_do_used_nonces() {
     let senders = [bench.address(1), bench.address(2), bench.address(3)];
     bench.with_accounts(|pool, accounts| {
         pool.remove_included(&[hashes[0], Hash32::ZERO]);
-        pool.revalidate(&senders, accounts);
+        pool.revalidate(&senders, accounts, NOW);
     });
     assert_eq!(bench.ready(9), [(1, 1), (2, 1)]);
     assert_eq!(bench.pool.len(), 2);
@@ -402,12 +457,9 @@ fn removed_blocks_give_their_transactions_back_in_front_of_all_others() {
     let removed: Vec<_> = [(1, 0), (3, 0), (1, 1)].map(|(who, nonce)| bench.transfer(who, nonce)).into();
     // The surviving branch has (3, 0) too.
     bench.set(3, 1, RICH);
-    let returned = bench.with_accounts(|pool, accounts| {
-        let returned = pool.return_txs(removed, accounts, NOW);
-        pool.revalidate_all(accounts);
-        returned
-    });
-    assert_eq!(returned, 2);
+    let returned = bench.with_accounts(|pool, accounts| pool.return_txs(removed.clone(), accounts, NOW));
+    let back: Vec<_> = returned.back.into_iter().map(|(tx, _)| tx).collect();
+    assert_eq!((back, returned.dropped.len()), (vec![removed[0].clone(), removed[2].clone()], 0));
     assert_eq!(bench.nonces(), [(1, 0), (1, 1), (2, 0)]);
     assert_eq!(bench.ready(9), [(1, 0), (1, 1), (2, 0)]);
 }
@@ -425,7 +477,8 @@ fn in_a_full_pool_the_newest_make_room_for_what_is_returned() {
     }
     let removed = vec![bench.transfer(1, 0), bench.transfer(3, 0), bench.transfer(3, 1)];
     let returned = bench.with_accounts(|pool, accounts| pool.return_txs(removed, accounts, NOW));
-    assert_eq!(returned, 3);
+    let dropped: Vec<u64> = returned.dropped.iter().map(|(tx, _)| tx.nonce).collect();
+    assert_eq!((returned.back.len(), dropped), (3, vec![3, 2, 1]));
     assert_eq!(bench.nonces(), [(1, 0), (3, 0), (3, 1), (2, 0)]);
 }
 
@@ -487,7 +540,7 @@ fn takes_the_transactions_of_the_reference_chain_block_by_block() {
         }
         bench.with_accounts(|pool, accounts| {
             pool.remove_included(&hashes);
-            pool.revalidate(&senders, accounts);
+            pool.revalidate(&senders, accounts, NOW);
         });
         taken += hashes.len();
     }
@@ -512,13 +565,18 @@ proptest! {
             let sender = bench.address(who);
             match act {
                 0 => bench.set(who, nonce, 21_000 * price * u128::from(nonce)),
-                1 => bench.with_accounts(|pool, accounts| pool.revalidate([&sender], accounts)),
-                2 => bench.with_accounts(|pool, accounts| pool.revalidate_all(accounts)),
-                3 => bench.with_accounts(|pool, _| pool.expire(now)),
+                1 => { bench.with_accounts(|pool, accounts| pool.revalidate([&sender], accounts, now)); }
+                2 => { bench.with_accounts(|pool, accounts| pool.revalidate_all(accounts, now)); }
+                3 => { bench.with_accounts(|pool, _| pool.expire(now)); }
                 4 => { bench.with_accounts(|pool, accounts| pool.return_txs(vec![tx], accounts, now)); }
                 5 => {
-                    let first = bench.pool.iter().next().map(|(hash, _)| *hash);
-                    bench.with_accounts(|pool, _| pool.remove_included(first.as_slice()));
+                    let first = bench.pool.iter().next().map(|(hash, tx)| (*hash, tx.from_address.clone()));
+                    if let Some((first, sender)) = first {
+                        bench.with_accounts(|pool, accounts| {
+                            pool.remove_included(&[first]);
+                            pool.revalidate([&sender], accounts, now);
+                        });
+                    }
                 }
                 _ => { let _ = bench.with_accounts(|pool, accounts| pool.insert(tx, hash, accounts, now)); }
             }

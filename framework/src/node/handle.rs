@@ -154,7 +154,7 @@ impl NodeHandle {
         answer.await.map_err(|_| NodeStopped)
     }
 
-    /// Has the node propose no more blocks; all else goes on. One block that is being made may still come. So a network can be
+    /// Has the node propose no more blocks; all else goes on. A block that is made already may still come. So a network can be
     /// brought to rest at one height before its nodes stop. Cancel-safe, but a dropped call may still take effect.
     ///
     /// # Errors

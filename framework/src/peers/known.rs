@@ -32,6 +32,17 @@ impl<T: Copy + Eq + Hash> FifoSet<T> {
         self.order.push_back(member);
         true
     }
+
+    /// Walks all members once, however many go.
+    fn remove_all(&mut self, gone: impl Iterator<Item = T>) {
+        let before = self.members.len();
+        for member in gone {
+            self.members.remove(&member);
+        }
+        if self.members.len() < before {
+            self.order.retain(|member| self.members.contains(member));
+        }
+    }
 }
 
 /// Ids of blocks and transactions that need no second look. Forgets the oldest when it is full.
@@ -49,6 +60,11 @@ impl SeenCache {
     /// Adds an id; says whether it was not there.
     pub fn insert(&mut self, id: Hash32) -> bool {
         self.0.insert(half(&id))
+    }
+
+    /// Takes ids out, so that they are new again. Takes as long as the cache is large.
+    pub fn forget(&mut self, ids: &[Hash32]) {
+        self.0.remove_all(ids.iter().map(half));
     }
 
     /// Whether the id is there.
@@ -91,6 +107,11 @@ impl KnownByPeer {
     /// The peer knows this transaction from now on; says whether that is new.
     pub fn insert_tx(&mut self, id: &Hash32) -> bool {
         self.txs.insert(short(id))
+    }
+
+    /// The peer may have forgotten these transactions. Takes as long as it is known to know many.
+    pub fn forget_txs(&mut self, ids: &[Hash32]) {
+        self.txs.remove_all(ids.iter().map(short));
     }
 
     /// Whether the peer knows this block.
@@ -146,14 +167,25 @@ mod tests {
         assert!(known.insert_block(&id(1)) && known.insert_tx(&id(2)));
         assert!(known.knows_block(&id(1)) && known.knows_tx(&id(2)));
         assert!(!known.knows_tx(&id(1)) && !known.knows_block(&id(2)));
+        known.forget_txs(&[id(1), id(2)]);
+        assert!(known.knows_block(&id(1)) && !known.knows_tx(&id(2)));
     }
 
     proptest! {
         #[test]
-        fn always_remembers_the_last_ones_and_never_more(ids in prop::collection::vec(0u64..20, 0..200), capacity in 1usize..12) {
+        fn always_remembers_the_last_ones_and_never_more(
+            ids in prop::collection::vec((0u64..20, prop::bool::weighted(0.1)), 0..200),
+            capacity in 1usize..12
+        ) {
             let mut seen = SeenCache::new(capacity);
             let mut model: VecDeque<u64> = VecDeque::new();
-            for n in ids {
+            for (n, forgets) in ids {
+                if forgets {
+                    seen.forget(&[id(n), id(n + 1)]);
+                    model.retain(|member| *member != n && *member != n + 1);
+                    prop_assert_eq!(seen.len(), model.len());
+                    continue;
+                }
                 let new = !model.contains(&n);
                 prop_assert_eq!(seen.insert(id(n)), new);
                 if new {

@@ -1,6 +1,6 @@
 //! Syncing in batches: ranges from several peers at a time, imported in order.
 //!
-//! The parts: [`BatchSync`] takes events and keeps the mode (here), `claim` knows peers, `delivery` judges what they send, `schedule` decides whom to ask for what, `pace` how much at a time,
+//! The parts: [`BatchSync`] takes events and keeps the mode (here and in `mode`), `claim` knows peers, `delivery` judges what they send, `schedule` decides whom to ask for what, `hedging` when to ask others as well, `pace` and `sizing` how much at a time,
 //! `ranges` keeps what came early; `session`, `search` and `reorg` handle forks with the [`ForkRule`]'s advice, and `recover` a STAKE that is not what it was;
 //! `linkage` knows the way to checkpoints and `checkpoint` goes it.
 
@@ -17,7 +17,7 @@ use super::pace::Answers;
 use super::ranges::{Buffer, Delivered};
 use super::recover::Recovery;
 use super::session::{Session, Stage};
-use super::sizing::Sizing;
+use super::sizing::UsualSize;
 use super::{
     BatchId, ConnId, Connectivity, Mode, RejectKind, RequestId, SyncAction, SyncEvent, SyncStatus, SyncStrategy,
 };
@@ -48,17 +48,17 @@ pub struct BatchSync<F = RollbackOne> {
     /// Hashes of batches that came while not all was known of the way to a checkpoint, until they are imported.
     pub(super) samples: BTreeMap<BatchId, Vec<Tip>>,
     pub(super) recovery: Recovery,
-    pub(super) seen: Sizing,
+    pub(super) usual_size: UsualSize,
     pub(super) answers: Answers,
     last_request: u64,
     pub(super) mode: Mode,
-    network: Connectivity,
+    pub(super) network: Connectivity,
     /// Since when it stands so to the network.
-    network_since: Duration,
+    pub(super) network_since: Duration,
     /// The last import, or when SYNCED first depended on claims alone.
     pub(super) progress: Option<Duration>,
     /// How long there had been no progress when the last peer left.
-    stalled: Duration,
+    pub(super) stalled: Duration,
     pub(super) paused_until: Duration,
     pub(super) next_probe: Duration,
     pub(super) last_probed: Option<ConnId>,
@@ -73,6 +73,8 @@ pub(super) struct Asked {
     pub(super) from: Height,
     pub(super) to: Height,
     pub(super) at: Duration,
+    /// Since when its peer has worked at it: since all that was asked before was answered.
+    pub(super) since: Duration,
     pub(super) purpose: Purpose,
     /// Whether another peer was asked for some of it as well, since this one was late.
     pub(super) hedged: bool,
@@ -128,7 +130,7 @@ impl<F: ForkRule> BatchSync<F> {
             linkage: Linkage::default(),
             samples: BTreeMap::new(),
             recovery: Recovery::default(),
-            seen: Sizing::default(),
+            usual_size: UsualSize::default(),
             answers: Answers::default(),
             last_request: 0,
             mode: Mode::Syncing,
@@ -165,8 +167,8 @@ impl<F: ForkRule> SyncStrategy for BatchSync<F> {
             SyncEvent::Headers { peer, request, links, .. } => self.on_headers(peer, request, &links),
             SyncEvent::Announced { peer, link } => self.on_announced(peer, link),
             SyncEvent::PeerGone { peer } => self.on_peer_gone(peer),
-            SyncEvent::Blocks { peer, request, batch, links, bytes, malformed } => {
-                self.on_blocks(peer, request, Answer { batch, links, bytes, malformed });
+            SyncEvent::Blocks { peer, request, batch, links, bytes, weight, malformed } => {
+                self.on_blocks(peer, request, Answer { batch, links, bytes, weight, malformed });
             }
             SyncEvent::RequestFailed { peer, request, why } => self.on_request_failed(peer, request, why),
             SyncEvent::Imported { batch, tip } => self.on_imported(batch, tip),
@@ -355,43 +357,6 @@ impl<F: ForkRule> BatchSync<F> {
         self.close_claims();
     }
 
-    /// Whether the node has looked around, so that claims alone may keep it from being SYNCED.
-    fn is_ready(&self) -> bool {
-        // `Connected` alone says nothing yet: the handshake's claim may be a moment behind it.
-        !self.peers.is_empty()
-            || match self.network {
-                Connectivity::NoPeersKnown => true,
-                Connectivity::AllDialsFailed => self.network_since.saturating_add(self.limits.alone) <= self.now,
-                Connectivity::Dialling | Connectivity::Connected => false,
-            }
-    }
-
-    /// The clock of `no_progress` stands still while nobody is connected, and goes on where it stood: to come and go does not reset it.
-    fn update_clock(&mut self) {
-        match (self.is_ready(), self.progress) {
-            (true, None) => self.progress = Some(self.now.saturating_sub(self.stalled)),
-            (false, Some(last)) => (self.stalled, self.progress) = (self.now.saturating_sub(last), None),
-            _ => {}
-        }
-    }
-
-    fn update_mode(&mut self) {
-        let ready = self.is_ready();
-        let behind = self.reorganising() || self.peers.values().any(Peer::counts);
-        let mode = match self.mode {
-            _ if behind => Mode::Syncing,
-            Mode::Syncing if !ready || !self.importing.is_empty() => Mode::Syncing,
-            Mode::Syncing | Mode::Synced => Mode::Synced,
-        };
-        if mode == Mode::Synced && self.mode == Mode::Syncing {
-            self.next_probe = self.now.saturating_add(self.limits.probe_interval);
-        }
-        if mode == Mode::Syncing && self.mode == Mode::Synced {
-            self.progress = Some(self.now);
-        }
-        self.mode = mode;
-    }
-
     pub(super) fn new_request(&mut self) -> RequestId {
         self.last_request += 1;
         RequestId(self.last_request)
@@ -422,10 +387,13 @@ impl<F: ForkRule> BatchSync<F> {
         }
     }
 
-    /// The bytes that wait or are under import.
+    /// The bytes that wait or are under import. Of one batch no more than an answer should have counts: a single large one, which could
+    /// be anybody's, takes no room from the others.
     pub(super) fn held_bytes(&self) -> usize {
-        let importing = self.importing.iter().map(|batch| batch.delivered.bytes);
-        importing.fold(self.buffer.bytes(), usize::saturating_add)
+        let importing = || self.importing.iter().map(|batch| batch.delivered.bytes);
+        let heaviest = importing().max().max(self.buffer.heaviest()).unwrap_or(0);
+        let excess = heaviest.saturating_sub(self.limits.answer_bytes);
+        importing().fold(self.buffer.bytes(), usize::saturating_add).saturating_sub(excess)
     }
 }
 

@@ -38,9 +38,7 @@ impl<F: ForkRule> BatchSync<F> {
 
     pub(super) fn on_headers(&mut self, id: ConnId, request: RequestId, links: &[BlockLink]) {
         let Some(asked) = self.answered(id, request) else { return };
-        if let Some(peer) = self.peers.get_mut(&id) {
-            peer.pace.heard(self.now);
-        }
+        self.move_up(id, request);
         let fits = links.last().is_some_and(|last| last.height == asked.to);
         match if fits { self.linkage.take(links, self.tip) } else { None } {
             Some(Step::Down) => self.judge_imports(),

@@ -15,6 +15,7 @@ pub(super) struct Answer {
     pub(super) batch: BatchId,
     pub(super) links: Vec<BlockLink>,
     pub(super) bytes: usize,
+    pub(super) weight: usize,
     pub(super) malformed: bool,
 }
 
@@ -24,23 +25,14 @@ impl<F: ForkRule> BatchSync<F> {
             self.discard(answer.batch);
             return;
         };
-        self.seen.observe(answer.links.len(), answer.bytes);
-        let awaited = self.is_awaited(asked.from);
+        self.move_up(id, request);
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.sizing.observe(answer.links.len(), answer.bytes);
-            let in_time = peer.pace.hedge_after(&self.answers, &self.limits);
-            if let Some(took) = peer.pace.answered(asked.at, self.now, answer.bytes) {
-                if took < in_time {
-                    peer.pace.was_in_time();
-                } else if asked.hedged && awaited {
-                    peer.pace.was_hedged_needlessly();
-                }
-                self.answers.note(took);
-            }
         }
-        let Answer { batch, links, bytes, malformed } = answer;
+        let Answer { batch, links, bytes, weight, malformed } = answer;
         let delivered =
-            Delivered::new(id, batch, asked.from, &links, bytes).filter(|delivered| delivered.last.height <= asked.to);
+            Delivered::new(id, batch, asked.from, &links, weight).filter(|delivered| delivered.last.height <= asked.to);
+        let took = delivered.and_then(|_| self.note_pace(id, &asked, bytes));
         let ancestor_to = match delivered.map_or(Verdict::Unknown, |_| self.linkage.judge(&links)) {
             Verdict::Contradiction(height) => {
                 self.discard(batch);
@@ -50,7 +42,7 @@ impl<F: ForkRule> BatchSync<F> {
             Verdict::Ancestor(height) => Some(height),
             Verdict::Unknown => None,
         };
-        let delivered = delivered.map(|delivered| Delivered { ancestor_to, ..delivered });
+        let delivered = delivered.map(|delivered| Delivered { took, ancestor_to, ..delivered });
         if malformed {
             let refused = delivered.map_or(asked.from, |delivered| delivered.last.height.saturating_add(1));
             self.refuse(id, refused, self.now.saturating_add(self.limits.refused_pause));
@@ -154,11 +146,16 @@ impl<F: ForkRule> BatchSync<F> {
         };
         let Some(Importing { delivered, .. }) = self.importing.remove(place) else { return };
         self.progress = Some(self.now);
+        self.usual_size.imported(delivered.blocks(), delivered.bytes);
+        if let Some(took) = delivered.took {
+            self.answers.used(took);
+        }
         let trust = self.limits.regained_trust;
         let Some(peer) = self.peers.get_mut(&delivered.peer) else { return };
         peer.proven = true;
-        if !peer.has(tip.height.saturating_add(1)) || delivered.blocks() >= trust {
-            peer.distrusted = false;
+        if peer.distrusted && (!peer.has(tip.height.saturating_add(1)) || delivered.blocks() >= trust) {
+            // It was only slow.
+            (peer.distrusted, peer.not_before) = (false, self.now);
         }
         // Only here can a node that is SYNCED become SYNCING again: valid blocks came, and more are to come.
         if peer.has(tip.height.saturating_add(1)) && tip.height < Height::MAX && !peer.distrusted {
@@ -263,17 +260,11 @@ impl<F: ForkRule> BatchSync<F> {
         Some(asked)
     }
 
-    /// Whether the block at this height is still to come.
-    fn is_awaited(&self, height: Height) -> bool {
-        let next = self.next_height();
-        next.is_some_and(|next| height >= next)
-            && !self.buffer.spans().any(|span| span.from <= height && height <= span.to)
-    }
-
-    /// Lets go of the highest batches where answers were larger than expected.
+    /// Lets go of batches where answers were larger than expected.
     fn shrink_buffer(&mut self) {
         while self.held_bytes() > self.limits.window_bytes {
-            let Some(batch) = self.buffer.drop_highest() else { return };
+            let busy = !self.importing.is_empty();
+            let Some(batch) = self.buffer.drop_one(self.limits.answer_bytes, busy) else { return };
             self.discard(batch);
         }
     }

@@ -21,15 +21,18 @@ pub struct SyncLimits {
     pub first_range_legacy: u64,
     /// The smallest range into which the window is cut so that all peers have a share, in blocks.
     pub least_share: u64,
-    /// How long a peer with features may take for an answer.
+    /// How long a peer with features may take for an answer. One that has delivered may take as long as is waited before others are asked
+    /// as well, where that is longer.
     pub timeout: Duration,
     /// How long a legacy peer may take: applying 500 blocks keeps it busy for 33 s.
     pub timeout_legacy: Duration,
-    /// After how long another peer is asked for a range as well while no answer of anybody has shown how long one takes.
+    /// After how long another peer is asked for a range as well while no answer of anybody has shown how long one takes: a peer's first answer
+    /// may need several ways there and back, and all would be asked for everything.
     pub stall: Duration,
     /// The least time after which another peer is asked for a range as well; else three times the median answer.
     pub hedge_least: Duration,
-    /// The longest such time, for peers that are slow by nature.
+    /// The longest such time, for peers that are slow by nature: it doubles for a peer each time that somebody else was asked in vain. As long
+    /// is the longest rest of one that others are sooner than each time.
     pub hedge_most: Duration,
     /// How long an answer should take to come: what a peer is given at a time is cut to it, so that little is lost with a peer that
     /// stands still.

@@ -1,6 +1,7 @@
 //! Ranges of blocks: what was delivered and waits, and what nobody was asked for yet.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::{BatchId, ConnId};
 use crate::types::{BlockLink, Height, Tip};
@@ -13,6 +14,8 @@ pub(super) struct Delivered {
     pub(super) first: BlockLink,
     pub(super) last: Tip,
     pub(super) bytes: usize,
+    /// How long its peer worked at it, where that can be told.
+    pub(super) took: Option<Duration>,
     /// Up to where its blocks are known to be ancestors of a checkpoint.
     pub(super) ancestor_to: Option<Height>,
 }
@@ -28,6 +31,7 @@ impl Delivered {
             first: *first,
             last: last.tip(),
             bytes,
+            took: None,
             ancestor_to: None,
         })
     }
@@ -98,13 +102,18 @@ impl Buffer {
         out.iter().map(|batch| batch.batch).collect()
     }
 
-    /// Takes out the highest batch, unless it is the only one.
-    pub(super) fn drop_highest(&mut self) -> Option<BatchId> {
-        let highest = *self.waiting.keys().next_back()?;
-        if self.waiting.len() == 1 {
-            return None;
-        }
-        self.take(highest).map(|batch| batch.batch)
+    /// Takes out the batch that is missed least: the highest of more than `large` bytes, or else the highest. The lowest only where it
+    /// is large and `busy` says that there is enough to do without it.
+    pub(super) fn drop_one(&mut self, large: usize, busy: bool) -> Option<BatchId> {
+        let above = |lowest: usize| self.waiting.iter().skip(lowest).rev();
+        let large = above(usize::from(!busy)).find(|(_, batch)| batch.bytes > large);
+        let from = *large.or_else(|| above(1).next())?.0;
+        self.take(from).map(|batch| batch.batch)
+    }
+
+    /// The bytes of the largest batch.
+    pub(super) fn heaviest(&self) -> Option<usize> {
+        self.waiting.values().map(|batch| batch.bytes).max()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -214,13 +223,17 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_goes_first_and_the_last_one_stays() {
+    fn a_large_one_goes_first_then_the_highest_and_the_lowest_stays() {
         let mut buffer = Buffer::default();
-        buffer.insert(batch(1, 10, 12));
-        buffer.insert(batch(2, 30, 40));
-        assert_eq!(buffer.drop_highest(), Some(BatchId(2)));
-        assert_eq!(buffer.drop_highest(), None);
+        buffer.insert(Delivered { bytes: 60, ..batch(1, 10, 12) });
+        buffer.insert(Delivered { bytes: 50, ..batch(2, 30, 40) });
+        buffer.insert(batch(3, 41, 50));
+        assert_eq!((buffer.heaviest(), buffer.bytes()), (Some(60), 120));
+        assert_eq!(buffer.drop_one(20, false), Some(BatchId(2)));
+        assert_eq!(buffer.drop_one(20, false), Some(BatchId(3)));
+        assert_eq!(buffer.drop_one(20, false), None);
+        assert_eq!(buffer.drop_one(60, true), None);
         assert_eq!(buffer.drop_if(|batch| batch.from() < 20), [BatchId(1)]);
-        assert_eq!((buffer.bytes(), buffer.drop_highest()), (0, None));
+        assert_eq!((buffer.bytes(), buffer.drop_one(20, true)), (0, None));
     }
 }

@@ -21,8 +21,7 @@ impl<F: ForkRule> BatchSync<F> {
             .peers
             .iter()
             .filter(|&(&id, peer)| self.is_free(id, peer, next))
-            // Of one that is slow beside the others more than one answer would only be waited for.
-            .filter(|(_, peer)| peer.is_idle() || !peer.pace.is_slow(usual))
+            .filter(|(_, peer)| !peer.pace.is_slow(usual) || self.may_be_slow(peer))
             .map(|(&id, peer)| (!peer.proven, peer.legacy, peer.requests.len(), peer.asked, id))
             .collect();
         free.sort_unstable();
@@ -37,7 +36,7 @@ impl<F: ForkRule> BatchSync<F> {
             {
                 let to = gap.to.min(gap.from.saturating_add(len - 1));
                 let span = Span { from: gap.from, to: self.linkage.align(gap.from, to) };
-                if self.fits(next, span) {
+                if self.fits(id, next, span) {
                     self.ask(id, span, Purpose::Range);
                     continue;
                 }
@@ -63,7 +62,7 @@ impl<F: ForkRule> BatchSync<F> {
         let after = ids.iter().find(|&&id| self.last_probed.is_none_or(|last| id > last));
         let Some(&id) = after.or(ids.first()) else { return };
         let Some(peer) = self.peers.get(&id) else { return };
-        let len = range_for(&self.limits, peer.legacy, &peer.sizing, &self.seen);
+        let len = range_for(&self.limits, peer.legacy, &peer.sizing, &self.usual_size);
         let claimed = peer.best.filter(|&best| best >= next).unwrap_or(Height::MAX);
         let to = claimed.min(peer.allowed(self.now).unwrap_or(next)).min(next.saturating_add(len - 1));
         self.ask(id, Span { from: next, to: to.max(next) }, Purpose::Probe);
@@ -79,6 +78,8 @@ impl<F: ForkRule> BatchSync<F> {
         let timeout = match purpose {
             // With a search under way everything else of this peer waits, so its patience is that of a claim.
             Purpose::Fork if !peer.legacy => limits.claim_patience,
+            // Who delivers, but slowly, must not have it cut short before anybody else is asked.
+            Purpose::Range if peer.proven => peer.timeout(limits).max(peer.pace.hedge_after(&self.answers, limits)),
             _ => peer.timeout(limits),
         };
         peer.requests.push(request);
@@ -88,7 +89,7 @@ impl<F: ForkRule> BatchSync<F> {
             peer.waiting = peer.waiting.or(Some(now));
         }
         let Span { from, to } = span;
-        self.requests.insert(request, Asked { peer: id, from, to, at: now, purpose, hedged: false });
+        self.requests.insert(request, Asked { peer: id, from, to, at: now, since: now, purpose, hedged: false });
         self.actions.push_back(match purpose {
             Purpose::Headers => SyncAction::RequestHeaders { peer: id, request, from, to, timeout },
             _ => SyncAction::Request { peer: id, request, from, to, timeout },
@@ -105,6 +106,7 @@ impl<F: ForkRule> BatchSync<F> {
         for peer in self.peers.values().filter(|peer| peer.is_open()) {
             at.extend(peer.patience_ends(&self.limits));
             at.push(peer.not_before);
+            at.push(peer.pace.rests_until());
             if peer.off_branch {
                 at.push(peer.forks.not_before);
             }
@@ -157,22 +159,39 @@ impl<F: ForkRule> BatchSync<F> {
     /// How many blocks to ask a peer for: as many as it sends in the time that an answer should take, and as leave a share of the window
     /// to every other request.
     fn range_of(&self, peer: &Peer) -> u64 {
-        let helpers = self.peers.values().filter(|peer| peer.is_open() && !peer.off_branch);
-        let slots = helpers.map(Peer::slots).sum::<usize>().max(1);
+        let slots = self.all_slots();
         let share = self.limits.window_blocks / u64::try_from(slots).unwrap_or(u64::MAX);
-        let most = range_for(&self.limits, peer.legacy, &peer.sizing, &self.seen)
+        let most = range_for(&self.limits, peer.legacy, &peer.sizing, &self.usual_size)
             .min(share.max(self.limits.least_share))
             .max(1);
         // Legacy peers have a care of their own: they are busy for long, whatever they are asked for.
         let by_pace = if peer.legacy { None } else { peer.pace.bytes_in(self.limits.answer_time) };
-        let by_share = self.limits.window_bytes / 2 / slots;
+        let by_share = self.share_of(slots);
         let bytes = by_pace.map_or(by_share, |bytes| bytes.min(by_share));
-        peer.sizing.blocks_in(bytes, &self.seen).map_or(most, |blocks| blocks.min(most))
+        peer.sizing.blocks_in(bytes, &self.usual_size).map_or(most, |blocks| blocks.min(most))
     }
 
-    /// How long answers usually take: the median of the peers', the lower of two.
+    /// How many requests may be under way with all peers.
+    fn all_slots(&self) -> usize {
+        let helpers = self.peers.values().filter(|peer| peer.is_open() && !peer.off_branch);
+        helpers.map(Peer::slots).sum::<usize>().max(1)
+    }
+
+    /// How many bytes of the window one of so many requests may have: the other half is for what was delivered.
+    fn share_of(&self, slots: usize) -> usize {
+        self.limits.window_bytes / 2 / slots
+    }
+
+    /// Whether a peer that is slow beside the others is asked for more: more than one answer would only be waited for, and after one that
+    /// others were sooner with it rests. What it claims is looked at in any case.
+    fn may_be_slow(&self, peer: &Peer) -> bool {
+        peer.is_idle() && (!peer.probed || peer.pace.rests_until() <= self.now)
+    }
+
+    /// How long answers usually take: the median of the peers' who can be asked instead of each other, the lower of two.
     fn usual(&self) -> Option<Duration> {
-        let mut all: Vec<Duration> = self.peers.values().filter_map(|peer| peer.pace.usual()).collect();
+        let helpers = self.peers.values().filter(|peer| peer.is_open() && !peer.off_branch && peer.proven);
+        let mut all: Vec<Duration> = helpers.filter_map(|peer| peer.pace.usual()).collect();
         all.sort_unstable();
         all.get(all.len().saturating_sub(1) / 2).copied()
     }
@@ -191,58 +210,20 @@ impl<F: ForkRule> BatchSync<F> {
         first_gap(&covered, Span { from: next, to })
     }
 
-    /// Whether there is room for these blocks. There always is for those that everything else waits for.
-    fn fits(&self, next: Height, span: Span) -> bool {
+    /// Whether there is room for these blocks of a peer. There always is for those that everything else waits for.
+    fn fits(&self, id: ConnId, next: Height, span: Span) -> bool {
         if span.from == next && self.importing.is_empty() {
             return true;
         }
-        let asked = self.requests.values().filter(|asked| asked.purpose != Purpose::Headers);
-        let asked = asked.map(|asked| self.seen.estimate((asked.to - asked.from).saturating_add(1)));
-        let held = asked.fold(self.held_bytes(), usize::saturating_add);
-        held.saturating_add(self.seen.estimate((span.to - span.from).saturating_add(1))) <= self.limits.window_bytes
-    }
-
-    /// The lowest blocks that somebody else is late with, for this peer to be asked for as well; any that were asked for where it
-    /// was never probed.
-    fn late(&self, id: ConnId, next: Height, last: Height) -> Option<Span> {
-        let probed = self.peers.get(&id)?.probed;
-        let asked = || self.requests.values().filter(|asked| asked.purpose == Purpose::Range);
-        let in_time = asked().filter(|asked| asked.peer == id || (probed && self.late_at(asked, next) > self.now));
-        let in_time = in_time.map(|asked| Span { from: asked.from, to: asked.to });
-        let mut covered: Vec<Span> = in_time.chain(self.buffer.spans()).collect();
-        covered.sort_unstable();
-        let open = (last >= next).then_some(Span { from: next, to: last })?;
-        let gap = first_gap(&covered, open)?;
-        let late = asked().find(|asked| asked.peer != id && asked.from <= gap.from && gap.from <= asked.to)?;
-        Some(Span { from: gap.from, to: gap.to.min(late.to) })
-    }
-
-    /// When a request counts as late: with the next blocks once its peer has given no answer for longer than is usual, with others only
-    /// after twice that time, since they are not needed yet.
-    fn late_at(&self, asked: &Asked, next: Height) -> Duration {
-        let Some(peer) = self.peers.get(&asked.peer) else { return Duration::ZERO };
-        let oldest = peer.requests.iter().filter_map(|request| self.requests.get(request)).map(|asked| asked.at).min();
-        let since = peer.pace.since(oldest.unwrap_or(asked.at));
-        let after = peer.pace.hedge_after(&self.answers, &self.limits);
-        let times = if asked.from <= next && next <= asked.to { 1 } else { 2 };
-        since.saturating_add(after.saturating_mul(times))
-    }
-
-    /// The times at which requests get late, where somebody could be asked instead.
-    fn lates(&self) -> Vec<Duration> {
-        let Some(next) =
-            self.next_height().filter(|_| self.peers.values().any(|peer| peer.is_open() && peer.has_room()))
-        else {
-            return Vec::new();
+        let share = self.share_of(self.all_slots());
+        let expected = |id: ConnId, from: Height, to: Height| {
+            let sizing = self.peers.get(&id).map(|peer| &peer.sizing);
+            let blocks = (to - from).saturating_add(1);
+            sizing.map_or(0, |sizing| sizing.estimate(blocks, &self.usual_size, share))
         };
-        let asked = self.requests.values().filter(|asked| asked.purpose == Purpose::Range);
-        asked.map(|asked| self.late_at(asked, next)).collect()
-    }
-
-    /// Notes that others are asked for this as well.
-    fn note_hedge(&mut self, span: Span, late: bool) {
-        for asked in self.requests.values_mut().filter(|asked| late && asked.purpose == Purpose::Range) {
-            asked.hedged |= asked.from <= span.to && span.from <= asked.to;
-        }
+        let asked = self.requests.values().filter(|asked| asked.purpose != Purpose::Headers);
+        let asked = asked.map(|asked| expected(asked.peer, asked.from, asked.to));
+        let held = asked.fold(self.held_bytes(), usize::saturating_add);
+        held.saturating_add(expected(id, span.from, span.to)) <= self.limits.window_bytes
     }
 }

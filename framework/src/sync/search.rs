@@ -109,7 +109,7 @@ impl<F: ForkRule> BatchSync<F> {
 
     pub(super) fn ask_for_branch(&mut self, id: ConnId, from: Height, to: Height) {
         let Some(peer) = self.peers.get(&id) else { return };
-        let len = range_for(&self.limits, peer.legacy, &peer.sizing, &self.seen);
+        let len = range_for(&self.limits, peer.legacy, &peer.sizing, &self.usual_size);
         let to = to.min(from.saturating_add(len - 1)).max(from);
         self.ask(id, Span { from, to }, Purpose::Fork);
     }

@@ -6,6 +6,7 @@ mod checkpoints;
 mod following;
 mod fork_sessions;
 mod forks;
+mod hedging;
 mod legacy;
 mod recoveries;
 mod refusals;

@@ -224,7 +224,7 @@ impl AnyEvents {
         let links = self.links(from, to);
         let first = links.first().map(|link| link.height);
         self.held.insert(batch, Held { first, blocks: links.len(), checked: false });
-        SyncEvent::Blocks { peer, request, batch, links, bytes, malformed }
+        SyncEvent::Blocks { peer, request, batch, links, bytes, weight: bytes, malformed }
     }
 
     /// Tells the next event that the dice say, and carries out what the strategy answers.

@@ -173,6 +173,10 @@ pub struct Peer {
     pub headers: bool,
     /// How fast it sends, besides its latency.
     pub bytes_per_second: Option<u64>,
+    /// What one of its blocks weighs, where that is not what others' do.
+    pub block_bytes: Option<usize>,
+    /// The first request for blocks above this height it does not answer; others it does.
+    pub withholds_above: Option<Height>,
     /// From this time on it sends nothing more.
     pub freezes_at: Option<Duration>,
     /// Its blocks at these heights have STAKEs that name these keys: under v1 rules, what no hash covers.
@@ -203,6 +207,8 @@ impl Peer {
             requests: 1,
             headers: false,
             bytes_per_second: None,
+            block_bytes: None,
+            withholds_above: None,
             freezes_at: None,
             stakes: BTreeMap::new(),
             staked: BTreeMap::new(),

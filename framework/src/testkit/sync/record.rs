@@ -47,6 +47,11 @@ impl World {
         self.held.values().map(|batch| batch.links.len()).sum()
     }
 
+    /// How many bytes they have.
+    pub fn held_bytes(&self) -> usize {
+        self.held.values().map(|batch| batch.bytes).sum()
+    }
+
     /// How many blocks were imported that the strategy vouched for.
     pub fn vouched(&self) -> u64 {
         self.vouched

@@ -25,7 +25,7 @@ impl World {
             return;
         };
         let (most, leaves) = (peer.requests, peer.leaves_at.is_some_and(|height| to >= height));
-        let takes = self.answer_takes(id, from, to, headers);
+        let takes = self.answer_takes(id, from, to, headers).filter(|_| headers || !self.withholds(id, from));
         if before >= most {
             self.breach(Rule::RequestsPerPeer, format!("{request:?} to {id:?}, which has {before} already"));
         }
@@ -58,14 +58,15 @@ impl World {
         let nothing_signed = (peer.unsigned || peer.makes_up).then_some(from.saturating_sub(1));
         let (unsigned_above, forged_at) = (nothing_signed.or(peer.unsigned_above), peer.forged_at);
         let (stakes, staked) = (peer.stakes.clone(), peer.staked.clone());
+        let bytes = links.len() * peer.block_bytes.unwrap_or(self.block_bytes);
         let batch = BatchId(self.serial());
-        let bytes = links.len() * self.block_bytes;
         self.prove(&links);
         self.held.insert(
             batch,
             Batch {
                 peer: id,
                 links: links.clone(),
+                bytes,
                 faults,
                 handed_over: false,
                 checked: false,
@@ -75,7 +76,12 @@ impl World {
                 staked,
             },
         );
-        self.tell(SyncEvent::Blocks { peer: id, request, batch, links, bytes, malformed });
+        self.tell(SyncEvent::Blocks { peer: id, request, batch, links, bytes, weight: bytes, malformed });
+    }
+
+    /// Whether this is the one request that a peer does not answer.
+    fn withholds(&mut self, id: ConnId, from: Height) -> bool {
+        self.peers.get_mut(&id).and_then(|peer| peer.withholds_above.take_if(|above| from > *above)).is_some()
     }
 
     /// How long this answer takes, behind those before it; `None` where it never comes.

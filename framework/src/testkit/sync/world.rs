@@ -57,6 +57,7 @@ pub struct World {
     stakes: BTreeMap<Height, u8>,
     jobs: VecDeque<SyncAction>,
     import_per_block: Duration,
+    durable_after: Duration,
     pub(super) block_bytes: usize,
     checkpoints: BTreeMap<Height, Hash32>,
     /// Hashes of checkpoints, and of what is known to be their ancestors.
@@ -87,6 +88,7 @@ pub(super) struct Journal {
 pub(super) struct Batch {
     pub(super) peer: ConnId,
     pub(super) links: Vec<BlockLink>,
+    pub(super) bytes: usize,
     pub(super) faults: BTreeMap<Height, RejectKind>,
     pub(super) handed_over: bool,
     pub(super) checked: bool,
@@ -125,6 +127,7 @@ impl World {
             stakes: BTreeMap::new(),
             jobs: VecDeque::new(),
             import_per_block: Duration::from_micros(100),
+            durable_after: Duration::ZERO,
             block_bytes: 1500,
             checkpoints: BTreeMap::new(),
             proven: BTreeSet::new(),
@@ -144,6 +147,12 @@ impl World {
     /// Lets an import take this long per block.
     pub fn importing_at(mut self, per_block: Duration) -> Self {
         self.import_per_block = per_block;
+        self
+    }
+
+    /// Lets the word of an import come so much later, with the next ones under way: as where several stages overlap.
+    pub fn durable_after(mut self, pause: Duration) -> Self {
+        self.durable_after = pause;
         self
     }
 
@@ -450,7 +459,11 @@ impl World {
             SyncAction::FinishReorg { keep } => self.finish_reorg(keep),
             _ => return,
         };
-        self.tell(event);
+        if self.durable_after.is_zero() {
+            self.tell(event);
+        } else {
+            self.schedule(self.durable_after, Happening::Event(event));
+        }
     }
 
     fn import(&mut self, id: BatchId) -> SyncEvent {

@@ -53,7 +53,7 @@ impl Desk {
         self.batches += 1;
         let links = if most == 0 { vec![] } else { self.theirs.range(from, to.min(from + most - 1)) };
         let (batch, bytes) = (BatchId(self.batches), links.len() * 1000);
-        self.tell(SyncEvent::Blocks { peer, request, batch, links, bytes, malformed: false })
+        self.tell(SyncEvent::Blocks { peer, request, batch, links, bytes, weight: bytes, malformed: false })
     }
 
     /// Answers the look-up and all questions of the search, and gives what follows after the branching point is found.

@@ -94,6 +94,32 @@ fn several_answers_are_on_their_way_from_a_far_server() {
 }
 
 #[test]
+fn four_servers_at_a_fifth_of_what_we_import_give_nine_tenths_of_their_sum() {
+    // As a small machine does it: 13 MB of such blocks a second, durable a fifth of a second after they are executed.
+    let (rate, seconds, import) = (2_600_000, 20, Duration::from_micros(1_540));
+    let chain = Chain::to(4 * seconds * rate / BLOCK as u64 - 1);
+    let world = world(&Chain::default()).with_blocks_of(BLOCK).importing_at(import);
+    let mut world = world.durable_after(Duration::from_millis(200));
+    for _ in 0..4 {
+        world.connect(Peer { bytes_per_second: Some(rate), ..throttled(&chain) });
+    }
+    assert!(world.run_until_synced(secs(600)));
+    assert_eq!(world.tip(), chain.tip());
+    let took = world.now().as_secs_f64();
+    assert!(20.0 / took >= 0.9, "took {took} s where the sum would take 20");
+}
+
+#[test]
+fn a_peer_whose_blocks_are_padded_takes_no_room_from_the_others() {
+    let chain = chain_for(4, 60);
+    let base = time_with(&chain, (0..4).map(|_| throttled(&chain)));
+    let slow = Duration::from_secs(1);
+    let padded = Peer { block_bytes: Some(16 << 20), latency: slow, longest_answer: 1, ..Peer::able(&chain) };
+    let with_padded = time_with(&chain, (0..4).map(|_| throttled(&chain)).chain([padded]));
+    assert!(with_padded <= 1.05 * base, "{with_padded} s with it, {base} s without");
+}
+
+#[test]
 fn what_waits_never_exceeds_the_window_however_many_serve() {
     let chain = chain_for(8, 60);
     let mut world = world(&Chain::default()).with_blocks_of(BLOCK).importing_at(Duration::from_millis(40));
@@ -106,5 +132,25 @@ fn what_waits_never_exceeds_the_window_however_many_serve() {
         // One answer more, since those that everything waits for are asked for in any case.
         assert!(world.held_blocks() * BLOCK <= limits.window_bytes + limits.answer_bytes, "at {second} s");
     }
+    world.assert_all_kept();
+}
+
+#[test]
+fn what_waits_exceeds_the_window_by_one_large_answer_at_most_however_many_pad() {
+    const PADDED: usize = 16 << 20;
+    let chain = chain_for(4, 60);
+    let mut world = world(&Chain::default()).with_blocks_of(BLOCK).importing_at(Duration::from_millis(40));
+    for latency in 0..8 {
+        world.connect(throttled(&chain));
+        let latency = Duration::from_millis(200 + 50 * latency);
+        world.connect(Peer { block_bytes: Some(PADDED), longest_answer: 1, latency, ..Peer::able(&chain) });
+    }
+    let limits = SyncLimits::default();
+    let most = limits.window_bytes + limits.answer_bytes + PADDED;
+    for tenth in 1..300 {
+        world.run_until(Duration::from_millis(100) * tenth);
+        assert!(world.held_bytes() <= most, "{} bytes after {tenth} tenths of a second", world.held_bytes());
+    }
+    assert!(world.height() > Some(300), "at {:?}", world.height());
     world.assert_all_kept();
 }
