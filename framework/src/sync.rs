@@ -501,13 +501,15 @@ pub enum SyncReport {
     OffCheckpoint {
         /// The checkpoint's height.
         checkpoint: Height,
+        /// Where that shows.
+        found: Contradiction,
     },
     /// A peer showed a block or a header where a checkpoint demands another one. Its claim is closed.
     CheckpointContradicted {
         /// Who.
         peer: ConnId,
-        /// The height at which its chain is known to be another one.
-        height: Height,
+        /// Where that shows.
+        found: Contradiction,
     },
     /// The sync stopped at a block that only our stricter reading refuses.
     StoppedAt {
@@ -516,6 +518,17 @@ pub enum SyncReport {
         /// Why.
         why: RejectKind,
     },
+}
+
+/// A block that a checkpoint, or the chain that leads to it, has no place for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contradiction {
+    /// Its height: the checkpoint's, or a lower one where headers have shown what leads to it.
+    pub height: Height,
+    /// The hash of the block that belongs there.
+    pub expected: Hash32,
+    /// The hash of what is there instead, where it is known.
+    pub offered: Option<Hash32>,
 }
 
 /// The documented modes.

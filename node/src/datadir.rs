@@ -10,18 +10,20 @@
 //! | `node_key.hex` | the node's own Ed25519 key, by which peers know it over QUIC; made when it is missing |
 //! | `peers.json` | addresses of peers, as a JSON array of `"host:port"` |
 //! | `mempool.bin` | transactions that wait for a block, as of at most some seconds ago (a minute for the largest pool) |
+//! | `unchecked_to` | the height up to which blocks may have been taken without a look at their signatures, where there was a checkpoint |
 //! | `chain/` | blocks and state |
 //! | `tx_index/` | where each transaction stands, for the RPC; made again from the blocks when it is missing |
 
-use std::io;
+use std::io::{self, Write as _};
+use std::num::ParseIntError;
 use std::path::{Path, PathBuf};
 
 use cpc_framework::rules::keys::{Scheme, SecretKey};
-use cpc_framework::types::{Genesis, Network};
+use cpc_framework::types::{Genesis, Height, Network};
 use cpc_transports::NodeIdentity;
 use zeroize::Zeroizing;
 
-use crate::files::{Access, NewFile};
+use crate::files::{Access, Draft, NewFile};
 use crate::{CliError, files};
 
 /// The network of a v1 genesis file where nobody says otherwise (protocol.md section 3).
@@ -91,6 +93,11 @@ impl Datadir {
     /// `mempool.bin`
     pub fn mempool_file(&self) -> PathBuf {
         self.root.join("mempool.bin")
+    }
+
+    /// `unchecked_to`
+    pub fn unchecked_file(&self) -> PathBuf {
+        self.root.join("unchecked_to")
     }
 
     /// `chain`
@@ -202,6 +209,40 @@ impl Datadir {
         ))
     }
 
+    /// Up to which height blocks may have been taken without a look at their signatures, in any run.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds no height.
+    pub fn unchecked_to(&self) -> Result<Option<Height>, CliError> {
+        let path = self.unchecked_file();
+        match files::read_capped(&path, MAX_KEY_BYTES) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes)
+                .trim()
+                .parse()
+                .map(Some)
+                .map_err(|error: ParseIntError| CliError::file("use", &path, &error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(CliError::file("read", &path, &error)),
+        }
+    }
+
+    /// Notes, before any such block is taken, that those up to this height may be taken without a look at their signatures.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn note_unchecked(&self, to: Height) -> Result<(), CliError> {
+        if self.unchecked_to()?.is_some_and(|noted| noted >= to) {
+            return Ok(());
+        }
+        let path = self.unchecked_file();
+        let write = || {
+            let mut draft = Draft::create(&path, Access::Open)?;
+            writeln!(draft.file, "{to}")?;
+            draft.place()
+        };
+        write().map_err(|error| CliError::file("write", &path, &error))
+    }
+
     /// What the file `network` says.
     fn noted_network(&self) -> Result<Option<Network>, CliError> {
         let path = self.network_file();
@@ -311,6 +352,19 @@ mod tests {
         assert_eq!(datadir.genesis(None).unwrap().chain_id, "cpc-mainnet-1");
         let error = datadir.genesis(Some(Network::Testnet)).unwrap_err().to_string();
         assert!(error.contains("mainnet") && error.contains("testnet"), "{error}");
+    }
+
+    #[test]
+    fn what_may_be_unchecked_is_noted_up_to_the_highest_checkpoint_of_all_runs() {
+        let (_dir, datadir) = with("genesis.json", V1);
+        assert_eq!(datadir.unchecked_to().unwrap(), None);
+        for (to, noted) in [(500, 500), (90, 500), (501, 501)] {
+            datadir.note_unchecked(to).unwrap();
+            assert_eq!(datadir.unchecked_to().unwrap(), Some(noted));
+        }
+        fs::write(datadir.unchecked_file(), "many").unwrap();
+        let error = datadir.unchecked_to().unwrap_err().to_string();
+        assert!(error.contains("unchecked_to"), "{error}");
     }
 
     #[test]

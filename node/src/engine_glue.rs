@@ -152,6 +152,9 @@ pub(crate) async fn start_node(
     let validator = datadir.validator_key(Scheme::of(genesis.hash_rules))?;
     let identity = datadir.identity()?;
     let store = open_store(datadir, &genesis, args)?;
+    if let Some(highest) = genesis.checkpoints.iter().map(|point| point.height).max() {
+        datadir.note_unchecked(highest)?;
+    }
     if args.rebuild_state {
         rebuild_state(datadir, Arc::new(genesis.clone()), Arc::clone(&store)).await?;
     }
@@ -163,6 +166,9 @@ pub(crate) async fn start_node(
     if !args.allow.is_empty() {
         tracing::info!("only {} peers are let in, by their keys", args.allow.len());
         builder = builder.allow(args.allow.iter().copied());
+    }
+    if let Some(height) = datadir.unchecked_to()? {
+        builder = builder.unchecked_to(height);
     }
     let node = builder
         .store(store)

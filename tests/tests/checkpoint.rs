@@ -18,7 +18,7 @@ use cpc_framework::rules::keys::VALIDATOR_PREFIX;
 use cpc_framework::store::{
     ByteBudget, ChainStore, Commit, Moved, ReorgOutcome, StateChange, StateKey, StateValue, StateView, StoreError,
 };
-use cpc_framework::sync::{BatchSync, RollbackOne, SyncLimits};
+use cpc_framework::sync::{BatchSync, Mode, RollbackOne, SyncLimits};
 use cpc_framework::transport::Endpoint;
 use cpc_framework::transport::memory::MemoryNetwork;
 use cpc_framework::types::{Block, Checkpoint, EncodedBlock, Hash32, Height, HexText, Tip, WireBlock, encoding};
@@ -168,6 +168,32 @@ async fn below_a_checkpoint_that_the_headers_lead_to_no_signature_is_needed_and_
     assert_eq!(height(&half), Some(2000));
 
     for node in [trusting, careful, half, server] {
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_spoilt_below_a_checkpoint_is_not_given_to_peers_who_would_blame_us_for_it() {
+    let (store, hashes) = chain_to(TIP).await;
+    let network = MemoryNetwork::default();
+    let server = serving(&network, Spoilt { inner: store, heights: 1800..=2200 }).await;
+    let checkpoint = Checkpoint { height: 2300, hash: hashes[2300] };
+    let trusting = syncing(&network, "trusting", vec![checkpoint]);
+    let trusting = trusting.link(network.member("serving"), PostcardCodec, "trusting:1").start().await.unwrap();
+    until(&trusting, "the chain with spoilt signatures", |status| status.tip.is_some_and(|tip| tip.height == TIP))
+        .await;
+
+    let careful = NodeBuilder::new(genesis(1, 2, params())).dial_link(network.member("careful"), PostcardCodec);
+    let careful = careful.peers([Endpoint::new("trusting:1")]).start().await.unwrap();
+    until(&careful, "the end of what is given", |status| {
+        status.tip.is_some_and(|tip| tip.height == 1799) && status.mode == Mode::Synced
+    })
+    .await;
+    let standing = careful.standing().await.unwrap();
+    assert!(standing.bans.is_empty() && standing.penalties.is_empty(), "{standing:?}");
+    assert_eq!((careful.status().peers, careful.status().last_error), (1, None));
+
+    for node in [careful, trusting, server] {
         node.shutdown().await;
     }
 }

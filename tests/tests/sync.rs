@@ -226,6 +226,21 @@ async fn sync_ends_with_0_where_no_peer_is_ahead() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_cannot_reach_a_checkpoint_ends_with_1_and_names_what_was_offered() {
+    let (here, chain) = (Datadir::joined(NODE, Chain::fork()).await, Chain::fork());
+    let there = Datadir::holding(NODE, chain).await;
+    let server = Process::run(NODE, there.path(), &[]).await;
+    let after: serde_json::Value = serde_json::from_str(&chain.lines[101]).unwrap();
+    let (expected, offered) = ("05".repeat(32), after["header"]["prev_hash"].as_str().unwrap());
+    let call = Call::sync(NODE, here.path(), &[server.address()]).arg("--checkpoint").arg(format!("100:{expected}"));
+    let output = call.output_within(SYNC).await.expect_code(1);
+    for says in ["height 100", expected.as_str(), offered, "new datadir"] {
+        assert!(output.stderr.contains(says), "no {says:?}: {output:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_timeout_ends_a_sync_that_gets_nowhere() {
     let here = Datadir::joined(NODE, Chain::fork()).await;
     // It takes connections and says nothing.

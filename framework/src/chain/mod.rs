@@ -88,10 +88,9 @@ pub use pipeline::{ChainCommand, ChainEvent, ChainHandle, ChainOutcome};
 pub(crate) use pipeline::{TOLD_EARLY, genesis_hash_in};
 pub use produce::ProduceError;
 pub(crate) use verified_txs::{SignedId, VerifiedTxs};
-pub(crate) use verify::{KeyBook, learn_staked, proposer_signed};
+pub(crate) use verify::{BatchVerifier, KeyBook, Known, learn_staked, proposer_signed};
 
 use self::core::Core;
-use self::verify::BatchVerifier;
 use crate::env::Env;
 use crate::executor::{ExecuteError, Executor, ExecutorError, ProposalTemplate, Proposer};
 use crate::mempool::tx_bytes;
@@ -304,7 +303,7 @@ impl Chain {
         BatchVerifier {
             verifier: self.verifier.clone(),
             keys: self.keys.clone(),
-            known: self.verified_txs.clone(),
+            verified: self.verified_txs.clone(),
             pool: self.env.pool.clone(),
         }
     }
@@ -321,7 +320,7 @@ impl Chain {
             .blocking(move || {
                 let hasher = all.verifier.hasher();
                 let hashed = all.pool.map(&blocks, |block| hasher.hash_block(Arc::clone(block)));
-                all.verify(hashed, None)
+                all.verify(hashed, Known::Nothing)
             })
             .await;
         let number = self.next_commit();
@@ -496,7 +495,7 @@ async fn stored_link(store: &dyn ChainStore, height: Height) -> Result<Option<Bl
     Ok(blocks.first().map(|stored| stored.link))
 }
 
-fn decode_stored(stored: &crate::types::EncodedBlock) -> Result<Block, ChainError> {
+pub(crate) fn decode_stored(stored: &crate::types::EncodedBlock) -> Result<Block, ChainError> {
     encoding::decode_block(&stored.bytes)
         .map_err(|error| damaged(stored.link.height, &format!("cannot be read ({error})")).into())
 }

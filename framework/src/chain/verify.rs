@@ -49,42 +49,50 @@ pub(crate) struct VerifiedBatch {
     pub(crate) rejection: Option<Rejection>,
 }
 
+/// What is known of blocks before they are verified, and need not be checked again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Their proposers signed them, by the keys that their addresses certify.
+    Signed,
+    /// Those up to this height are ancestors of a checkpoint: no signature of theirs is checked.
+    Vouched(Height),
+}
+
 /// Checks all that can be checked of blocks without the state, on all cores.
 #[derive(Debug, Clone)]
 pub(crate) struct BatchVerifier {
     pub(crate) verifier: Verifier,
     pub(crate) keys: KeyBook,
-    pub(crate) known: VerifiedTxs,
+    /// Transactions whose signatures need no check.
+    pub(crate) verified: VerifiedTxs,
     pub(crate) pool: ComputePool,
 }
 
 impl BatchVerifier {
-    /// Checks one batch. Signatures are left out of blocks up to the height `vouched`, which are known to be ancestors of a
-    /// checkpoint.
-    pub(crate) fn verify(&self, blocks: Vec<HashedBlock>, vouched: Option<Height>) -> VerifiedBatch {
-        let checked = self.check(&blocks, vouched);
+    /// Checks one batch.
+    pub(crate) fn verify(&self, blocks: Vec<HashedBlock>, known: Known) -> VerifiedBatch {
+        let checked = self.check(&blocks, known);
         checked.assemble(blocks)
     }
 
     /// Checks batches together, since many signatures cost less each than few, most of all where the same keys come again.
     /// Each gets the verdict that it would get alone: where anything is wrong, each is checked alone.
-    pub(crate) fn verify_together(
-        &self,
-        mut batches: Vec<Vec<HashedBlock>>,
-        vouched: Option<Height>,
-    ) -> Vec<VerifiedBatch> {
+    pub(crate) fn verify_together(&self, mut batches: Vec<Vec<HashedBlock>>, known: Known) -> Vec<VerifiedBatch> {
         if batches.len() < 2 {
-            return batches.into_iter().map(|blocks| self.verify(blocks, vouched)).collect();
+            return batches.into_iter().map(|blocks| self.verify(blocks, known)).collect();
         }
         let lengths: Vec<usize> = batches.iter().map(Vec::len).collect();
         let mut blocks: Vec<HashedBlock> = batches.drain(..).flatten().collect();
-        let mut checked = self.check(&blocks, vouched);
+        let mut checked = self.check(&blocks, known);
         let good = checked.rejection.is_none();
         let alone = |length: usize| {
             let rest = blocks.split_off(length);
             let blocks = std::mem::replace(&mut blocks, rest);
             if !good {
-                return self.verify(blocks, vouched);
+                return self.verify(blocks, known);
             }
             let rest = checked.encoded.split_off(length);
             Checked { encoded: std::mem::replace(&mut checked.encoded, rest), rejection: None }.assemble(blocks)
@@ -92,14 +100,14 @@ impl BatchVerifier {
         lengths.into_iter().map(alone).collect()
     }
 
-    fn check(&self, blocks: &[HashedBlock], vouched: Option<Height>) -> Checked {
+    fn check(&self, blocks: &[HashedBlock], known: Known) -> Checked {
         let staked = keys_staked_in(&self.verifier, blocks);
-        let is_vouched = |block: &HashedBlock| vouched.is_some_and(|vouched| block.link.height <= vouched);
+        let is_vouched = |block: &HashedBlock| matches!(known, Known::Vouched(up_to) if block.link.height <= up_to);
         let prepared = self.pool.map(blocks, |block| {
             if is_vouched(block) {
                 prepare_vouched(&self.verifier, block)
             } else {
-                prepare(&self.verifier, &self.keys, &self.known, &staked, block)
+                prepare(&self.verifier, &self.keys, &self.verified, &staked, block, known == Known::Signed)
             }
         });
 
@@ -193,12 +201,16 @@ struct Prepared {
 fn prepare(
     verifier: &Verifier,
     keys: &KeyBook,
-    known: &VerifiedTxs,
+    verified: &VerifiedTxs,
     staked: &HashMap<Address, HexText>,
     block: &HashedBlock,
+    is_signed: bool,
 ) -> Result<Prepared, Rejection> {
     verifier.check_block(block)?;
-    let mut checks = verifier.transaction_signatures(block, &|tx, hash| known.contains(tx, hash))?;
+    let mut checks = verifier.transaction_signatures(block, &|tx, hash| verified.contains(tx, hash))?;
+    if is_signed {
+        return Ok(Prepared { bytes: encoded(block), checks, signed: true });
+    }
     let proposer = &block.block.header.proposer_address;
     let key = keys.get(proposer).or_else(|| staked.get(proposer).cloned());
     if let Some(key) = &key {
@@ -213,7 +225,9 @@ fn encoded(block: &HashedBlock) -> Bytes {
 }
 
 /// What is left to check of a block that is an ancestor of a checkpoint. A header's hash says who proposed it and which transactions
-/// it has, so that neither can be another one's; what it does not cover no signature covers either (protocol.md section 4).
+/// it has, so that neither can be another one's. What it does not cover is the signatures, and under v1 rules what no signature covers either
+/// (protocol.md section 4). Signatures may be spoilt then: that changes nothing of the state, and they are looked at before the block is
+/// given to a peer (`engine::unchecked`).
 fn prepare_vouched(verifier: &Verifier, block: &HashedBlock) -> Result<Prepared, Rejection> {
     verifier.check_block(block)?;
     Ok(Prepared { bytes: encoded(block), checks: Vec::new(), signed: true })
@@ -254,9 +268,34 @@ fn shares(checks: &[(usize, SignatureCheck)], width: usize) -> Vec<Vec<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::SignedId;
+    use crate::chain::produce_tests::mainline;
     use crate::rules::keys::{Scheme, SecretKey};
     use crate::testkit::chains::{Shape, ShapedChain};
     use crate::types::{Block, BlockLink, Hash32, HashRules};
+
+    #[test]
+    fn each_signature_is_checked_once_whoever_has_checked_it_before() {
+        let (genesis, blocks) = mainline();
+        let verifier = Verifier::new(genesis);
+        let (keys, verified) = (KeyBook::default(), VerifiedTxs::default());
+        for validator in &verifier.genesis().validators {
+            keys.insert(validator.address.clone(), validator.pub_key.clone());
+        }
+        let is_fit = |block: &Block| block.txs.len() > 2 && keys.get(&block.header.proposer_address).is_some();
+        let block = blocks.into_iter().find(is_fit).unwrap();
+        let block = verifier.hasher().hash_block(Arc::new(block));
+        let checks = |is_signed| {
+            let prepared = prepare(&verifier, &keys, &verified, &HashMap::new(), &block, is_signed).unwrap();
+            assert!(prepared.signed);
+            prepared.checks.len()
+        };
+        let txs = block.block.txs.len();
+        assert_eq!((checks(false), checks(true)), (txs + 1, txs));
+        let pooled = block.block.txs.iter().zip(&block.tx_hashes).skip(1);
+        verified.insert_all(pooled.map(|(tx, hash)| SignedId::of(tx, hash)));
+        assert_eq!((checks(false), checks(true)), (2, 1), "the pool has checked all transactions but one");
+    }
 
     #[test]
     fn shares_are_even_in_order_and_keep_a_key_together() {
@@ -284,8 +323,8 @@ mod tests {
         let mut chain = ShapedChain::new(shape, ComputePool::Inline).unwrap();
         let blocks: Vec<HashedBlock> = (0..6).map(|_| chain.next_block().unwrap().block).collect();
         let verifier = Verifier::new(Arc::clone(chain.genesis()));
-        let (keys, known, pool) = (KeyBook::default(), VerifiedTxs::default(), ComputePool::Inline);
-        let all = BatchVerifier { verifier, keys, known, pool };
+        let (keys, verified, pool) = (KeyBook::default(), VerifiedTxs::default(), ComputePool::Inline);
+        let all = BatchVerifier { verifier, keys, verified, pool };
         let spoil = |at: usize, what: usize| {
             let mut block = Block::clone(&blocks[at].block);
             match what {
@@ -305,8 +344,9 @@ mod tests {
                 blocks[at] = spoil(at, what);
             }
             let batches = [1, 3, 2].map(|length| blocks.drain(..length).collect::<Vec<_>>()).to_vec();
-            let alone: Vec<_> = batches.iter().map(|batch| verdict(&all.verify(batch.clone(), None))).collect();
-            let together = all.verify_together(batches, None);
+            let alone: Vec<_> =
+                batches.iter().map(|batch| verdict(&all.verify(batch.clone(), Known::Nothing))).collect();
+            let together = all.verify_together(batches, Known::Nothing);
             assert_eq!(together.iter().map(verdict).collect::<Vec<_>>(), alone, "{first}, {second}, {what}");
             let rejections = alone.iter().filter(|(_, rejection)| rejection.is_some()).count();
             assert_eq!(rejections > 0, first < 6, "something is bad at {first}");

@@ -135,6 +135,8 @@ pub(crate) struct Core {
     pub(super) senders: BTreeMap<BatchId, (ConnId, Vec<BlockLink>)>,
     /// The last block of each peer's that a sync refused: what a penalty for it is proved with.
     pub(super) refused: BTreeMap<ConnId, Refused>,
+    /// What was found to contradict a checkpoint: our own chain, or a peer's.
+    pub(super) checkpoint_trouble: Option<String>,
     pub(super) failed_dials: BTreeMap<String, String>,
     pub(super) tip_update_due: Option<Duration>,
     pub(super) clean_up_due: Duration,
@@ -226,6 +228,7 @@ impl Core {
             last_error: None,
             senders: BTreeMap::new(),
             refused: BTreeMap::new(),
+            checkpoint_trouble: None,
             failed_dials: BTreeMap::new(),
             tip_update_due: None,
             clean_up_due: Duration::ZERO,

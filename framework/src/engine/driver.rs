@@ -15,8 +15,9 @@ use super::outbox::{Class, Full, Pushed};
 use super::peer::Wanted;
 use super::recovering;
 use super::serve;
+use super::unchecked::Unchecked;
 use super::verifying::{self, Unverified, Verdicts};
-use crate::chain::{ChainCommand, ChainEvent, ChainHandle, VerifiedTxs};
+use crate::chain::{ChainCommand, ChainEvent, ChainHandle, KeyBook, VerifiedTxs};
 use crate::codec::Codec;
 use crate::env::Env;
 use crate::limits::Limits;
@@ -62,6 +63,9 @@ pub(crate) struct DriverParts {
     pub(crate) store: Arc<dyn ChainStore>,
     pub(crate) verifier: Verifier,
     pub(crate) verified: VerifiedTxs,
+    pub(crate) keys: KeyBook,
+    /// Blocks up to this height may have been taken without a look at their signatures.
+    pub(crate) unchecked_to: Option<Height>,
     pub(crate) peers_file: Option<PathBuf>,
     pub(crate) pool_file: Option<PathBuf>,
     /// Saved addresses that this node cannot dial, and does not forget for that.
@@ -150,6 +154,7 @@ pub(crate) struct Driver {
     saving: Option<JoinHandle<()>>,
     verifier: Verifier,
     verified: VerifiedTxs,
+    unchecked: Arc<Unchecked>,
     /// Our users who wait to hear what became of their transactions, by number; as many as the pool's queue takes.
     submitters: HashMap<u64, oneshot::Sender<Result<Hash32, Refusal>>>,
     submitted: u64,
@@ -160,6 +165,7 @@ impl Driver {
         let (to_engine, inbound) = mpsc::channel(INTERNAL_EVENTS);
         let (to_internal, internal) = mpsc::channel(INTERNAL_EVENTS);
         let inbox = Inbox::new(to_engine, parts.verifier.hasher().clone(), Arc::clone(&parts.limits));
+        let unchecked = Unchecked::new(parts.unchecked_to, parts.verifier.clone(), parts.keys, parts.env.pool.clone());
         let mut tasks = JoinSet::new();
         for (link, listener) in parts.listeners {
             tasks.spawn(accept_loop(link, listener, to_internal.clone(), parts.limits.log_interval));
@@ -191,6 +197,7 @@ impl Driver {
             saving: None,
             verifier: parts.verifier,
             verified: parts.verified,
+            unchecked: Arc::new(unchecked),
             submitters: HashMap::new(),
             submitted: 0,
         }
@@ -505,7 +512,7 @@ impl Driver {
         let Some(link) = self.conns.get(&conn) else { return };
         let (link, store, limits) = (Arc::clone(link), Arc::clone(&self.store), Arc::clone(&self.limits));
         let (turns, events) = (Arc::clone(&self.answering), self.to_internal.clone());
-        let crowd = Arc::clone(&self.inbox.crowd);
+        let (crowd, unchecked) = (Arc::clone(&self.inbox.crowd), Arc::clone(&self.unchecked));
         self.tasks.spawn(async move {
             // Room first: what is prepared and cannot be sent is the same burden.
             let mut room = crowd.answers.nothing();
@@ -516,7 +523,7 @@ impl Driver {
             }
             let frame = {
                 let _turn = turns.acquire().await;
-                serve::answer(store.as_ref(), &link, wanted, &limits).await
+                serve::answer(store.as_ref(), &link, &unchecked, wanted, &limits).await
             };
             match frame {
                 Ok(frame) => {

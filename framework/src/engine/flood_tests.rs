@@ -44,7 +44,10 @@ impl Bench {
         for block in blocks {
             self.core.received(self.now, conn, Inbound::NewBlock(block.clone()));
             while let Some(action) = self.core.poll_action() {
-                imports += usize::from(matches!(action, Action::Chain(ChainCommand::Import { .. })));
+                imports += usize::from(matches!(
+                    action,
+                    Action::Chain(ChainCommand::Import { .. } | ChainCommand::ImportSigned { .. })
+                ));
             }
         }
         imports

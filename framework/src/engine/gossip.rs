@@ -83,9 +83,10 @@ impl Core {
             }
             return;
         }
-        match proposer_signed(&self.config.verifier, &self.config.keys, &block) {
+        let signed = proposer_signed(&self.config.verifier, &self.config.keys, &block);
+        match &signed {
             Some(Err(rejection)) => {
-                if let Some(offence) = Offence::of_block(&rejection, Some(link.hash)) {
+                if let Some(offence) = Offence::of_block(rejection, Some(link.hash)) {
                     self.penalise(now, conn, &offence);
                 }
                 return;
@@ -102,7 +103,11 @@ impl Core {
         let (bytes, held) = (memory_of(&block), self.gossip_held());
         let sync_is_importing = self.imports.values().any(|origin| *origin == ImportOrigin::Sync);
         let fits = held == 0 || held.saturating_add(bytes) <= MemoryShares::of(limits.network_memory).gossip_blocks();
-        let free = importing < limits.new_block_queue_per_peer && gossip < limits.new_block_queue && fits;
+        // Below a checkpoint a block that extends our tip may lead away from it: the sync finds out.
+        let free = importing < limits.new_block_queue_per_peer
+            && gossip < limits.new_block_queue
+            && fits
+            && self.checkpoint_ahead().is_none();
         if link.extends(self.gossip_tip.as_ref()) && !sync_is_importing && !self.reorganising && free {
             self.gossip_tip = Some(link.tip());
             if let Some(peer) = self.peers.get_mut(&conn) {
@@ -110,7 +115,11 @@ impl Core {
             }
             let batch = self.new_batch();
             self.imports.insert(batch, ImportOrigin::Gossip { conn, link, bytes });
-            self.push(Action::Chain(ChainCommand::Import { batch, blocks: vec![block] }));
+            let blocks = vec![block];
+            self.push(Action::Chain(match signed {
+                Some(_) => ChainCommand::ImportSigned { batch, blocks },
+                None => ChainCommand::Import { batch, blocks },
+            }));
         } else {
             self.sync_event(now, SyncEvent::Announced { peer: conn, link });
         }

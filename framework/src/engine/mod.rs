@@ -49,6 +49,7 @@ mod stuck;
 #[cfg(test)]
 mod stuck_tests;
 mod syncing;
+mod unchecked;
 mod verifying;
 mod weight;
 mod writer;

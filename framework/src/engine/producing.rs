@@ -96,9 +96,10 @@ impl Core {
         self.producing.held = true;
     }
 
-    /// Only at the end of the best chain that we know of, and while nobody else is changing it.
+    /// Only at the end of the best chain that we know of, which has all that is demanded of it, and while nobody else is changing it.
     fn may_propose(&self) -> bool {
         self.mode == Mode::Synced
+            && self.checkpoint_ahead().is_none()
             && !self.producing.held
             && !self.reorganising
             && self.imports.is_empty()

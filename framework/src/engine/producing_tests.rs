@@ -5,10 +5,11 @@ use super::announcing_tests::Bench;
 use super::core::{Action, ImportOrigin};
 use crate::chain::{ChainCommand, ChainEvent, ProduceError};
 use crate::producer::{JournalError, SignError, Slot};
+use crate::rules::Verifier;
 use crate::rules::keys::VALIDATOR_PREFIX;
 use crate::sync::Mode;
 use crate::testkit::messages::Messages;
-use crate::types::{Block, Hash32};
+use crate::types::{Block, Checkpoint, Genesis, Hash32, Height, Tip};
 
 /// The first block of the chain, as our validator may make it; whether it is right shows only in the import.
 fn first_block() -> Block {
@@ -77,6 +78,37 @@ async fn our_block_is_dropped_where_a_sync_began_to_import_while_it_was_made() {
     let batch = bench.core.new_batch();
     bench.core.imports.insert(batch, ImportOrigin::Sync);
     assert!(!bench.proposes());
+}
+
+/// Whether a validator that is SYNCED looks for its slot.
+fn looks_for_a_slot(bench: &mut Bench) -> bool {
+    bench.core.config.validator = Some(bench.key.address(VALIDATOR_PREFIX));
+    bench.core.mode = Mode::Synced;
+    bench.core.produce(Duration::ZERO, Duration::from_secs(1_800_000_000));
+    let mut looks = false;
+    while let Some(action) = bench.core.poll_action() {
+        looks |= matches!(action, Action::Chain(ChainCommand::NextSlot));
+    }
+    looks
+}
+
+#[tokio::test]
+async fn nothing_is_proposed_on_a_chain_that_has_not_reached_a_checkpoint() {
+    let demanding = |height: Height| async move {
+        let mut bench = Bench::new().await;
+        let checkpoints = vec![Checkpoint { height, hash: Hash32([5; 32]) }];
+        let genesis = Genesis { checkpoints, ..bench.core.config.verifier.genesis().as_ref().clone() };
+        bench.core.config.verifier = Verifier::new(Arc::new(genesis));
+        bench.core.tip = Some(Tip { height: 7, hash: Hash32([5; 32]) });
+        bench.core.gossip_tip = bench.core.tip;
+        bench
+    };
+    let mut at_its_height = demanding(7).await;
+    assert!(looks_for_a_slot(&mut at_its_height));
+    assert_eq!(at_its_height.core.status().checkpoint_ahead, None);
+    let mut below = demanding(8).await;
+    assert!(!looks_for_a_slot(&mut below));
+    assert_eq!(below.core.status().checkpoint_ahead.map(|ahead| ahead.checkpoint.height), Some(8));
 }
 
 /// The slot of block 0 has no end.

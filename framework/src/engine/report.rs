@@ -2,10 +2,11 @@ use std::time::Duration;
 
 use super::core::Core;
 use super::peer::{Peer, Way};
-use crate::node::NodeStatus;
+use crate::node::{CheckpointAhead, NodeStatus};
 use crate::peers::penalties::BANS_SHOWN;
 use crate::peers::{Direction, PeerInfo, Standing, Subject};
 use crate::sync::{ConnId, Connectivity};
+use crate::types::Checkpoint;
 
 impl Core {
     /// How the node stands now.
@@ -27,8 +28,17 @@ impl Core {
             rolled_back: sync.rolled_back,
             figures: self.figures,
             last_error: self.last_error.clone(),
+            checkpoint_ahead: self
+                .checkpoint_ahead()
+                .map(|checkpoint| CheckpointAhead { checkpoint, trouble: self.checkpoint_trouble.clone() }),
             fatal: self.fatal.clone(),
         }
+    }
+
+    /// The lowest checkpoint above our tip. Until it is reached our chain is not known to be the one that was demanded.
+    pub(super) fn checkpoint_ahead(&self) -> Option<Checkpoint> {
+        let above = |point: &&Checkpoint| self.tip.is_none_or(|tip| tip.height < point.height);
+        self.config.verifier.genesis().checkpoints.iter().filter(above).min_by_key(|point| point.height).copied()
     }
 
     /// The peers whose handshake is done. `traffic` knows a connection's link and its bytes in and out.

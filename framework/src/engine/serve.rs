@@ -2,6 +2,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::connection::Link;
 use super::peer::{Part, Wanted};
+use super::unchecked::Unchecked;
 use crate::limits::Limits;
 use crate::store::{ByteBudget, ChainStore, StoreError};
 use crate::types::encoding::{self, BlockDecodeError};
@@ -11,11 +12,12 @@ use crate::types::{BlockLink, Height, Message, WireBlock};
 pub(super) async fn answer(
     store: &dyn ChainStore,
     link: &Link,
+    unchecked: &Unchecked,
     wanted: Wanted,
     limits: &Limits,
 ) -> Result<Bytes, AnswerError> {
     match wanted.part {
-        Part::Block => block_answer(store, link, wanted, limits).await,
+        Part::Block => block_answer(store, link, unchecked, wanted, limits).await,
         Part::Header => {
             // In text each byte takes two.
             let headers = header_chain(store, wanted.from, wanted.to, limits.get_blocks_bytes / 2).await?;
@@ -32,12 +34,16 @@ pub(super) async fn answer(
 async fn block_answer(
     store: &dyn ChainStore,
     link: &Link,
+    unchecked: &Unchecked,
     wanted: Wanted,
     limits: &Limits,
 ) -> Result<Bytes, AnswerError> {
     let Wanted { id, from, to, .. } = wanted;
-    let mut blocks =
-        if from > to { Vec::new() } else { store.blocks(from..=to, ByteBudget(limits.get_blocks_bytes)).await? };
+    let mut blocks = if from > to {
+        Vec::new()
+    } else {
+        unchecked.read(store, from, to, ByteBudget(limits.get_blocks_bytes)).await?
+    };
     // A text codec needs more bytes than the store does; how many more the last answer has shown.
     let mut count = link.answer_sizes.fitting(blocks.iter().map(|block| block.bytes.len()), limits.get_blocks_bytes);
     loop {

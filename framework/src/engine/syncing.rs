@@ -9,7 +9,7 @@ use crate::mempool;
 use crate::node::NodeEvent;
 use crate::peers::{Host, Offence};
 use crate::rules::Rejection;
-use crate::sync::{BatchId, ConnId, Mode, RejectKind, SyncAction, SyncEvent, SyncOffence, SyncReport};
+use crate::sync::{BatchId, ConnId, Contradiction, Mode, RejectKind, SyncAction, SyncEvent, SyncOffence, SyncReport};
 use crate::types::{BlockLink, Height};
 
 impl Core {
@@ -136,13 +136,19 @@ impl Core {
                 );
                 ("fork too deep", Some(text))
             }
-            SyncReport::OffCheckpoint { checkpoint } => {
-                let text = format!("our own chain is not the one that leads to the checkpoint at height {checkpoint}");
+            SyncReport::OffCheckpoint { checkpoint, found } => {
+                let found = contradiction(found);
+                let text = format!(
+                    "our own chain is not the one that leads to the checkpoint at height {checkpoint}: our {found}"
+                );
+                self.checkpoint_trouble = Some(text.clone());
                 ("off checkpoint", Some(text))
             }
-            SyncReport::CheckpointContradicted { peer, height } => {
-                let peer = from(peer);
-                let text = format!("the chain of {peer} contradicts a checkpoint: its block {height} is another one");
+            SyncReport::CheckpointContradicted { peer, found } => {
+                let (peer, found) = (from(peer), contradiction(found));
+                let text = format!("the chain of {peer} contradicts a checkpoint: its {found}");
+                // What is wrong with our own chain says more.
+                self.checkpoint_trouble.get_or_insert_with(|| text.clone());
                 ("checkpoint contradicted", Some(text))
             }
             SyncReport::LinkedToCheckpoint { .. } => ("linked to checkpoint", None),
@@ -161,6 +167,13 @@ impl Core {
     pub(crate) fn own_links(&mut self, now: Duration, links: Vec<BlockLink>) {
         self.sync_event(now, SyncEvent::OwnLinks { links });
     }
+}
+
+/// Which block is another one than a checkpoint demands.
+fn contradiction(found: &Contradiction) -> String {
+    let Contradiction { height, expected, offered } = found;
+    let offered = offered.map_or_else(|| "another one".to_owned(), |offered| offered.to_string());
+    format!("block {height} is {offered}, where {expected} is demanded")
 }
 
 /// A report's line in the log; `error` is the text of one that is an error.

@@ -22,7 +22,7 @@ use crate::store::memory::MemoryStore;
 use crate::sync::batch::BatchSync;
 use crate::sync::{RollbackOne, SyncLimits, SyncStrategy};
 use crate::transport::{AllowList, Endpoint, LinkName, Listener, PeerId, Transport, TransportError};
-use crate::types::{ANNOUNCE, Genesis, HEADER_CHAIN, HashRules, REQUEST_ID, Transaction};
+use crate::types::{ANNOUNCE, Genesis, HEADER_CHAIN, HashRules, Height, REQUEST_ID, Transaction};
 
 /// Requests from handles that may wait for the engine.
 const COMMANDS: usize = 64;
@@ -46,6 +46,7 @@ pub struct NodeBuilder {
     allowed: Option<Vec<PeerId>>,
     peers_file: Option<PathBuf>,
     mempool_file: Option<PathBuf>,
+    unchecked_to: Option<Height>,
     env: Option<Env>,
     validator: Option<SecretKey>,
     journal: Box<dyn SigningJournal>,
@@ -108,6 +109,7 @@ impl NodeBuilder {
             allowed: None,
             peers_file: None,
             mempool_file: None,
+            unchecked_to: None,
             env: None,
             validator: None,
             journal: Box::new(MemoryJournal::default()),
@@ -185,6 +187,13 @@ impl NodeBuilder {
     /// other transaction. Default: nowhere.
     pub fn mempool_file(mut self, path: impl AsRef<Path>) -> Self {
         self.mempool_file = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// Says that the store's blocks up to this height may have been taken without a look at their signatures: below a checkpoint of an
+    /// earlier run. They are looked at before they are given to a peer. Default, and at least: the genesis' highest checkpoint.
+    pub fn unchecked_to(mut self, height: Height) -> Self {
+        self.unchecked_to = self.unchecked_to.max(Some(height));
         self
     }
 
@@ -297,6 +306,8 @@ impl NodeBuilder {
             verifier: verifier.clone(),
             validator,
         };
+        let keys = chain.keys();
+        let checkpoint = genesis.checkpoints.iter().map(|point| point.height).max();
         let sync = self.sync.unwrap_or_else(|| default_sync(&limits));
         let core = Core::new(config, sync);
         let (commands, commands_in) = mpsc::channel(COMMANDS);
@@ -311,6 +322,8 @@ impl NodeBuilder {
             store: Arc::clone(&self.store),
             verifier,
             verified: chain.verified_txs(),
+            keys,
+            unchecked_to: self.unchecked_to.max(checkpoint),
             chain: ChainHandle::spawn(chain),
             peers_file: self.peers_file,
             pool_file: self.mempool_file,

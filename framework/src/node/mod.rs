@@ -7,4 +7,4 @@ mod status;
 pub use crate::engine::Figures;
 pub use builder::{NodeBuilder, StartError};
 pub use handle::{NodeEvent, NodeHandle, NodeStopped, SubmitError};
-pub use status::NodeStatus;
+pub use status::{CheckpointAhead, NodeStatus};

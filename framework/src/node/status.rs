@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use crate::engine::Figures;
 use crate::sync::Mode;
-use crate::types::{Hash32, Height, Tip};
+use crate::types::{Checkpoint, Hash32, Height, Tip};
 
 /// How a node stands, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +37,28 @@ pub struct NodeStatus {
     pub figures: Figures,
     /// The last refusal or fault that an operator may want to know.
     pub last_error: Option<String>,
+    /// A checkpoint that the chain has not reached. Until it has, the node applies no block of gossip and proposes none, also where it is
+    /// SYNCED: nobody is known to be ahead, but the chain may be another one than the operator demands.
+    pub checkpoint_ahead: Option<CheckpointAhead>,
     /// Why the node cannot go on; set once.
     pub fatal: Option<String>,
+}
+
+/// A checkpoint above our tip.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointAhead {
+    /// The lowest one.
+    pub checkpoint: Checkpoint,
+    /// What was found to contradict a checkpoint, if anything was: our own chain, or a peer's.
+    pub trouble: Option<String>,
+}
+
+impl fmt::Display for CheckpointAhead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Checkpoint { height, hash } = self.checkpoint;
+        write!(f, "the checkpoint at height {height}, block {hash}, is not reached")?;
+        self.trouble.as_ref().map_or(Ok(()), |trouble| write!(f, ": {trouble}"))
+    }
 }
 
 impl NodeStatus {

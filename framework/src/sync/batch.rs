@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::branches::BranchMemory;
+use super::checkpoint::Waiting;
 use super::claim::Peer;
 use super::delivery::Answer;
 use super::fork::{ForkRule, RollbackOne};
@@ -47,6 +48,7 @@ pub struct BatchSync<F = RollbackOne> {
     pub(super) linkage: Linkage,
     /// Hashes of batches that came while not all was known of the way to a checkpoint, until they are imported.
     pub(super) samples: BTreeMap<BatchId, Vec<Tip>>,
+    pub(super) headers: Waiting,
     pub(super) recovery: Recovery,
     pub(super) usual_size: UsualSize,
     pub(super) answers: Answers,
@@ -129,6 +131,7 @@ impl<F: ForkRule> BatchSync<F> {
             branches: BranchMemory::default(),
             linkage: Linkage::default(),
             samples: BTreeMap::new(),
+            headers: Waiting::default(),
             recovery: Recovery::default(),
             usual_size: UsualSize::default(),
             answers: Answers::default(),
@@ -250,6 +253,7 @@ impl<F: ForkRule> BatchSync<F> {
             peer.open(syncing, false);
             peer.confirm();
         }
+        self.await_able_peers();
     }
 
     fn on_announced(&mut self, id: ConnId, link: BlockLink) {
@@ -320,6 +324,9 @@ impl<F: ForkRule> BatchSync<F> {
             self.discard_all(passed);
             let Some(&batch) = self.buffer.get(next) else { return };
             if batch.extends(self.last_linked().as_ref()) {
+                if self.must_wait_for_headers(&batch) {
+                    return;
+                }
                 self.buffer.take(next);
                 self.import_if_on_chain(batch);
             } else if self.importing.is_empty() {

@@ -56,6 +56,8 @@ pub(super) struct Peer {
     pub(super) contradicts: bool,
     /// It is not asked for headers before.
     pub(super) headers_not_before: Duration,
+    /// How many headers its last answer had; the most there are while it has given all that it was asked for.
+    pub(super) headers_given: u32,
     /// A block of it that was refused, and until when it is not asked for it again.
     pub(super) refused: Option<(Height, Duration)>,
     /// Its blocks did not link to our tip.
@@ -95,6 +97,7 @@ impl Peer {
             guilty: false,
             contradicts: false,
             headers_not_before: Duration::ZERO,
+            headers_given: u32::MAX,
             refused: None,
             off_branch: false,
             forks: ForkMemory::default(),

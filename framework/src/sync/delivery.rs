@@ -7,7 +7,9 @@ use super::claim::Peer;
 use super::fork::ForkRule;
 use super::linkage::{Linkage, Verdict};
 use super::ranges::Delivered;
-use super::{BatchId, ConnId, Mode, RejectKind, RequestFailure, RequestId, SyncAction, SyncOffence, SyncReport};
+use super::{
+    BatchId, ConnId, Contradiction, Mode, RejectKind, RequestFailure, RequestId, SyncAction, SyncOffence, SyncReport,
+};
 use crate::types::{BlockLink, Height, Tip};
 
 /// What came for a request.
@@ -34,9 +36,9 @@ impl<F: ForkRule> BatchSync<F> {
             Delivered::new(id, batch, asked.from, &links, weight).filter(|delivered| delivered.last.height <= asked.to);
         let took = delivered.and_then(|_| self.note_pace(id, &asked, bytes));
         let ancestor_to = match delivered.map_or(Verdict::Unknown, |_| self.linkage.judge(&links)) {
-            Verdict::Contradiction(height) => {
+            Verdict::Contradiction(found) => {
                 self.discard(batch);
-                self.contradict(id, height);
+                self.contradict(id, Some(found));
                 return;
             }
             Verdict::Ancestor(height) => Some(height),
@@ -46,6 +48,9 @@ impl<F: ForkRule> BatchSync<F> {
         if malformed {
             let refused = delivered.map_or(asked.from, |delivered| delivered.last.height.saturating_add(1));
             self.refuse(id, refused, self.now.saturating_add(self.limits.refused_pause));
+        }
+        if self.linkage.is_walking() && delivered.is_some() {
+            self.samples.insert(batch, Linkage::samples(&links));
         }
         if asked.purpose == Purpose::Fork {
             self.on_fork_blocks(id, batch, &links, delivered);
@@ -64,9 +69,6 @@ impl<F: ForkRule> BatchSync<F> {
         if self.reorganising() || self.peers.get(&id).is_none_or(Peer::is_ruled_out) {
             self.discard(batch);
             return;
-        }
-        if self.linkage.is_walking() {
-            self.samples.insert(delivered.batch, Linkage::samples(&links));
         }
         let superfluous = self.buffer.insert(delivered);
         self.discard_all(superfluous);
@@ -139,12 +141,8 @@ impl<F: ForkRule> BatchSync<F> {
     }
 
     pub(super) fn on_imported(&mut self, batch: BatchId, tip: Tip) {
-        self.samples.remove(&batch);
         self.tip = Some(tip);
-        let Some(place) = self.importing.iter().position(|importing| importing.delivered.batch == batch) else {
-            return;
-        };
-        let Some(Importing { delivered, .. }) = self.importing.remove(place) else { return };
+        let Some(Importing { delivered, .. }) = self.imported(batch).map(|(_, importing)| importing) else { return };
         self.progress = Some(self.now);
         self.usual_size.imported(delivered.blocks(), delivered.bytes);
         if let Some(took) = delivered.took {
@@ -166,15 +164,11 @@ impl<F: ForkRule> BatchSync<F> {
     }
 
     pub(super) fn on_rejected(&mut self, batch: BatchId, height: Height, why: RejectKind, tip: Option<Tip>) {
-        self.samples.remove(&batch);
         if tip.map(|tip| tip.height) > self.tip.map(|tip| tip.height) {
             self.progress = Some(self.now);
         }
         self.tip = tip;
-        let Some(place) = self.importing.iter().position(|importing| importing.delivered.batch == batch) else {
-            return;
-        };
-        let Some(Importing { delivered, doomed }) = self.importing.remove(place) else { return };
+        let Some((place, Importing { delivered, doomed })) = self.imported(batch) else { return };
         for later in self.importing.iter_mut().skip(place) {
             later.doomed = true;
         }
@@ -205,12 +199,29 @@ impl<F: ForkRule> BatchSync<F> {
                 self.report_stop(height, why);
                 self.refuse(id, height, refused_until);
             }
-            RejectKind::Checkpoint => self.contradict(id, height),
+            RejectKind::Checkpoint => {
+                let demanded = self.linkage.demanded(height);
+                self.contradict(id, demanded.map(|expected| Contradiction { height, expected, offered: None }));
+            }
             RejectKind::Stricter => {
                 self.report_stop(height, why);
                 self.refuse(id, height, Duration::MAX);
             }
         }
+    }
+
+    /// Takes a batch that is imported, as far as it was, off the list. Gives its place there.
+    fn imported(&mut self, batch: BatchId) -> Option<(usize, Importing)> {
+        let place = self.importing.iter().position(|importing| importing.delivered.batch == batch);
+        let found = place.and_then(|place| Some((place, self.importing.remove(place)?)));
+        // Until a reorganisation has ended, our chain is the one that would be put back.
+        if let Some((_, importing)) = found.as_ref().filter(|(_, importing)| !importing.doomed && !self.reorganising())
+        {
+            let delivered = importing.delivered;
+            self.judge_imported(&delivered);
+        }
+        self.samples.remove(&batch);
+        found
     }
 
     pub(super) fn convict(&mut self, id: ConnId, height: Height) {

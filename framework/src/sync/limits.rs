@@ -8,8 +8,8 @@ pub const MAX_REQUEST_BLOCKS: u64 = 500;
 /// What a sync allows itself and others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncLimits {
-    /// Blocks that may be asked for or wait, those under import included: ten full answers, since as many as five are being
-    /// verified, executed and committed, and four on their way.
+    /// Blocks that may be asked for or wait, those under import included: twelve full answers, since as many as eight are being
+    /// verified together, executed and committed, and four on their way.
     pub window_blocks: u64,
     /// Their bytes. The range right above the tip is asked for whatever waits, since nothing else goes on without it.
     pub window_bytes: usize,
@@ -67,6 +67,12 @@ pub struct SyncLimits {
     pub refused_pause: Duration,
     /// The wait before a peer is asked for headers again that gave none.
     pub headers_pause: Duration,
+    /// How long blocks that are not known to lead to a checkpoint wait for headers, while none come. Less than [`Self::no_progress`].
+    pub headers_patience: Duration,
+    /// For how long more they wait with each header that comes: what is slower leads nowhere.
+    pub headers_pace: Duration,
+    /// How long they wait after the first peer for one that can give headers.
+    pub headers_grace: Duration,
     /// How long the search for a branching point may take with a peer with features.
     pub search: Duration,
     /// The same with a legacy peer.
@@ -87,8 +93,8 @@ pub struct SyncLimits {
 impl Default for SyncLimits {
     fn default() -> Self {
         Self {
-            // Under v1 rules a decoded block takes some 3 KiB: this keeps the syncing process below 64 MiB.
-            window_blocks: 1500,
+            // A decoded block takes 1 to 3 KiB, however empty. Fewer leave the cores without work while the disk is waited for.
+            window_blocks: 6000,
             // Decoded and executed blocks take five times as much again.
             window_bytes: 4 << 20,
             answer_bytes: 1 << 20,
@@ -116,6 +122,9 @@ impl Default for SyncLimits {
             local_pause: Duration::from_secs(10),
             refused_pause: Duration::from_secs(60),
             headers_pause: Duration::from_secs(10),
+            headers_patience: Duration::from_secs(25),
+            headers_pace: Duration::from_millis(5),
+            headers_grace: Duration::from_secs(3),
             search: Duration::from_secs(60),
             search_legacy: Duration::from_secs(600),
             branch_pause: Duration::from_secs(60),

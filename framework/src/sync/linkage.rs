@@ -5,17 +5,27 @@
 //! that link to each other and reach an anchor is then an ancestor of the checkpoint up to there, and needs no signature.
 //! One that has another block at an anchor's height is of a chain that contradicts the checkpoint.
 //!
+//! Where the walk has come down to our tip, anchors are never further apart than may be undone: of a gap that is larger (the checkpoint
+//! is millions of blocks away, or our own blocks were rolled back) the lowest anchor above our tip is where another walk begins.
+//!
 //! Under v1 rules this holds too: the hashed text begins with the height, which is known, and goes on with the parent's 64 digits, so
 //! that a hash has one parent although other fields run into each other (protocol.md section 4).
 
 use std::collections::BTreeMap;
 
+use super::Contradiction;
+use crate::store::UNDO_DEPTH;
 use crate::types::{BlockLink, Checkpoint, Hash32, Height, MAX_HEADERS, Tip};
 
+/// How many blocks may follow the last one that is known to lead to the next checkpoint, where more can be known.
+pub(super) const MOST_UNLINKED: u64 = 512;
+// A chain that has left the checkpoint's by that much, and by as much again before that is found out, can still be left.
+const _: () = assert!(2 * MOST_UNLINKED <= UNDO_DEPTH);
 /// Anchors in all, of about 64 bytes each: 2 MiB.
 const MOST_ANCHORS: usize = 32_768;
-/// Anchors of one walk, so that the next checkpoint's can begin before the tip has reached the first.
-const ANCHORS_PER_WALK: u64 = 16_384;
+/// Anchors of one walk, so that the next checkpoint's can begin before the tip has reached the first. Twice as many leave room to fill
+/// gaps.
+const ANCHORS_PER_WALK: u64 = 14_000;
 /// The least distance of two anchors, in blocks: small answers should reach one too.
 const LEAST_SPACING: u64 = 16;
 
@@ -28,14 +38,17 @@ pub(super) struct Linkage {
     walk: Option<Walk>,
     /// The highest checkpoint whose walk has ended.
     walked_to: Option<Height>,
-    /// Our own chain was found to be another one than a checkpoint's.
-    off_chain: bool,
+    /// The highest block of ours that is known to lead to a checkpoint, or is one.
+    linked: Option<Height>,
+    /// Where our own chain is known to be another one than a checkpoint's.
+    off_chain: Option<Contradiction>,
 }
 
-/// The way down from a checkpoint.
+/// The way down from a checkpoint, or from an anchor.
 #[derive(Debug)]
 struct Walk {
-    checkpoint: Height,
+    /// Where it began.
+    top: Height,
     /// The lowest block whose hash is known.
     lowest: Tip,
     spacing: u64,
@@ -49,7 +62,7 @@ pub(super) enum Step {
     /// They go on from where the walk stood.
     Down,
     /// They lead down from another block than the one known at this height: the peer's chain is not the checkpoint's.
-    Contradiction(Height),
+    Contradiction(Contradiction),
 }
 
 /// What the end of a walk says about our own chain.
@@ -58,7 +71,7 @@ pub(super) enum Arrival {
     /// Our tip, or the checkpoint below, is an ancestor of this checkpoint.
     Linked(Height),
     /// Our tip is not.
-    OffChain(Height),
+    OffChain(Height, Contradiction),
 }
 
 /// What is known of a batch of blocks that link to each other.
@@ -68,8 +81,8 @@ pub(super) enum Verdict {
     Unknown,
     /// Up to this height it is an ancestor of a checkpoint.
     Ancestor(Height),
-    /// It has another block than a checkpoint's chain at this height.
-    Contradiction(Height),
+    /// It has another block than a checkpoint's chain.
+    Contradiction(Contradiction),
 }
 
 impl Linkage {
@@ -80,21 +93,20 @@ impl Linkage {
 
     /// Follows our tip: forgets what is below, ends a walk that has come down to it, and begins the next.
     pub(super) fn follow(&mut self, tip: Option<Tip>) -> Option<Arrival> {
-        let next = tip.map_or(Some(0), |tip| tip.height.checked_add(1))?;
-        if self.anchors.first_key_value().is_some_and(|(&lowest, _)| lowest < next) {
-            self.anchors = self.anchors.split_off(&next);
-        }
         if self.checkpoints.is_empty() {
             return None;
+        }
+        let next = tip.map_or(Some(0), |tip| tip.height.checked_add(1))?;
+        // Our chain has no other block at a checkpoint's height.
+        let passed = self.checkpoints.range(..next).next_back().map(|(&height, _)| height);
+        self.linked = self.linked.min(next.checked_sub(1)).max(passed);
+        if self.anchors.first_key_value().is_some_and(|(&lowest, _)| lowest < next) {
+            self.anchors = self.anchors.split_off(&next);
         }
         // After a rollback the checkpoints above are anchors again.
         let above = self.checkpoints.range(next..).map(|(&height, &hash)| (height, hash));
         self.anchors.extend(above);
-        let arrival = self.arrival(tip);
-        if arrival.is_some() {
-            self.walked_to = self.walk.take().map(|walk| walk.checkpoint).max(self.walked_to);
-            self.off_chain |= matches!(arrival, Some(Arrival::OffChain(_)));
-        }
+        let arrival = self.arrive(tip);
         if self.walk.is_none() {
             self.begin(next);
         }
@@ -108,14 +120,41 @@ impl Linkage {
         Some((self.floor(walk, tip).max(to.saturating_sub(MAX_HEADERS - 1)), to))
     }
 
-    /// Whether our own chain is known to be another one than a checkpoint's.
-    pub(super) fn is_off_chain(&self) -> bool {
+    /// Where our own chain is known to be another one than a checkpoint's, if it is.
+    pub(super) fn off_chain(&self) -> Option<Contradiction> {
         self.off_chain
     }
 
-    /// Blocks that are on their way onto our chain turned out to be another one's.
-    pub(super) fn leaves_chain(&mut self) {
-        self.off_chain = true;
+    /// Notes what is known of blocks that were just added to our chain.
+    pub(super) fn added(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Unknown => {}
+            Verdict::Ancestor(height) => (self.linked, self.off_chain) = (self.linked.max(Some(height)), None),
+            Verdict::Contradiction(found) => self.off_chain = Some(found),
+        }
+    }
+
+    /// How many blocks up to this height are not known to lead to the next checkpoint. None, where there is no further one.
+    pub(super) fn unlinked(&self, height: Option<Height>) -> u64 {
+        let Some(height) = height.filter(|&height| self.demands_more(height)) else { return 0 };
+        self.linked.map_or(height.saturating_add(1), |linked| height.saturating_sub(linked))
+    }
+
+    /// How many blocks up to this height may be rolled back without leaving the next checkpoint's chain for certain.
+    pub(super) fn may_leave(&self, height: Height) -> u64 {
+        match self.linked.filter(|_| self.demands_more(height)) {
+            Some(linked) => height.saturating_sub(linked),
+            None => u64::MAX,
+        }
+    }
+
+    /// What a checkpoint demands at this height.
+    pub(super) fn demanded(&self, height: Height) -> Option<Hash32> {
+        self.checkpoints.get(&height).copied()
+    }
+
+    fn demands_more(&self, height: Height) -> bool {
+        self.checkpoints.last_key_value().is_some_and(|(&last, _)| last > height)
     }
 
     /// Whether more is to be learnt about what lies above our tip.
@@ -134,7 +173,10 @@ impl Linkage {
         for sample in samples {
             match self.anchors.get(&sample.height) {
                 Some(hash) if *hash == sample.hash => verdict = Verdict::Ancestor(sample.height),
-                Some(_) => return Verdict::Contradiction(sample.height),
+                Some(&expected) => {
+                    let (height, offered) = (sample.height, Some(sample.hash));
+                    return Verdict::Contradiction(Contradiction { height, expected, offered });
+                }
                 None => {}
             }
         }
@@ -143,7 +185,7 @@ impl Linkage {
 
     /// We left our chain for another one.
     pub(super) fn reorganised(&mut self) {
-        self.off_chain = false;
+        self.off_chain = None;
     }
 
     /// Takes headers that link to each other and end at the height [wanted](Self::wanted) last.
@@ -157,7 +199,8 @@ impl Linkage {
                 return None;
             }
             if link.hash != walk.lowest.hash {
-                return Some(Step::Contradiction(link.height));
+                let (expected, offered) = (walk.lowest.hash, Some(link.hash));
+                return Some(Step::Contradiction(Contradiction { height: link.height, expected, offered }));
             }
             if link.height % walk.spacing == 0 {
                 self.anchors.insert(link.height, link.hash);
@@ -183,7 +226,10 @@ impl Linkage {
             let at = usize::try_from(height - first.height).ok().and_then(|at| links.get(at));
             match at {
                 Some(link) if link.hash == *hash => verdict = Verdict::Ancestor(height),
-                _ => return Verdict::Contradiction(height),
+                other => {
+                    let (expected, offered) = (*hash, other.map(|link| link.hash));
+                    return Verdict::Contradiction(Contradiction { height, expected, offered });
+                }
             }
         }
         verdict
@@ -194,38 +240,55 @@ impl Linkage {
         self.anchors.range(from..=to.max(from)).next_back().map_or(to, |(&anchor, _)| anchor)
     }
 
-    fn arrival(&self, tip: Option<Tip>) -> Option<Arrival> {
+    /// Ends the walk where it has come down to our tip, or to the checkpoint below.
+    fn arrive(&mut self, tip: Option<Tip>) -> Option<Arrival> {
         let walk = self.walk.as_ref()?;
-        let below = self.checkpoints.range(..walk.checkpoint).next_back();
+        let (top, lowest) = (walk.top, walk.lowest);
+        let below = self.checkpoints.range(..top).next_back();
         let below = below.map(|(&height, &hash)| Tip { height, hash });
         let ends = || [tip, below].into_iter().flatten();
-        if ends().any(|end| end.height == walk.lowest.height && end.hash != walk.lowest.hash) {
-            return Some(Arrival::OffChain(walk.checkpoint));
+        if !walk.ended && ends().all(|end| end.height < lowest.height) {
+            return None;
         }
-        let arrived = walk.ended || ends().any(|end| end.height >= walk.lowest.height);
-        arrived.then_some(Arrival::Linked(walk.checkpoint))
+        self.walk = None;
+        self.walked_to = self.walked_to.max(Some(top));
+        if let Some(end) = ends().find(|end| end.height == lowest.height && end.hash != lowest.hash) {
+            let known = self.off_chain.is_some();
+            let found = Contradiction { height: end.height, expected: lowest.hash, offered: Some(end.hash) };
+            self.off_chain = Some(found);
+            let checkpoint = self.checkpoints.range(top..).next().map_or(top, |(&height, _)| height);
+            return (!known).then_some(Arrival::OffChain(checkpoint, found));
+        }
+        if tip == Some(lowest) {
+            self.added(Verdict::Ancestor(lowest.height));
+        }
+        self.checkpoints.contains_key(&top).then_some(Arrival::Linked(top))
     }
 
     /// The lowest header that is of use.
     fn floor(&self, walk: &Walk, tip: Option<Tip>) -> Height {
         let above_tip = tip.map_or(0, |tip| tip.height.saturating_add(1));
-        let below = self.checkpoints.range(..walk.checkpoint).next_back();
+        let below = self.checkpoints.range(..walk.top).next_back();
         below.map_or(0, |(&height, _)| height.saturating_add(1)).max(above_tip)
     }
 
+    /// Begins the walk that is needed first: to fill a gap right above our tip, or down from the next checkpoint.
     fn begin(&mut self, next: Height) {
         let done = |height: Height| self.walked_to.is_some_and(|walked| height <= walked);
-        let Some((&checkpoint, &hash)) = self.checkpoints.range(next..).find(|&(&height, _)| !done(height)) else {
+        let gap = self.anchors.range(next..).next().filter(|&(&height, _)| height - next >= MOST_UNLINKED);
+        let Some((&top, &hash)) = gap.or_else(|| self.checkpoints.range(next..).find(|&(&height, _)| !done(height)))
+        else {
             return;
         };
+        let lowest = Tip { height: top, hash };
+        let walk = Walk { top, lowest, spacing: LEAST_SPACING, ended: false };
+        let distance = top - self.floor(&walk, next.checked_sub(1).map(|height| Tip { height, hash }));
         let room = u64::try_from(MOST_ANCHORS.saturating_sub(self.anchors.len())).unwrap_or(0);
         let bound = room.min(ANCHORS_PER_WALK);
-        if bound < ANCHORS_PER_WALK / 2 {
+        let least = if done(top) { distance / MOST_UNLINKED + 1 } else { ANCHORS_PER_WALK / 2 };
+        if bound < least {
             return;
         }
-        let lowest = Tip { height: checkpoint, hash };
-        let walk = Walk { checkpoint, lowest, spacing: LEAST_SPACING, ended: false };
-        let distance = checkpoint - self.floor(&walk, next.checked_sub(1).map(|height| Tip { height, hash }));
         let mut spacing = LEAST_SPACING;
         while distance / spacing > bound {
             spacing = spacing.saturating_mul(2);
@@ -235,121 +298,4 @@ impl Linkage {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hash(height: Height, branch: u8) -> Hash32 {
-        let mut bytes = [branch; 32];
-        bytes[..8].copy_from_slice(&height.to_be_bytes());
-        Hash32(bytes)
-    }
-
-    /// Blocks of branch 1, which leaves branch 0 after `common`.
-    fn links(from: Height, to: Height, common: Height) -> Vec<BlockLink> {
-        let hash_at = |height| hash(height, u8::from(height > common));
-        let parent = |height: Height| height.checked_sub(1).map_or(Hash32::ZERO, hash_at);
-        (from..=to).map(|height| BlockLink { height, hash: hash_at(height), prev_hash: parent(height) }).collect()
-    }
-
-    fn chain(from: Height, to: Height) -> Vec<BlockLink> {
-        links(from, to, Height::MAX)
-    }
-
-    fn point(height: Height) -> Checkpoint {
-        Checkpoint { height, hash: hash(height, 0) }
-    }
-
-    fn at(height: Height) -> Tip {
-        Tip { height, hash: hash(height, 0) }
-    }
-
-    /// Walks down with a peer that has the chain.
-    fn walk(linkage: &mut Linkage, ours: Option<Tip>) -> (Option<Arrival>, usize) {
-        let mut answers = 0;
-        loop {
-            if let Some(arrival) = linkage.follow(ours) {
-                return (Some(arrival), answers);
-            }
-            let Some((from, to)) = linkage.wanted(ours) else { return (None, answers) };
-            assert!(to - from < MAX_HEADERS);
-            assert_eq!(linkage.take(&chain(from, to), ours), Some(Step::Down));
-            answers += 1;
-        }
-    }
-
-    #[test]
-    fn headers_lead_from_the_checkpoint_down_to_our_tip() {
-        let mut linkage = Linkage::new(&[point(10_000)]);
-        assert_eq!(walk(&mut linkage, Some(at(20))), (Some(Arrival::Linked(10_000)), 3));
-        assert_eq!(linkage.judge(&chain(21, 520)), Verdict::Ancestor(512));
-        assert_eq!(linkage.judge(&chain(9_999, 10_001)), Verdict::Ancestor(10_000));
-        assert_eq!(linkage.judge(&chain(513, 520)), Verdict::Unknown);
-        assert_eq!(linkage.align(21, 520), 512);
-        assert_eq!(linkage.align(513, 520), 520);
-    }
-
-    #[test]
-    fn an_empty_chain_is_walked_down_to_block_0() {
-        let mut linkage = Linkage::new(&[point(100)]);
-        assert_eq!(walk(&mut linkage, None), (Some(Arrival::Linked(100)), 1));
-        assert_eq!(linkage.judge(&chain(0, 50)), Verdict::Ancestor(48));
-        assert_eq!(linkage.follow(None), None);
-        assert_eq!(linkage.wanted(None), None, "the walk is over");
-    }
-
-    #[test]
-    fn nothing_is_known_before_the_headers_came_but_the_checkpoint_itself() {
-        let mut linkage = Linkage::new(&[point(1000)]);
-        linkage.follow(Some(at(0)));
-        assert_eq!(linkage.judge(&chain(1, 500)), Verdict::Unknown);
-        assert_eq!(linkage.judge(&chain(900, 1100)), Verdict::Ancestor(1000));
-    }
-
-    #[test]
-    fn another_chain_is_found_out_by_its_headers_and_by_its_blocks() {
-        let mut linkage = Linkage::new(&[point(10_000)]);
-        linkage.follow(Some(at(0)));
-        let (from, to) = linkage.wanted(Some(at(0))).unwrap();
-        assert_eq!(linkage.take(&links(from, to, 9_000), Some(at(0))), Some(Step::Contradiction(10_000)));
-        assert_eq!(linkage.wanted(Some(at(0))), Some((from, to)), "the walk stands where it stood");
-        walk(&mut linkage, Some(at(0)));
-        assert_eq!(linkage.judge(&links(101, 600, 300)), Verdict::Contradiction(304));
-        assert_eq!(linkage.judge(&links(101, 303, 300)), Verdict::Ancestor(288));
-    }
-
-    #[test]
-    fn our_own_chain_may_be_another_one() {
-        let mut linkage = Linkage::new(&[point(100)]);
-        let ours = Some(Tip { height: 50, hash: hash(50, 7) });
-        assert_eq!(walk(&mut linkage, ours), (Some(Arrival::OffChain(100)), 1));
-    }
-
-    #[test]
-    fn several_checkpoints_are_walked_to_one_after_the_other() {
-        let mut linkage = Linkage::new(&[point(5_000), point(1_000)]);
-        assert_eq!(walk(&mut linkage, Some(at(0))), (Some(Arrival::Linked(1_000)), 1));
-        assert_eq!(walk(&mut linkage, Some(at(0))), (Some(Arrival::Linked(5_000)), 1));
-        assert_eq!(walk(&mut linkage, Some(at(0))), (None, 0));
-        assert_eq!(linkage.judge(&chain(4_000, 4_499)), Verdict::Ancestor(4_496));
-    }
-
-    #[test]
-    fn anchors_are_bounded_however_far_the_checkpoint_is() {
-        let far = 3_000_000;
-        let mut linkage = Linkage::new(&[1, 2, 3, 4].map(|times| point(times * far)));
-        while walk(&mut linkage, Some(at(0))).0.is_some() {}
-        assert!(linkage.anchors.len() <= MOST_ANCHORS + 4, "{}", linkage.anchors.len());
-        assert!(linkage.anchors.len() > 20_000, "{}", linkage.anchors.len());
-        assert_eq!(linkage.follow(Some(at(far))), None);
-        assert!(walk(&mut linkage, Some(at(far))).0.is_some(), "there is room again");
-    }
-
-    #[test]
-    fn a_walk_that_the_tip_overtakes_is_over() {
-        let mut linkage = Linkage::new(&[point(10_000), point(20_000)]);
-        linkage.follow(Some(at(0)));
-        assert_eq!(linkage.judge(&links(9_900, 10_100, 9_950)), Verdict::Contradiction(10_000));
-        assert_eq!(linkage.follow(Some(at(10_500))), Some(Arrival::Linked(10_000)));
-        assert_eq!(linkage.wanted(Some(at(10_500))), Some((15_905, 20_000)));
-    }
-}
+mod tests;

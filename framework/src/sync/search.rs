@@ -14,7 +14,9 @@ impl<F: ForkRule> BatchSync<F> {
     /// Begins a session with the peer of the highest claim among those whose blocks do not link, unless another peer may extend our tip.
     pub(super) fn begin_session(&mut self) {
         let (Some(ours), Some(next)) = (self.tip, self.next_height()) else { return };
-        if self.may_be_extended(next) || !self.importing.is_empty() || self.now < self.paused_until {
+        // What the headers show decides between branches; until then none is left for another.
+        let waits = self.now < self.paused_until || self.awaits_headers();
+        if self.may_be_extended(next) || !self.importing.is_empty() || waits {
             return;
         }
         let candidate = self.peers.iter().filter(|(_, peer)| {
@@ -152,7 +154,7 @@ impl<F: ForkRule> BatchSync<F> {
     /// Doubts more of our blocks, after `tried` of them.
     fn search_deeper(&mut self, tried: u64) {
         let bound = self.bound();
-        let beyond = self.linkage.is_off_chain().then(|| tried.saturating_mul(2).clamp(1, bound));
+        let beyond = (bound > self.rule.bound()).then(|| tried.saturating_mul(2).clamp(1, bound));
         let Some(session) = &mut self.session else { return };
         let most = bound.min(session.ours.height.saturating_add(1));
         match self.rule.next_depth(tried).or(beyond).map(|depth| depth.min(most)).filter(|&depth| depth > tried) {

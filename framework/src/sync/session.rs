@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::batch::BatchSync;
 use super::fork::ForkRule;
+use super::linkage::MOST_UNLINKED;
 use super::ranges::Delivered;
 use super::{BatchId, ConnId, StakeBlock, SyncAction, SyncReport};
 use crate::store::UNDO_DEPTH;
@@ -106,9 +107,15 @@ impl<F: ForkRule> BatchSync<F> {
 
     /// How many blocks a session may roll back: what the rule says, as far as undo records reach.
     ///
-    /// A chain that is known not to be a checkpoint's is left however deep that is.
+    /// A chain that is known not to be a checkpoint's is left however deep that is; while a checkpoint is ahead, what is not known to
+    /// lead to it may be left, and what is known to is not.
     pub(super) fn bound(&self) -> u64 {
-        if self.linkage.is_off_chain() { UNDO_DEPTH } else { self.rule.bound().min(UNDO_DEPTH) }
+        if self.linkage.off_chain().is_some() {
+            return UNDO_DEPTH;
+        }
+        let tip = self.tip.map(|tip| tip.height);
+        let unlinked = self.linkage.unlinked(tip).min(MOST_UNLINKED);
+        self.rule.bound().max(unlinked).min(tip.map_or(0, |tip| self.linkage.may_leave(tip))).min(UNDO_DEPTH)
     }
 
     /// When the session wants to be looked at.

@@ -340,6 +340,14 @@ impl Genesis {
                 return error(format!("validator {} stands twice in the genesis", validator.address));
             }
         }
+        let mut demanded = BTreeMap::new();
+        for Checkpoint { height, hash } in &self.checkpoints {
+            if let Some(other) = demanded.insert(height, hash).filter(|other| *other != hash) {
+                return error(format!(
+                    "two checkpoints for height {height}: {other} and {hash}; a chain has one block there"
+                ));
+            }
+        }
         if self.hash_rules == HashRules::Canonical {
             self.validators.iter().try_for_each(check_validator_key)?;
         }

@@ -79,8 +79,8 @@ pub struct NodeArgs {
     /// A block that the chain must contain, besides those in the genesis file. May be repeated [default: none]
     ///
     /// Below it, blocks that are known to be its ancestors by their hashes are taken without a look at signatures: whoever
-    /// gives you the hash is trusted for that. All else is checked. Another block at HEIGHT is refused, and
-    /// nothing below it is rolled back.
+    /// gives you the hash is trusted for that. All else is checked, and signatures before such a block is given to a peer. Another
+    /// block at HEIGHT is refused, nothing below it is rolled back, and until it is reached nothing is proposed.
     #[arg(long, value_name = "HEIGHT:HASH", env = "CPC_CHECKPOINT", value_delimiter = ',', value_parser = checkpoint)]
     pub checkpoint: Vec<Checkpoint>,
 

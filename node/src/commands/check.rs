@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use cpc_framework::chain::{self, AuditReport};
+use cpc_framework::chain::{self, AuditReport, ChainError};
+use cpc_framework::rules::Rule;
 use cpc_framework::rules::keys::Scheme;
 use cpc_framework::types::{Genesis, Hash32, Height};
 use serde::Serialize;
@@ -37,6 +38,8 @@ struct Found {
     txs: u64,
     signatures: u64,
     state_entries: u64,
+    /// Where there was a checkpoint: blocks up to here may have been taken without a look at their signatures.
+    unchecked_to: Option<Height>,
     /// What is wrong, the chain's fault first.
     faults: Vec<String>,
 }
@@ -65,6 +68,7 @@ pub(super) async fn check(datadir: &Datadir, args: &CheckArgs) -> Result<(), Cli
         txs: report.map_or(0, |report| report.txs),
         signatures: report.map_or(0, |report| report.blocks + report.txs),
         state_entries: report.map_or(0, |report| report.state_entries),
+        unchecked_to: datadir.unchecked_to()?,
         faults,
     };
     if args.json {
@@ -92,7 +96,33 @@ async fn check_chain(datadir: &Datadir, genesis: &Arc<Genesis>) -> Result<Option
     let audit = chain::audit(Arc::clone(genesis), &store, executor, &env, |height| {
         progress.set(height + 1, Some(total));
     });
-    audit.await.map(Some).map_err(|error| engine_glue::failed(datadir, &error))
+    match audit.await {
+        Ok(report) => Ok(Some(report)),
+        Err(error) => {
+            let unchecked = datadir.unchecked_to()?.filter(|to| has_bad_signature(&error, *to));
+            let fault = engine_glue::failed(datadir, &error);
+            Err(match unchecked {
+                Some(to) => CliError::failed(format!("{}; {}", one_line(&fault), spoilt_below(to))),
+                None => fault,
+            })
+        }
+    }
+}
+
+/// Whether a block up to this height has a signature that does not hold.
+fn has_bad_signature(error: &ChainError, to: Height) -> bool {
+    let ChainError::StoredBlock(rejection) = error else { return false };
+    let of_signature =
+        matches!(rejection.rule, Rule::BlockSignature | Rule::TxSignature | Rule::TxSignatureMissing | Rule::TxSender);
+    of_signature && rejection.height <= to
+}
+
+fn spoilt_below(checkpoint: Height) -> String {
+    format!(
+        "the blocks up to {checkpoint} came below a checkpoint, where nobody looked at their signatures, and whoever sent this one has spoilt it: \
+         its hash and what it does are right, but it is not given to other nodes; to have it right, sync into a new datadir, from another peer \
+         or without the checkpoint"
+    )
 }
 
 /// The small files, each read as a node would.
@@ -116,7 +146,12 @@ fn text(datadir: &Path, found: &Found) -> String {
         _ if found.ok => "blocks      none (the chain is empty)\n".to_owned(),
         _ => String::new(),
     };
+    let unchecked = found.unchecked_to.map_or_else(String::new, |to| {
+        format!(
+            "checkpoint  blocks up to {to} may have come without a look at their signatures; this check looks at all\n"
+        )
+    });
     let faults = found.faults.iter().fold(String::new(), |faults, fault| faults + "FAULT       " + fault + "\n");
     let verdict = if found.ok { "nothing is wrong\n" } else { "" };
-    format!("datadir     {}\n{chain}{faults}{verdict}", datadir.display())
+    format!("datadir     {}\n{chain}{unchecked}{faults}{verdict}", datadir.display())
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use cpc_framework::node::{NodeHandle, NodeStatus};
+use cpc_framework::node::{CheckpointAhead, NodeHandle, NodeStatus};
 use cpc_framework::sync::Mode;
 use cpc_framework::types::{Hash32, Height};
 use serde::Serialize;
@@ -77,6 +77,8 @@ async fn until_synced(
                     Err(nobody_reached(&status))
                 } else if let Some(claimed) = left_undelivered(&status, claimed) {
                     Err(lost(&status, claimed))
+                } else if let Some(ahead) = &status.checkpoint_ahead {
+                    Err(short_of(&status, ahead))
                 } else {
                     Ok(figures(&status))
                 };
@@ -132,6 +134,15 @@ fn lost(status: &NodeStatus, claimed: Height) -> CliError {
         (None, None) => String::new(),
     };
     CliError::failed(format!("the last peer was lost {at} of {claimed}, what came is kept{why}; sync again to go on"))
+}
+
+/// No peer has a chain that leads further, and ours does not have what it must.
+fn short_of(status: &NodeStatus, ahead: &CheckpointAhead) -> CliError {
+    let at = status.tip.map_or_else(|| "an empty chain".to_owned(), |tip| format!("height {}", tip.height));
+    CliError::failed(format!(
+        "the sync ended at {at}, and {ahead}; compare the checkpoint with a source that you trust, and name peers whose chain has it: \
+         where they cannot be followed from here, sync into a new datadir"
+    ))
 }
 
 fn timed_out(timeout: Option<Duration>, so_far: &str) -> CliError {

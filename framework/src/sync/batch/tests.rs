@@ -8,6 +8,7 @@ mod fork_sessions;
 mod forks;
 mod hedging;
 mod legacy;
+mod long_forks;
 mod recoveries;
 mod refusals;
 mod synced;

@@ -50,6 +50,18 @@ fn checkpoints_do_not_change_which_chain_it_is() {
     assert_ne!(other.id(), genesis.id());
 }
 
+/// A genesis file's checkpoints, by height and the byte that their hash repeats.
+fn checkpoints(points: &[(u64, u8)]) -> String {
+    let point = |(height, byte): &(u64, u8)| format!(r#"{{"height": {height}, "hash": "{}"}}"#, Hash32([*byte; 32]));
+    format!(r#""checkpoints": [{}]"#, points.iter().map(point).collect::<Vec<_>>().join(", "))
+}
+
+#[test]
+fn the_same_checkpoint_may_stand_twice() {
+    let twice = CANONICAL.replacen("\"checkpoints\": []", &checkpoints(&[(7, 1), (7, 1)]), 1);
+    assert_eq!(read(&twice).unwrap().checkpoints.len(), 2);
+}
+
 #[test]
 fn errors_name_the_value() {
     let canonical = |from: &str, to: &str| {
@@ -74,6 +86,7 @@ fn errors_name_the_value() {
         (canonical("\"block_time\"", "\"blocktime\""), "blocktime"),
         (canonical("cpcvalcons1", "cpcvalcons2"), "cpcvalcons2"),
         (canonical("\"pub_key\": \"", "\"pub_key\": \"zz"), "public key"),
+        (canonical("\"checkpoints\": []", &checkpoints(&[(7, 1), (9, 1), (7, 2)])), "two checkpoints for height 7"),
     ] {
         assert!(error.contains(says), "{error:?} does not say {says:?}");
     }

@@ -1,7 +1,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use cpc_framework::node::NodeStatus;
+use cpc_framework::node::{CheckpointAhead, NodeStatus};
 use cpc_framework::peers::{BanInfo, PeerInfo, PenaltyInfo, Standing};
 use cpc_framework::sync::Mode;
 use cpc_framework::types::Height;
@@ -36,7 +36,7 @@ pub(super) async fn health(State(app): State<App>) -> Result<Response, ApiError>
     json(&Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
 }
 
-/// `GET /ready`: whether the node is SYNCED. 503 where it is not.
+/// `GET /ready`: whether the node is SYNCED, with all checkpoints reached. 503 where it is not.
 pub(super) async fn ready(State(app): State<App>) -> Result<Response, ApiError> {
     #[derive(Serialize)]
     struct Readiness {
@@ -50,15 +50,20 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Response, ApiError> 
         detail: Option<String>,
     }
     let status = working(&app)?;
-    let ready = status.mode == Mode::Synced;
+    let synced = status.mode == Mode::Synced;
+    let ready = synced && status.checkpoint_ahead.is_none();
     let height = status.tip.map(|tip| tip.height);
+    let detail = match &status.checkpoint_ahead {
+        _ if !synced => Some(still_syncing(height, status.target)),
+        ahead => ahead.as_ref().map(CheckpointAhead::to_string),
+    };
     let mut response = json(&Readiness {
         ready,
-        mode: if ready { "SYNCED" } else { "SYNCING" },
+        mode: if synced { "SYNCED" } else { "SYNCING" },
         height,
         target: status.target,
         peers: status.peers,
-        detail: (!ready).then(|| still_syncing(height, status.target)),
+        detail,
     })?;
     if !ready {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

@@ -1,6 +1,14 @@
 //! Checkpoints that are reached by linkage.
 
 use super::*;
+use crate::sync::{ConnId, Contradiction};
+
+/// The report of a peer that has another block at this height.
+pub(super) fn contradicted(peer: ConnId, height: Height, chain: &Chain, other: &Chain) -> SyncReport {
+    let expected = chain.at(height).unwrap().hash;
+    let found = Contradiction { height, expected, offered: other.at(height).map(|link| link.hash) };
+    SyncReport::CheckpointContradicted { peer, found }
+}
 
 fn below_a_checkpoint(chain: &Chain, heights: &[Height]) -> World {
     world(&Chain::to(0)).with_checkpoints(heights.iter().filter_map(|&height| chain.at(height)))
@@ -54,7 +62,7 @@ fn a_chain_that_contradicts_a_checkpoint_is_refused_by_its_headers_at_once() {
     let liar = world.connect(Scripted::able(&other));
     world.run_until(secs(10));
     assert!(world.height().unwrap() < 5_000);
-    assert!(world.reports().contains(&&SyncReport::CheckpointContradicted { peer: liar, height: 5_000 }));
+    assert!(world.reports().contains(&&contradicted(liar, 5_000, &chain, &other)));
     let asked = world.requests_to(liar).len();
     world.run_until(secs(600));
     assert_eq!(world.requests_to(liar).len(), asked, "its claim is closed for good");
@@ -69,7 +77,7 @@ fn a_chain_that_contradicts_a_checkpoint_is_refused_without_headers_too() {
     let liar = world.connect(Scripted::legacy(&other, Duration::from_millis(50)));
     world.run_until(secs(60));
     assert!(world.height().unwrap() < 1_000, "{:?}", world.height());
-    assert!(world.reports().contains(&&SyncReport::CheckpointContradicted { peer: liar, height: 1_000 }));
+    assert!(world.reports().contains(&&contradicted(liar, 1_000, &chain, &other)));
     assert_eq!((world.mode(), world.penalised()), (Mode::Synced, vec![]));
     world.assert_all_kept();
 }
@@ -94,13 +102,22 @@ fn an_own_chain_that_is_not_the_checkpoints_is_said_to_be_so_and_left_where_it_c
     let mut world = world(&ours).with_checkpoints(chain.at(1_900));
     world.connect(Scripted::able(&chain));
     world.run_until(secs(120));
-    assert!(world.reports().contains(&&SyncReport::OffCheckpoint { checkpoint: 1_900 }), "{:?}", world.reports());
+    let found = Contradiction {
+        height: 1_000,
+        expected: chain.at(1_000).unwrap().hash,
+        offered: ours.tip().map(|tip| tip.hash),
+    };
+    assert!(
+        world.reports().contains(&&SyncReport::OffCheckpoint { checkpoint: 1_900, found }),
+        "{:?}",
+        world.reports()
+    );
     assert_eq!(world.tip(), chain.tip());
     world.assert_all_kept();
 }
 
 #[test]
-fn whoever_is_silent_about_headers_delays_nothing() {
+fn whoever_is_silent_about_headers_delays_no_more_than_the_patience_with_them() {
     let chain = Chain::to(2_000);
     let mut plain = world(&Chain::to(0));
     plain.connect(Scripted::honest(&chain));
@@ -111,6 +128,16 @@ fn whoever_is_silent_about_headers_delays_nothing() {
     world.connect(Scripted::honest(&chain));
     assert!(world.run_until_synced(secs(60)));
     assert_eq!(world.tip(), chain.tip());
-    assert!(world.now() <= plain.now() + secs(1), "{:?} and {:?}", world.now(), plain.now());
+    assert!(world.now() <= plain.now() + secs(27), "{:?} and {:?}", world.now(), plain.now());
     world.assert_all_kept();
+}
+
+#[test]
+fn where_nobody_can_give_headers_the_sync_waits_for_nobody_but_a_moment() {
+    let chain = Chain::to(2_000);
+    let mut world = below_a_checkpoint(&chain, &[2_000]);
+    world.connect(Scripted::honest(&chain));
+    assert!(world.run_until_synced(secs(60)));
+    assert_eq!(world.tip(), chain.tip());
+    assert!(world.now() <= secs(5), "{:?}", world.now());
 }
