@@ -7,7 +7,7 @@ mod handshake;
 
 use bytes::{Buf, BytesMut};
 use cpc_framework::codec::{Codec, DecodeError, Decoder, EncodeError, Sniff};
-use cpc_framework::types::Message;
+use cpc_framework::types::{Message, MessageKind};
 
 use crate::POSTCARD_MAGIC;
 
@@ -113,6 +113,14 @@ impl Decoder for JsonDecoder {
         self.scanned < buffer.len() || (!self.looked && buffer.len() > FRONT)
     }
 
+    fn begun(&self, buffer: &BytesMut) -> Option<MessageKind> {
+        // As all nodes write it: the type first.
+        let rest = after(after(after(buffer, b"{")?, b"\"type\"")?, b":")?;
+        let name = after(rest, b"\"")?;
+        let end = memchr::memchr(b'"', &name[..name.len().min(LONGEST_NAME + 1)])?;
+        std::str::from_utf8(&name[..end]).ok().and_then(MessageKind::from_name)
+    }
+
     fn decode(&mut self, buffer: &mut BytesMut, cap: usize) -> Result<Option<Message>, DecodeError> {
         if !self.started
             && let Some(&first) = buffer.first()
@@ -146,6 +154,14 @@ impl Decoder for JsonDecoder {
             return decode::read_line(&line).map(Some);
         }
     }
+}
+
+/// No type has a longer name.
+const LONGEST_NAME: usize = 32;
+
+/// What follows `token`, which white space may stand before.
+fn after<'a>(text: &'a [u8], token: &[u8]) -> Option<&'a [u8]> {
+    text.trim_ascii_start().strip_prefix(token)
 }
 
 /// Says what a stream that is no text may be.

@@ -9,7 +9,7 @@ mod body;
 
 use bytes::{Buf, BytesMut};
 use cpc_framework::codec::{Codec, DecodeError, Decoder, EncodeError, Sniff};
-use cpc_framework::types::Message;
+use cpc_framework::types::{Message, MessageKind};
 
 use crate::POSTCARD_MAGIC;
 
@@ -84,6 +84,10 @@ impl Decoder for PostcardDecoder {
             }
             _ => !buffer.is_empty(),
         }
+    }
+
+    fn begun(&self, buffer: &BytesMut) -> Option<MessageKind> {
+        body::kind(*buffer.get(HEADER)?)
     }
 
     fn decode(&mut self, buffer: &mut BytesMut, cap: usize) -> Result<Option<Message>, DecodeError> {

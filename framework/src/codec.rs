@@ -129,6 +129,13 @@ pub trait Decoder: Debug + Send {
         true
     }
 
+    /// The type of the message that has begun to come, as far as these bytes tell it; none where they do not. Asked for a frame that is too
+    /// long: an honest node may pass on a block that it did not know to be.
+    fn begun(&self, buffer: &BytesMut) -> Option<MessageKind> {
+        let _ = buffer;
+        None
+    }
+
     /// Takes the next whole message off the front of `buffer`, which only ever grows at its end between calls;
     /// `None` where more bytes are needed. A frame may have at most `cap` bytes.
     ///

@@ -6,7 +6,7 @@
 //! |---|---|---|---|---|
 //! | [`frames`](MemoryShares::frames) | 6 | 12 MiB | messages that have begun to come, of all connections | who sends is not read from; after a second, the connection that has held the most for the longest is closed |
 //! | [`inbox`](MemoryShares::inbox) | 4 | 8 MiB | messages from their decoding until the engine is done with them, at [`DECODED`] times their bytes | who sends is not read from, in turn |
-//! | [`outboxes`](MemoryShares::outboxes) | 5 | 10 MiB | what waits to be sent, and answers under preparation | gossip is dropped, answers wait in turn; after a second, the connection that has taken nothing of the most for the longest is closed |
+//! | [`outboxes`](MemoryShares::outboxes) | 5 | 10 MiB | what waits to be sent: three fifths for answers and those under preparation, one for gossip, one for blocks announced by their hash | gossip is dropped, a block of which only the height is told is asked for as an answer; answers wait in turn; after a second, the connection that has taken nothing of the most for the longest is closed |
 //! | [`blocks`](MemoryShares::blocks) | 10 | 20 MiB | blocks that wait for their import or are under it: four fifths for the window of the sync, at [`IMPORTED`] times their bytes, one for gossip | the sync asks for nothing more; gossip is left to the sync |
 //! | [`verifying`](MemoryShares::verifying) | 4 | 8 MiB | transactions whose signatures wait to be checked or are | the newest is dropped, and may come again |
 //! | [`transports`](MemoryShares::transports) | 3 | 6 MiB | bytes that a transport holds in the process (QUIC; TCP's are the kernel's) | windows get smaller |
@@ -83,11 +83,16 @@ impl MemoryShares {
 
     /// Answers to requests for blocks and headers that wait to be sent or are under preparation: gossip is not dropped for them.
     pub const fn answers(&self) -> usize {
-        self.outboxes / 5 * 4
+        self.outboxes / 5 * 3
     }
 
     /// What else waits to be sent.
     pub const fn gossip(&self) -> usize {
+        self.outboxes / 5
+    }
+
+    /// Blocks that were announced by their hash and are kept until they are asked for, with the frames that were made of them.
+    pub const fn recent_blocks(&self) -> usize {
         self.outboxes / 5
     }
 
@@ -101,7 +106,8 @@ impl MemoryShares {
         self.blocks / 5 * 4 / IMPORTED
     }
 
-    /// Blocks of gossip under import, with the copies of them that are kept, decoded.
+    /// Blocks of gossip under import, with the copies of them that are kept, decoded; while a reorganisation lasts, which no gossip is
+    /// imported in, the transactions of the blocks that it removed.
     pub const fn gossip_blocks(&self) -> usize {
         self.blocks / 5
     }
@@ -120,7 +126,7 @@ mod tests {
         fn the_shares_of_any_budget_make_up_all_of_it_but_less_than_a_part(budget in 0..=usize::MAX) {
             let shares = MemoryShares::of(budget);
             prop_assert!(shares.sum() <= budget && budget - shares.sum() < PARTS);
-            prop_assert!(shares.answers() + shares.gossip() <= shares.outboxes);
+            prop_assert!(shares.answers() + shares.gossip() + shares.recent_blocks() <= shares.outboxes);
             prop_assert!(shares.sync_window() * IMPORTED + shares.gossip_blocks() <= shares.blocks);
         }
     }

@@ -142,3 +142,27 @@ async fn row_7_an_answer_to_a_request_that_was_given_up_is_forgiven() {
     assert!(peer.stays_open(Duration::from_secs(1)).await, "a late answer is no fault");
     node.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_legacy_peer_that_answers_later_than_any_deadline_is_neither_blamed_nor_closed() {
+    const PATIENCE: Duration = Duration::from_millis(300);
+    let chain = Chain::fork();
+    let sync = SyncLimits { timeout_legacy: PATIENCE, ..SyncLimits::default() };
+    let limits = Limits { exempt_loopback: false, legacy_timeout: PATIENCE, ..Limits::for_network("devnet") };
+    let node =
+        builder(chain).limits(limits).sync(BatchSync::with_limits(RollbackOne::default(), sync)).start().await.unwrap();
+    let answer = honest(chain);
+    let busy = Script::legacy(chain).answering(move |request| match request.nth {
+        // Long after the time in which a late answer is waited for.
+        0 => Answer::After(PATIENCE * 5, Box::new(answer(request))),
+        _ => answer(request),
+    });
+    let peer = Peer::dial_from("127.0.0.2", port(&node), busy).await;
+    let synced = node.wait_for(|status| status.tip.is_some_and(|tip| tip.height == 120));
+    within(Duration::from_secs(60), "the peer's tip", synced).await.unwrap();
+    assert!(peer.requests().len() >= 2, "the first request was never given up");
+    assert!(peer.stays_open(Duration::from_secs(2)).await, "it was closed for being slow");
+    let blamed = node.standing().await.unwrap().penalties;
+    assert!(blamed.is_empty(), "{blamed:?}");
+    node.shutdown().await;
+}

@@ -59,3 +59,17 @@ fn encode(message: &Message) -> String {
     JsonCodec.encode(message, CAP, &mut out).unwrap();
     String::from_utf8(out.to_vec()).unwrap()
 }
+
+#[test]
+fn tells_the_type_of_what_has_begun_as_far_as_it_has_come() {
+    let begun = |text: &str| JsonCodec.decoder().begun(&BytesMut::from(text));
+    for text in
+        [r#"{"type":"new_block","payl"#, "  { \"type\" : \"new_block\"", "{\"type\": \"new_block\", \"payload\": {"]
+    {
+        assert_eq!(begun(text), Some(MessageKind::NewBlock), "{text}");
+    }
+    assert_eq!(begun(r#"{"type":"new_tx","#), Some(MessageKind::NewTx));
+    for text in ["", "{", r#"{"type":"new_bl"#, r#"{"type":"pong""#, r#"{"payload":"new_block""#, r#"["new_block"]"#] {
+        assert_eq!(begun(text), None, "{text}");
+    }
+}

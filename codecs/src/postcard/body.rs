@@ -189,7 +189,8 @@ fn tag(kind: MessageKind) -> u8 {
     }
 }
 
-fn kind(byte: u8) -> Option<MessageKind> {
+/// The message type of a body that begins with this byte.
+pub(super) fn kind(byte: u8) -> Option<MessageKind> {
     MessageKind::ALL.into_iter().find(|kind| tag(*kind) == byte)
 }
 

@@ -204,3 +204,12 @@ fn json_refuses_postcard_by_name() {
         "{error}"
     );
 }
+
+#[test]
+fn tells_the_type_of_what_has_begun_as_far_as_it_has_come() {
+    let mut frame = BytesMut::new();
+    PostcardCodec.encode(&Message::GetBlocks { from_height: 1, to_height: 2 }, CAP, &mut frame).unwrap();
+    let begun = |length: usize| PostcardCodec.decoder().begun(&BytesMut::from(&frame[..length]));
+    assert_eq!(begun(HEADER + 1), Some(MessageKind::GetBlocks));
+    assert_eq!((begun(HEADER), begun(0)), (None, None));
+}

@@ -172,7 +172,7 @@ async fn a_rollback_that_cannot_be_followed_ends_the_chain_instead_of_passing_fo
     let mut bench = Bench::new().await;
     bench.import(0..=9).await;
     bench.store.breaks_at_rollback.store(true, Ordering::Relaxed);
-    let event = bench.order(ChainCommand::Rollback { keep: Some(5) }).await;
+    let event = bench.order(ChainCommand::Rollback { keep: Some(5), room: usize::MAX }).await;
     assert!(matches!(event, ChainEvent::Failed(_)), "{event:?}");
     assert_eq!(bench.height().await, Some(5), "the store did move");
 }
@@ -181,7 +181,7 @@ async fn a_rollback_that_cannot_be_followed_ends_the_chain_instead_of_passing_fo
 async fn a_rollback_that_did_nothing_leaves_a_chain_that_goes_on() {
     let mut bench = Bench::new().await;
     bench.import(0..=9).await;
-    let event = bench.order(ChainCommand::Rollback { keep: Some(99) }).await;
+    let event = bench.order(ChainCommand::Rollback { keep: Some(99), room: usize::MAX }).await;
     assert!(matches!(event, ChainEvent::RollbackFailed { tip: Some(tip), .. } if tip.height == 9), "{event:?}");
     assert_eq!(bench.import(10..=19).await.applied.len(), 10);
 }

@@ -93,6 +93,7 @@ pub(crate) use verify::{BatchVerifier, KeyBook, Known, learn_staked, proposer_si
 use self::core::Core;
 use crate::env::Env;
 use crate::executor::{ExecuteError, Executor, ExecutorError, ProposalTemplate, Proposer};
+use crate::mempool::tx_bytes;
 use crate::producer::Signer;
 use crate::rules::{Parent, Rejection, Verifier};
 use crate::store::{ByteBudget, ChainStore, Moved, ReorgOutcome, StoreError, StoreErrorKind};
@@ -350,10 +351,22 @@ impl Chain {
     /// # Errors
     /// A checkpoint forbids it, or undo records do not reach so far: nothing changed.
     pub async fn rollback(&mut self, keep: Option<Height>) -> Result<Vec<Arc<Transaction>>, ChainError> {
+        self.rollback_within(keep, usize::MAX).await
+    }
+
+    /// [`rollback`](Self::rollback), which gives no more removed transactions than take `room` bytes in memory: peers fill blocks.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn rollback_within(
+        &mut self,
+        keep: Option<Height>,
+        room: usize,
+    ) -> Result<Vec<Arc<Transaction>>, ChainError> {
         if let Some(checkpoint) = self.checkpoint_above(keep) {
             return Err(ChainError::BelowCheckpoint { keep, checkpoint });
         }
-        let removed = self.transactions_above(keep).await?;
+        let removed = self.transactions_above(keep, room).await?;
         let moved = self.store.rollback(keep).await?;
         self.follow(moved).await?;
         Ok(removed)
@@ -390,7 +403,11 @@ impl Chain {
         self.core().checkpoints().range(from..=tip).next_back().map(|(height, _)| *height)
     }
 
-    async fn transactions_above(&self, keep: Option<Height>) -> Result<Vec<Arc<Transaction>>, ChainError> {
+    async fn transactions_above(
+        &self,
+        keep: Option<Height>,
+        mut room: usize,
+    ) -> Result<Vec<Arc<Transaction>>, ChainError> {
         let mut transactions = Vec::new();
         let Some(tip) = self.tip() else { return Ok(transactions) };
         let mut next = keep.map_or(0, |keep| keep.saturating_add(1));
@@ -399,8 +416,13 @@ impl Chain {
             let Some(last) = blocks.last() else { break };
             next = last.link.height + 1;
             for stored in &blocks {
-                let block = decode_stored(stored)?;
-                transactions.extend(block.txs.into_iter().map(Arc::new));
+                for tx in decode_stored(stored)?.txs {
+                    // Under v1 rules anybody may have padded one; that must not keep the others out.
+                    if let Some(rest) = room.checked_sub(tx_bytes(&tx)) {
+                        room = rest;
+                        transactions.push(Arc::new(tx));
+                    }
+                }
             }
         }
         Ok(transactions)

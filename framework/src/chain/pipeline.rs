@@ -64,6 +64,8 @@ pub enum ChainCommand {
     Rollback {
         /// The height of the new tip; `None` for an empty chain.
         keep: Option<Height>,
+        /// How many bytes of the removed transactions are to be given back, as they are in memory; what goes beyond is forgotten.
+        room: usize,
     },
     /// End the reorganisation under way.
     FinishReorg {
@@ -105,7 +107,7 @@ pub enum ChainEvent {
     RolledBack {
         /// The tip now.
         tip: Option<Tip>,
-        /// The transactions of the removed blocks, oldest first.
+        /// The transactions of the removed blocks, oldest first, as far as there was room for them.
         removed: Vec<Arc<Transaction>>,
     },
     /// A rollback could not be done; nothing changed.

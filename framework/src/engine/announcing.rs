@@ -8,17 +8,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connection::id_of;
 use super::core::Core;
 use super::fetching::Item;
 use super::outbox::Class;
 use super::outgoing::Outgoing;
 use super::peer::Peer;
+use super::preparing::id_of;
 use crate::chain::Applied;
+use crate::codec::EncodeError;
 use crate::fast_map::FastMap;
+use crate::limits::Limits;
+use crate::memory::MemoryShares;
 use crate::mempool::PooledTx;
 use crate::sync::{ConnId, SyncEvent};
-use crate::types::{Address, BlockLink, Hash32, MAX_ANNOUNCED_BLOCKS, MAX_ANNOUNCED_TXS, Message, WireBlock};
+use crate::types::{Address, BlockLink, Hash32, Height, MAX_ANNOUNCED_BLOCKS, MAX_ANNOUNCED_TXS, Message, WireBlock};
 
 /// A block of up to so many bytes is pushed: an announcement and its question take some 400 in JSON.
 const SMALL_BLOCK: usize = 1024;
@@ -26,8 +29,10 @@ const SMALL_BLOCK: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Bodies(FastMap<Hash32, Arc<Outgoing>>);
 
-/// So many of the last blocks can be had by their hash; whoever is further behind syncs.
-const RECENT_BLOCKS: usize = 8;
+/// The longest frame that is sent to whoever has not asked for it: what a receiver takes then, and what our own share for gossip has room for.
+pub(super) fn gossip_frame_max(limits: &Limits) -> usize {
+    limits.frame_max.min(MemoryShares::of(limits.network_memory).gossip())
+}
 
 impl Core {
     /// Passes a block on to those who do not know it.
@@ -42,6 +47,13 @@ impl Core {
         if receivers.is_empty() {
             return;
         }
+        // No codec makes a frame shorter than the block is stored: what is too long for gossip in any need not be framed.
+        if applied.bytes.len() > gossip_frame_max(&self.config.limits) {
+            for (conn, _) in receivers {
+                self.name_height(now, conn, link.height);
+            }
+            return;
+        }
         let push = is_ours || applied.bytes.len() <= SMALL_BLOCK;
         let block = WireBlock::Both(Arc::clone(&applied.block), applied.bytes.clone());
         let body = Arc::new(Outgoing::new(Message::NewBlock(block)));
@@ -49,15 +61,34 @@ impl Core {
         for (conn, fetches) in receivers {
             if push || !fetches {
                 self.send(now, conn, Class::Gossip, Arc::clone(&body));
-            } else {
+            } else if self.recent_blocks.keep(applied) {
                 self.offer(conn, Item::Block(link.hash));
                 self.send(now, conn, Class::Gossip, Arc::clone(&name));
+            } else {
+                self.name_height(now, conn, link.height);
             }
         }
-        if self.recent_blocks.len() == RECENT_BLOCKS {
-            self.recent_blocks.pop_front();
+    }
+
+    /// A message could not be framed. A block that is too long for gossip can be asked for as an answer: the peer hears of our height.
+    pub(crate) fn not_sent(&mut self, now: Duration, conn: ConnId, message: &Message, error: &EncodeError) {
+        if let (Message::NewBlock(block), EncodeError::TooLarge { .. }) = (message, error) {
+            let height = block.decode().map_or(0, |block| block.header.height);
+            return self.name_height(now, conn, height);
         }
-        self.recent_blocks.push_back((link.hash, body));
+        let Some(peer) = self.peers.get(&conn) else { return };
+        if let Some(more) = self.log.allow(&peer.host, "not sent", now) {
+            tracing::warn!(peer = %peer.label(), kind = message.kind().name(), more, "not sent: {error}");
+        }
+    }
+
+    /// Tells a peer of our height instead of a block: now, or as soon as the disk has it.
+    fn name_height(&mut self, now: Duration, conn: ConnId, height: Height) {
+        if self.settled_tip.is_some_and(|tip| tip.height >= height) {
+            self.send_handshake(now, conn);
+        } else if let Some(peer) = self.peers.get_mut(&conn) {
+            peer.wants_tip = true;
+        }
     }
 
     /// Passes transactions of our pool on to those who do not know them.
@@ -172,7 +203,7 @@ impl Core {
     pub(super) fn data_asked(&mut self, now: Duration, conn: ConnId, blocks: &[Hash32], txs: &[Hash32]) {
         let may_have = |core: &mut Self, item| core.peers.get_mut(&conn).is_some_and(|peer| peer.offered.take(item));
         for hash in blocks {
-            let found = self.recent_blocks.iter().find(|(recent, _)| recent == hash).map(|(_, body)| Arc::clone(body));
+            let found = self.recent_blocks.get(hash);
             if may_have(self, Item::Block(*hash))
                 && let Some(body) = found
             {

@@ -2,9 +2,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connection::{CloseReason, Inbound, NewTx, id_of};
+use super::connection::{CloseReason, Inbound, NewTx};
 use super::core::{Action, Core, CoreConfig, ImportOrigin, OwnName};
 use super::peer::{Part, Wanted};
+use super::preparing::id_of;
 use super::verifying;
 use crate::chain::{Applied, ChainEvent, ChainOutcome, KeyBook, VerifiedTxs};
 use crate::env::ComputePool;

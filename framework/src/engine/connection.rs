@@ -3,26 +3,26 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use sha2::{Digest, Sha256};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 
 use super::budget::Permit;
 use super::crowd::{Crowd, Held, Short};
-use super::outbox::{Outbox, OutboxLimits, Queued};
-use super::peer::{Part, Wanted};
+use super::large::LargeFrame;
+use super::outbox::{Outbox, OutboxLimits};
+use super::peer::Wanted;
+use super::preparing::{prepare, prepare_tx};
 use super::serve::AnswerSizes;
 use super::verifying::TXS_ON_THEIR_WAY;
+use super::writer::Writer;
 use crate::codec::{Codec, DecodeError};
 use crate::limits::Limits;
 use crate::memory::{DECODED, MemoryShares};
 use crate::rules::{HashedBlock, Hasher};
 use crate::sync::ConnId;
 use crate::transport::{Connection, ConnectionHandle, Duplex};
-use crate::types::{
-    Block, BlockLink, Handshake, Hash32, MAX_HEADERS, Message, MessageKind, Transaction, WireBlock, encoding,
-};
+use crate::types::{BlockLink, Handshake, Hash32, Message, MessageKind, Transaction};
 
 /// How much is asked of a socket at a time.
 const READ_CHUNK: usize = 64 * 1024;
@@ -32,10 +32,8 @@ const BUFFER_KEPT: usize = READ_CHUNK;
 const FAREWELL: Duration = Duration::from_millis(500);
 /// Transactions that go to the engine together, as far as they came together.
 const TXS_TOGETHER: usize = 128;
-/// What is no larger is decoded without a look at how much memory that takes.
-const ROOM_FOR_SMALL: usize = 64 * 1024;
-/// The signature alone of a transaction takes so many bytes in every codec.
-const LEAST_SIGNED: usize = 64;
+/// So many bytes of a frame tell its type in every codec.
+const KIND_SEEN: usize = 64;
 /// Queued bytes are counted in units of this size.
 const BUDGET_UNIT: usize = 1024;
 
@@ -59,10 +57,10 @@ pub(crate) struct Link {
     bulk_ended: OnceLock<CloseReason>,
     frame_cap: AtomicUsize,
     cap_raised: Notify,
-    patient: AtomicBool,
+    pub(super) patient: AtomicBool,
     tx_places: Arc<Semaphore>,
     bytes_in: AtomicU64,
-    bytes_out: AtomicU64,
+    pub(super) bytes_out: AtomicU64,
 }
 
 impl Link {
@@ -195,11 +193,6 @@ pub(crate) enum Inbound {
     },
 }
 
-/// What names all the bytes of a transaction.
-pub(super) fn id_of(tx: &Transaction) -> Hash32 {
-    Hash32(Sha256::digest(encoding::encode_transaction(tx)).into())
-}
-
 /// A transaction, with its hash, and the hash of all its bytes: the chain's hash may leave parts of it uncovered.
 #[derive(Debug)]
 pub(crate) struct NewTx {
@@ -234,6 +227,8 @@ pub(crate) enum CloseReason {
     Ended(String),
     /// A frame could not be read any further.
     Fatal(DecodeError),
+    /// A block that nobody asked for is longer than what is read unasked, which is nobody's fault.
+    LargeBlock { cap: usize },
     /// A frame was begun and did not end in time.
     SlowFrame,
     /// Nothing came for too long.
@@ -249,6 +244,9 @@ impl std::fmt::Display for CloseReason {
         match self {
             Self::Ended(why) => write!(f, "ended by the peer ({why})"),
             Self::Fatal(error) => write!(f, "{error}"),
+            Self::LargeBlock { cap } => {
+                write!(f, "a block of more than {cap} bytes, which are all that is read unasked: it can be asked for")
+            }
             Self::SlowFrame => f.write_str("a message was begun and not finished in time"),
             Self::Idle => f.write_str("nothing came for too long"),
             Self::NotReading => f.write_str("it does not read what we send"),
@@ -270,7 +268,7 @@ pub(crate) struct Inbox {
     budget_units: u32,
     /// Frames from here on come one at a time in the whole node.
     large_from: usize,
-    large_frame: Arc<Semaphore>,
+    large_frame: LargeFrame,
 }
 
 impl Inbox {
@@ -284,7 +282,7 @@ impl Inbox {
             budget: Arc::new(Semaphore::new(budget_units as usize)),
             budget_units,
             large_from: shares.frame().min(limits.frame_max),
-            large_frame: Arc::new(Semaphore::new(limits.response_frames_at_once)),
+            large_frame: LargeFrame::new(limits.response_frames_at_once),
             limits,
         }
     }
@@ -385,7 +383,7 @@ pub(crate) fn spawn(
 
 /// Which of a connection's streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lane {
+pub(super) enum Lane {
     /// All messages; where there is no other, answers too.
     Control,
     /// Answers to `get_blocks`. Nothing may come for as long as nothing is asked.
@@ -399,8 +397,8 @@ struct Reader {
     inbox: Inbox,
     /// Room for what has begun to come.
     room: Permit,
-    /// The right to hold a large frame.
-    large: Option<OwnedSemaphorePermit>,
+    /// The right to hold a large frame, and since when it is held.
+    large: Option<(OwnedSemaphorePermit, Instant)>,
     /// Room for what can be decoded of the buffer.
     decoding: Option<OwnedSemaphorePermit>,
     /// The other side dialled, and has said nothing yet that could be read.
@@ -445,12 +443,12 @@ impl Reader {
                     waited = Duration::ZERO;
                     self.fresh = false;
                     match self.take_place(&mut txs).await {
-                        Ok(place) => txs.add(self.prepare_tx(tx, place), before - buffer.len()),
+                        Ok(place) => txs.add(prepare_tx(&self.inbox.hasher, tx, place), before - buffer.len()),
                         Err(why) => return why,
                     }
                     continue;
                 }
-                Ok(Some(message)) => self.prepare(message, before - buffer.len()),
+                Ok(Some(message)) => prepare(&self.inbox.hasher, message, before - buffer.len()),
                 Ok(None) => {
                     self.decoding = None;
                     match self.read(&mut buffer, &mut waited).await {
@@ -458,7 +456,19 @@ impl Reader {
                         Err(why) => return why,
                     }
                 }
-                Err(error) if error.is_fatal() => return self.broken(error).await,
+                Err(error) if error.is_fatal() => {
+                    if let DecodeError::TooLarge { cap } = error
+                        && self.is_greeted()
+                    {
+                        self.read_kind(&mut buffer).await;
+                        // Under v1 rules no hash covers all of a block, so that somebody else may have padded it; a node that knows our
+                        // bound would not pass it on, one that does not may be honest.
+                        if decoder.begun(&buffer) == Some(MessageKind::NewBlock) {
+                            return CloseReason::LargeBlock { cap };
+                        }
+                    }
+                    return self.broken(error).await;
+                }
                 Err(error) => Inbound::Unreadable { error },
             };
             waited = Duration::ZERO;
@@ -492,7 +502,8 @@ impl Reader {
             None => None,
         };
         self.link.coming[self.lane as usize].moved();
-        let received = Received { conn: self.link.id, inbound, _share: share, _large: self.large.take() };
+        let received =
+            Received { conn: self.link.id, inbound, _share: share, _large: self.large.take().map(|(right, _)| right) };
         let sent = self.inbox.events.send(ConnEvent::Received(received)).await;
         sent.map_err(|_| CloseReason::Ended("this node is shutting down".into()))
     }
@@ -514,6 +525,18 @@ impl Reader {
         // Nor does anybody wait for the room of what it has sent besides.
         self.decoding = None;
         Ok(places.acquire_owned().await.ok())
+    }
+
+    /// Whether more is read than before the handshake.
+    fn is_greeted(&self) -> bool {
+        self.link.frame_cap() > self.inbox.limits.frame_before_handshake
+    }
+
+    /// A codec may refuse a frame by its length alone, before its type has come.
+    async fn read_kind(&mut self, buffer: &mut BytesMut) {
+        if buffer.len() < KIND_SEEN {
+            let _ = timeout(FAREWELL, self.stream.read_buf(buffer)).await;
+        }
     }
 
     /// The stream cannot be read any further.
@@ -550,6 +573,8 @@ impl Reader {
             (false, false) if self.lane == Lane::Control => Some(limits.idle_timeout),
             (false, _) => None,
         };
+        let slice = self.large_slice()?;
+        let patience = slice.map_or(patience, |slice| Some(patience.map_or(slice, |patience| patience.min(slice))));
         buffer.reserve(READ_CHUNK.min(buffer.len().max(4096)));
         let begun = Instant::now();
         let _waits = (self.room.bytes() > 0).then(|| self.link.coming[self.lane as usize].waits());
@@ -557,6 +582,11 @@ impl Reader {
         let result = match patience {
             Some(patience) => match timeout(patience, read).await {
                 Ok(result) => result,
+                // Its time may be over only for what it keeps from others.
+                Err(_) if in_frame && slice == Some(patience) => {
+                    *waited += begun.elapsed();
+                    return Ok(());
+                }
                 // A peer may have turned patient-worthy while we waited for the first byte of its next message.
                 Err(_) if !in_frame && self.link.patient.load(Ordering::Acquire) => return Ok(()),
                 Err(_) => return Err(if in_frame { CloseReason::SlowFrame } else { CloseReason::Idle }),
@@ -574,6 +604,18 @@ impl Reader {
             }
             Err(error) => Err(CloseReason::Ended(error.to_string())),
         }
+    }
+
+    /// How long to wait at most until it is looked at again whether others wait for the right to a large frame, which whoever is slow keeps
+    /// from them no longer than any frame may take (attacks.md row 2), legacy or not.
+    fn large_slice(&self) -> Result<Option<Duration>, CloseReason> {
+        /// How often it is looked.
+        const LOOK: Duration = Duration::from_secs(1);
+        let Some((_, since)) = &self.large else { return Ok(None) };
+        if since.elapsed() >= self.inbox.limits.frame_timeout && self.inbox.large_frame.is_wanted() {
+            return Err(CloseReason::SlowFrame);
+        }
+        Ok(Some(LOOK))
     }
 
     /// Room for so many bytes of a frame, and for what is read next. Not being read from is all that waiting for it does to the peer.
@@ -594,74 +636,11 @@ impl Reader {
         if may_be_large && self.large.is_none() && begun + READ_CHUNK > *large_from {
             tokio::select! {
                 biased;
-                right = Arc::clone(large_frame).acquire_owned() => self.large = right.ok(),
+                right = large_frame.acquire() => self.large = right.map(|right| (right, Instant::now())),
                 () = self.link.over() => return Err(CloseReason::Ended("closed while it waited for memory".into())),
             }
         }
         Ok(())
-    }
-
-    fn prepare_tx(&self, tx: Arc<Transaction>, place: Option<OwnedSemaphorePermit>) -> NewTx {
-        let hash = self.inbox.hasher.transaction_hash(&tx);
-        let id = id_of(&tx);
-        NewTx { tx, hash, id, place }
-    }
-
-    /// Decodes and hashes what is still to be: here, where it holds up nobody but its sender.
-    fn prepare(&self, message: Message, bytes: usize) -> Inbound {
-        match message {
-            Message::Numbered { id, message } => self.prepare_with(Some(id), *message, bytes),
-            message => self.prepare_with(None, message, bytes),
-        }
-    }
-
-    fn prepare_with(&self, id: Option<u64>, message: Message, bytes: usize) -> Inbound {
-        let hasher = &self.inbox.hasher;
-        match message {
-            Message::Handshake(handshake) => Inbound::Handshake(handshake),
-            Message::NewBlock(block) => match hash(hasher, &block) {
-                Ok(block) => Inbound::NewBlock(block),
-                Err(why) => unreadable(MessageKind::NewBlock, &why),
-            },
-            Message::NewTx(tx) => Inbound::NewTxs(vec![self.prepare_tx(tx, None)]),
-            Message::NewHashes { blocks, txs } => Inbound::NewHashes { blocks, txs },
-            Message::GetData { blocks, txs } => Inbound::GetData { blocks, txs },
-            Message::GetBlocks { from_height: from, to_height: to } => {
-                Inbound::Asked(Wanted { id, part: Part::Block, from, to })
-            }
-            Message::GetHeaderChain { from_height: from, to_height: to } => {
-                Inbound::Asked(Wanted { id, part: Part::Header, from, to })
-            }
-            Message::HeaderChain { headers } => {
-                // What cannot be read is worth as much as nothing: whoever asked must hear that an answer came.
-                let links = link_headers(hasher, &headers).unwrap_or_else(|why| {
-                    tracing::debug!("headers that cannot be read: {why}");
-                    Vec::new()
-                });
-                Inbound::Headers { id, links, bytes }
-            }
-            Message::Numbered { message, .. } => unreadable(message.kind(), "two numbers"),
-            Message::BlocksResponse { blocks, mut malformed } => {
-                let mut hashed = Vec::with_capacity(blocks.len());
-                // Of an honest answer it is more than enough; small transactions without signatures would take far more.
-                let mut room = 2 * DECODED * bytes + ROOM_FOR_SMALL;
-                for block in &blocks {
-                    let read = hash(hasher, block).and_then(|block| {
-                        let takes = size_of_val(block.block.txs.as_slice()) + size_of::<Block>();
-                        room = room.checked_sub(takes).ok_or("its blocks take too much memory once decoded")?;
-                        Ok(block)
-                    });
-                    match read {
-                        Ok(block) => hashed.push(block),
-                        Err(why) => {
-                            malformed = Some(why);
-                            break;
-                        }
-                    }
-                }
-                Inbound::Blocks { id, blocks: hashed, malformed, bytes }
-            }
-        }
     }
 }
 
@@ -680,79 +659,5 @@ impl Txs {
 
     fn are_enough(&self) -> bool {
         self.txs.len() >= TXS_TOGETHER || self.bytes >= READ_CHUNK
-    }
-}
-
-fn hash(hasher: &Hasher, block: &WireBlock) -> Result<HashedBlock, String> {
-    if let WireBlock::Encoded(bytes) = block
-        && bytes.len() > ROOM_FOR_SMALL
-        && encoding::transactions_in(bytes).map_err(|error| error.to_string())? > (bytes.len() / LEAST_SIGNED) as u64
-    {
-        return Err("it has more transactions than its bytes can hold signatures".to_owned());
-    }
-    hasher.hash_wire_block(block).map_err(|error| error.to_string())
-}
-
-/// The places of headers that stand one behind the other, each of which must name the one before it as its parent.
-fn link_headers(hasher: &Hasher, headers: &[u8]) -> Result<Vec<BlockLink>, String> {
-    let mut links: Vec<BlockLink> = Vec::new();
-    for header in encoding::headers(headers) {
-        let header = header.map_err(|error| error.to_string())?;
-        let link = BlockLink { height: header.height, hash: hasher.header_hash(&header), prev_hash: header.prev_hash };
-        if links.last().is_some_and(|parent| !link.extends(Some(&parent.tip()))) {
-            return Err(format!("the header of block {} does not link to the one before it", link.height));
-        }
-        if links.len() as u64 == MAX_HEADERS {
-            return Err(format!("more than {MAX_HEADERS} headers"));
-        }
-        links.push(link);
-    }
-    Ok(links)
-}
-
-fn unreadable(kind: MessageKind, why: &str) -> Inbound {
-    Inbound::Unreadable { error: DecodeError::Malformed(format!("{}: {why}", kind.name())) }
-}
-
-struct Writer {
-    stream: Box<dyn tokio::io::AsyncWrite + Send + Unpin>,
-    lane: Lane,
-    link: Arc<Link>,
-    limits: Arc<Limits>,
-}
-
-impl Writer {
-    async fn run(mut self, not_reading: &AtomicBool) {
-        let link = Arc::clone(&self.link);
-        let outbox = match self.lane {
-            Lane::Control => &link.outbox,
-            Lane::Bulk => link.answers(),
-        };
-        while let Some((mut frame, room)) = outbox.next().await.map(Queued::into_parts) {
-            let bytes = frame.len();
-            while !frame.is_empty() {
-                let patient = self.link.patient.load(Ordering::Acquire);
-                let patience = if patient { self.limits.legacy_timeout } else { self.limits.outbox_stall };
-                let waits = outbox.held().waits();
-                let written = timeout(patience, self.stream.write_buf(&mut frame)).await;
-                drop(waits);
-                match written {
-                    Ok(Ok(0) | Err(_)) => return self.link.abort("cannot be written to"),
-                    Ok(Ok(written)) => {
-                        self.link.bytes_out.fetch_add(written as u64, Ordering::Relaxed);
-                        outbox.progressed();
-                    }
-                    Err(_) => {
-                        not_reading.store(true, Ordering::Release);
-                        return self.link.abort("it does not read what we send");
-                    }
-                }
-            }
-            if self.stream.flush().await.is_err() {
-                return self.link.abort("cannot be written to");
-            }
-            outbox.written(bytes, room);
-        }
-        let _ = timeout(self.limits.outbox_stall, self.stream.shutdown()).await;
     }
 }

@@ -66,8 +66,9 @@ impl Core {
     ) {
         let out = dialled.is_some();
         let (way, feeler) = dialled.map_or((Way::In, false), |(endpoint, feeler)| (Way::Out(endpoint), feeler));
-        let mut peer = Peer::new(link, remote, identity, way, &self.config.limits, now);
-        peer.feeler = feeler;
+        let since = self.guard.admitted_at(conn).unwrap_or(now);
+        let mut peer = Peer::new(link, remote, identity, way, &self.config.limits, since);
+        (peer.feeler, peer.nonce) = (feeler, self.random());
         self.peers.insert(conn, peer);
         if !out {
             return;
@@ -85,6 +86,7 @@ impl Core {
     pub(crate) fn closed(&mut self, now: Duration, conn: ConnId, why: &CloseReason) {
         let Some(peer) = self.peers.remove(&conn) else { return };
         self.guard.gone(conn);
+        self.refused.remove(&conn);
         self.fetch_elsewhere(now, conn);
         self.spares.retain(|(by, _)| *by != conn);
         let told = peer.closing;

@@ -8,10 +8,12 @@ use super::outbox::Class;
 use super::outgoing::Outgoing;
 use super::peer::{Peer, Wanted};
 use super::producing::Producing;
+use super::recent::RecentBlocks;
 use super::saving::Saving;
 use super::verifying::{Unverified, Verifying};
 use crate::chain::{ChainCommand, KeyBook, TOLD_EARLY};
 use crate::limits::Limits;
+use crate::memory::MemoryShares;
 use crate::mempool::{Mempool, Refusal};
 use crate::node::NodeEvent;
 use crate::peers::{Dialer, Host, InboundGuard, LogLimiter, Origin, PenaltyLog, ScoreBoard, SeenCache};
@@ -96,8 +98,7 @@ pub(crate) struct Core {
     pub(super) pool: Mempool,
     pub(super) verifying: Verifying,
     pub(super) fetches: Fetches,
-    /// The last blocks that were passed on: who was told of them may ask for them.
-    pub(super) recent_blocks: VecDeque<(Hash32, Arc<Outgoing>)>,
+    pub(super) recent_blocks: RecentBlocks,
     pub(super) seen_blocks: SeenCache,
     /// By all their bytes.
     pub(super) seen_txs: SeenCache,
@@ -105,8 +106,6 @@ pub(crate) struct Core {
     pub(super) good_txs: SeenCache,
     pub(super) tip: Option<Tip>,
     pub(super) genesis_hash: Option<Hash32>,
-    /// A random number of this run: who shows it to us is ourselves.
-    pub(super) nonce: u64,
     /// Blocks that a strategy was told of and has neither imported nor discarded.
     pub(super) delivered: BTreeMap<BatchId, Vec<HashedBlock>>,
     /// Up to which height the strategy vouches for a delivered batch: these blocks are ancestors of a checkpoint.
@@ -132,19 +131,29 @@ pub(crate) struct Core {
     pub(super) reached_anyone: bool,
     pub(super) fatal: Option<String>,
     pub(super) last_error: Option<String>,
-    /// The last block that was refused: what a penalty for it is proved with.
-    pub(super) last_rejection: Option<Rejection>,
+    /// Who delivered which blocks of a sync, until they are imported or discarded.
+    pub(super) senders: BTreeMap<BatchId, (ConnId, Vec<BlockLink>)>,
+    /// The last block of each peer's that a sync refused: what a penalty for it is proved with.
+    pub(super) refused: BTreeMap<ConnId, Refused>,
     /// What was found to contradict a checkpoint: our own chain, or a peer's.
     pub(super) checkpoint_trouble: Option<String>,
     pub(super) failed_dials: BTreeMap<String, String>,
     pub(super) tip_update_due: Option<Duration>,
     pub(super) clean_up_due: Duration,
     pub(super) saving: Saving,
-    /// Transactions of blocks rolled back in the reorganisation under way: back to the pool once it is over.
+    /// Transactions of blocks rolled back in the reorganisation under way: back to the pool once it is over. Bounded in number by the pool,
+    /// and in bytes by the share for blocks of gossip, which none are under import of meanwhile.
     pub(super) removed: Vec<Arc<Transaction>>,
     pub(super) next_batch: u64,
     rng: u64,
     actions: VecDeque<Action>,
+}
+
+/// A block that a peer delivered, and why it was refused.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) rejection: Rejection,
+    pub(super) hash: Option<Hash32>,
 }
 
 /// Where blocks under import came from.
@@ -185,7 +194,7 @@ pub(super) const RELAYED_BLOCKS: usize = TOLD_EARLY;
 impl Core {
     pub(crate) fn new(config: CoreConfig, sync: Box<dyn SyncStrategy>) -> Self {
         let limits = Arc::clone(&config.limits);
-        let mut core = Self {
+        Self {
             peers: BTreeMap::new(),
             dialer: Dialer::new(&limits),
             guard: InboundGuard::new(&limits),
@@ -195,13 +204,12 @@ impl Core {
             pool: Mempool::new(config.verifier.clone(), &limits),
             verifying: Verifying::new(&limits),
             fetches: Fetches::default(),
-            recent_blocks: VecDeque::new(),
+            recent_blocks: RecentBlocks::new(MemoryShares::of(limits.network_memory).recent_blocks()),
             seen_blocks: SeenCache::new(limits.seen_cache),
             seen_txs: SeenCache::new(limits.seen_cache),
             good_txs: SeenCache::new(limits.seen_cache),
             tip: config.tip,
             genesis_hash: config.genesis_hash,
-            nonce: 0,
             delivered: BTreeMap::new(),
             vouched: BTreeMap::new(),
             spares: Vec::new(),
@@ -218,7 +226,8 @@ impl Core {
             reached_anyone: false,
             fatal: None,
             last_error: None,
-            last_rejection: None,
+            senders: BTreeMap::new(),
+            refused: BTreeMap::new(),
             checkpoint_trouble: None,
             failed_dials: BTreeMap::new(),
             tip_update_due: None,
@@ -230,9 +239,7 @@ impl Core {
             actions: VecDeque::new(),
             sync,
             config,
-        };
-        core.nonce = core.random();
-        core
+        }
     }
 
     /// The node starts, with the addresses that the operator named and those of an earlier run.
@@ -324,6 +331,7 @@ impl Core {
         let class = if self.peers.get(&conn).is_some_and(Peer::is_ready) { Class::TipUpdate } else { Class::Needed };
         let link = self.peers.get(&conn).map_or(0, |peer| peer.link);
         let mut handshake = self.handshake(link);
+        handshake.nonce = self.peers.get(&conn).map(|peer| peer.nonce);
         if self.peers.get(&conn).is_some_and(|peer| peer.feeler) {
             handshake.features.get_or_insert_default().push(FEELER.to_owned());
         }
@@ -331,7 +339,7 @@ impl Core {
         self.send(now, conn, class, message);
     }
 
-    /// Our own handshake over a link, as of now.
+    /// Our own handshake over a link, as of now, without the nonce of a connection.
     pub(super) fn handshake(&self, link: usize) -> Handshake {
         let name = self.config.names.get(link);
         Handshake {
@@ -343,7 +351,7 @@ impl Core {
             best_hash: self.settled_tip.map(|tip| tip.hash),
             genesis_hash: self.genesis_hash,
             features: Some(self.config.features.clone()),
-            nonce: Some(self.nonce),
+            nonce: None,
         }
     }
 
@@ -359,7 +367,7 @@ impl Core {
             .peers
             .iter()
             .filter(|(_, peer)| peer.is_ready())
-            .filter(|(_, peer)| peer.last_sent + silence <= now || (moved && !peer.is_legacy()))
+            .filter(|(_, peer)| peer.last_sent + silence <= now || (moved && (!peer.is_legacy() || peer.wants_tip)))
             .map(|(conn, peer)| (*conn, peer.link))
             .collect();
         let mut messages = BTreeMap::new();
@@ -368,6 +376,9 @@ impl Core {
                 .entry(link)
                 .or_insert_with(|| Arc::new(Outgoing::new(Message::Handshake(self.handshake(link)))));
             let message = Arc::clone(message);
+            if let Some(peer) = self.peers.get_mut(&conn) {
+                peer.wants_tip &= !moved;
+            }
             self.send(now, conn, Class::TipUpdate, message);
         }
     }

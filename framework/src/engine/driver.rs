@@ -6,11 +6,12 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::announcing::gossip_frame_max;
 use super::connection::{self, ConnEvent, Inbox, Link, Received};
 use super::core::{Action, Core};
 use super::crowd::Short;
 use super::links::{self, NodeLink};
-use super::outbox::{Full, Pushed};
+use super::outbox::{Class, Full, Pushed};
 use super::peer::Wanted;
 use super::recovering;
 use super::serve;
@@ -168,7 +169,7 @@ impl Driver {
         let unchecked = Unchecked::new(parts.unchecked_to, parts.verifier.clone(), parts.keys, parts.env.pool.clone());
         let mut tasks = JoinSet::new();
         for (link, listener) in parts.listeners {
-            tasks.spawn(accept_loop(link, listener, to_internal.clone()));
+            tasks.spawn(accept_loop(link, listener, to_internal.clone(), parts.limits.log_interval));
         }
         Self {
             core: parts.core,
@@ -414,7 +415,10 @@ impl Driver {
             match action {
                 Action::Send { conn, class, message } => {
                     let Some(link) = self.conns.get(&conn) else { continue };
-                    let cap = self.limits.frame_response_max;
+                    let cap = match class {
+                        Class::Gossip => gossip_frame_max(&self.limits),
+                        Class::Needed | Class::TipUpdate => self.limits.frame_max,
+                    };
                     match message.frame(link.codec.as_ref(), cap) {
                         Ok(frame) => match link.outbox.push(class, frame) {
                             Ok(Pushed::Done) => {}
@@ -423,7 +427,10 @@ impl Driver {
                             }
                             Err(Full) => link.close("its outbox is full of answers that it does not read"),
                         },
-                        Err(error) => tracing::warn!(kind = message.message().kind().name(), "not sent: {error}"),
+                        Err(error) => {
+                            let now = self.now();
+                            self.core.not_sent(now, conn, message.message(), &error);
+                        }
                     }
                 }
                 Action::Close { conn, reason } => {
@@ -666,7 +673,8 @@ async fn finished(saving: &mut Option<JoinHandle<()>>) {
     }
 }
 
-async fn accept_loop(link: usize, mut listener: Box<dyn Listener>, events: mpsc::Sender<Internal>) {
+async fn accept_loop(link: usize, mut listener: Box<dyn Listener>, events: mpsc::Sender<Internal>, interval: Duration) {
+    let (mut told, mut untold) = (None::<tokio::time::Instant>, 0_u64);
     loop {
         match listener.accept().await {
             Ok(incoming) => {
@@ -675,7 +683,13 @@ async fn accept_loop(link: usize, mut listener: Box<dyn Listener>, events: mpsc:
                 }
             }
             Err(error) if error.is_transient() => {
-                tracing::warn!("{error}");
+                // Whoever takes all descriptors must not fill the log besides (attacks.md row 26).
+                if told.is_none_or(|told| told.elapsed() >= interval) {
+                    tracing::warn!(more = untold, "{error}");
+                    (told, untold) = (Some(tokio::time::Instant::now()), 0);
+                } else {
+                    untold += 1;
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
             Err(error) => {

@@ -15,19 +15,32 @@ pub(super) enum Item {
 
 /// How long a peer may take to deliver what it announced before another one is asked.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
-/// So many fetches may be under way. Blocks that are announced beyond them come with a sync; of transactions as many are postponed,
-/// and the rest comes with blocks.
-const MOST: usize = 16_384;
-/// So many of them at one peer; so many of a peer's are postponed.
+/// So many fetches may be under way at each peer, whatever the others do: with all slots of the default taken they are half of all. Over a
+/// link with a round trip of 50 ms they are two thousand a second.
+const FAIR: usize = 112;
+/// So many more may be under way in all, at whoever delivers.
+const SHARED: usize = 8192;
+/// So many may be under way at one peer that has not failed to deliver.
 const MOST_PER_PEER: usize = 4096;
+/// What a peer has not delivered costs it the room that so many deliveries earn.
+const MISS_COSTS: usize = 4;
+/// So many transactions are postponed besides [`FAIR`] of each peer, up to [`MOST_PER_PEER`] of one. What is announced beyond that comes with a
+/// block; a block that there is no room to fetch comes with a sync.
+const POSTPONED: usize = 16_384;
 /// So many announcers are remembered of each, besides the one that was asked.
 const OTHERS: usize = 4;
 
 /// What we asked for after it was announced: from one announcer at a time. Pure.
+///
+/// Room is shared so that nobody can take it all with hashes that it invented: each peer has some of its own, and more for as long as it
+/// delivers what it announces.
 #[derive(Debug, Default)]
 pub(super) struct Fetches {
     wants: FastMap<Item, Want>,
-    at_peer: FastMap<ConnId, usize>,
+    /// In order, so that a simulation always asks alike.
+    peers: BTreeMap<ConnId, Announcer>,
+    /// How many are under way beyond what each peer has to itself.
+    shared: usize,
     /// In order of time, since all have the same patience. Entries of what has come meanwhile are skipped.
     deadlines: VecDeque<(Duration, Item)>,
     /// Transactions that were announced when there was no room, oldest first; none of these queues is empty.
@@ -43,6 +56,20 @@ struct Want {
     others: VecDeque<ConnId>,
 }
 
+#[derive(Debug)]
+struct Announcer {
+    /// What it was asked for and has not delivered yet.
+    asked: usize,
+    /// What it may be asked for, where there is room.
+    most: usize,
+}
+
+impl Default for Announcer {
+    fn default() -> Self {
+        Self { asked: 0, most: MOST_PER_PEER }
+    }
+}
+
 impl Fetches {
     /// A peer has announced something that we lack; says whether to ask it now.
     pub(super) fn announced(&mut self, now: Duration, peer: ConnId, item: Item) -> bool {
@@ -52,12 +79,12 @@ impl Fetches {
             }
             return false;
         }
-        if !self.has_room(peer) {
-            self.postpone(peer, item);
-            return false;
+        if self.has_room(peer) {
+            self.ask(now, peer, item, VecDeque::new());
+            return true;
         }
-        self.ask(now, peer, item, VecDeque::new());
-        true
+        self.postpone(peer, item);
+        false
     }
 
     /// The next transaction that was postponed and may be fetched now, with who announced it: announce it again where it is still
@@ -80,7 +107,11 @@ impl Fetches {
 
     /// It has come, from whomever.
     pub(super) fn arrived(&mut self, item: Item) {
-        self.take(item);
+        if let Some(want) = self.take(item)
+            && let Some(asked) = self.peers.get_mut(&want.asked)
+        {
+            asked.most = (asked.most + 1).min(MOST_PER_PEER);
+        }
         self.skip_done();
     }
 
@@ -91,7 +122,10 @@ impl Fetches {
             && deadline <= now
         {
             self.deadlines.pop_front();
-            if self.wants.get(&item).is_some_and(|want| want.deadline == deadline) {
+            if let Some(want) = self.wants.get(&item).filter(|want| want.deadline == deadline) {
+                if let Some(failed) = self.peers.get_mut(&want.asked) {
+                    failed.most = failed.most.saturating_sub(MISS_COSTS).max(FAIR);
+                }
                 again.extend(self.ask_another(now, item));
             }
         }
@@ -105,14 +139,17 @@ impl Fetches {
         for want in self.wants.values_mut() {
             want.others.retain(|other| *other != peer);
         }
-        if self.at_peer.remove(&peer).is_none() {
+        if self.peers.get(&peer).is_none_or(|gone| gone.asked == 0) {
+            self.peers.remove(&peer);
             return Vec::new();
         }
         let mut asked: Vec<Item> =
             self.wants.iter().filter(|(_, want)| want.asked == peer).map(|(item, _)| *item).collect();
         // The map's own order differs from run to run.
         asked.sort_unstable();
-        asked.into_iter().filter_map(|item| self.ask_another(now, item)).collect()
+        let again = asked.into_iter().filter_map(|item| self.ask_another(now, item)).collect();
+        self.peers.remove(&peer);
+        again
     }
 
     /// When to call [`expired`](Self::expired).
@@ -121,13 +158,15 @@ impl Fetches {
     }
 
     fn has_room(&self, peer: ConnId) -> bool {
-        self.wants.len() < MOST && self.at_peer.get(&peer).is_none_or(|count| *count < MOST_PER_PEER)
+        let Some(peer) = self.peers.get(&peer) else { return true };
+        peer.asked < FAIR || (peer.asked < peer.most && self.shared < SHARED)
     }
 
+    /// Of a block the strategy is told instead.
     fn postpone(&mut self, peer: ConnId, item: Item) {
         let Item::Tx(hash) = item else { return };
         let of_peer = self.postponed.get(&peer).map_or(0, VecDeque::len);
-        if of_peer < MOST_PER_PEER && self.postponed_in_all < MOST {
+        if of_peer < FAIR || (of_peer < MOST_PER_PEER && self.postponed_in_all < POSTPONED) {
             self.postponed.entry(peer).or_default().push_back(hash);
             self.postponed_in_all += 1;
         }
@@ -135,25 +174,31 @@ impl Fetches {
 
     fn ask_another(&mut self, now: Duration, item: Item) -> Option<(ConnId, Item)> {
         let mut others = self.take(item)?.others;
-        let next = others.pop_front()?;
-        self.ask(now, next, item, others);
-        Some((next, item))
+        while let Some(next) = others.pop_front() {
+            // Blocks are few: they follow our tip.
+            if matches!(item, Item::Block(_)) || self.has_room(next) {
+                self.ask(now, next, item, others);
+                return Some((next, item));
+            }
+            self.postpone(next, item);
+        }
+        None
     }
 
     fn ask(&mut self, now: Duration, peer: ConnId, item: Item, others: VecDeque<ConnId>) {
         let deadline = now + PATIENCE;
         self.wants.insert(item, Want { asked: peer, deadline, others });
-        *self.at_peer.entry(peer).or_default() += 1;
+        let peer = self.peers.entry(peer).or_default();
+        peer.asked += 1;
+        self.shared += usize::from(peer.asked > FAIR);
         self.deadlines.push_back((deadline, item));
     }
 
     fn take(&mut self, item: Item) -> Option<Want> {
         let want = self.wants.remove(&item)?;
-        if let Some(count) = self.at_peer.get_mut(&want.asked) {
-            *count -= 1;
-            if *count == 0 {
-                self.at_peer.remove(&want.asked);
-            }
+        if let Some(peer) = self.peers.get_mut(&want.asked) {
+            self.shared -= usize::from(peer.asked > FAIR);
+            peer.asked -= 1;
         }
         Some(want)
     }
@@ -161,7 +206,7 @@ impl Fetches {
     fn skip_done(&mut self) {
         let wants = &self.wants;
         let is_done = |(deadline, item): &(Duration, Item)| wants.get(item).is_none_or(|w| w.deadline != *deadline);
-        if self.deadlines.len() > 2 * MOST {
+        if self.deadlines.len() > 4 * SHARED {
             self.deadlines.retain(|entry| !is_done(entry));
         }
         while self.deadlines.front().is_some_and(is_done) {
@@ -260,19 +305,26 @@ mod tests {
         assert_eq!(fetches.gone(at(0), B), []);
         assert_eq!(fetches.gone(at(1), A), [(C, tx(1))]);
         assert_eq!(fetches.expired(at(3)), []);
-        assert!(fetches.wants.is_empty() && fetches.at_peer.is_empty() && fetches.deadlines.is_empty());
+        assert!(fetches.wants.is_empty() && fetches.deadlines.is_empty());
+        assert!(fetches.peers.values().all(|peer| peer.asked == 0) && !fetches.peers.contains_key(&A));
+    }
+
+    fn numbered(n: usize) -> Item {
+        let mut hash = [0; 32];
+        hash[..8].copy_from_slice(&n.to_le_bytes());
+        Item::Tx(Hash32(hash))
+    }
+
+    /// How many of so many inventions of a peer we ask for.
+    fn invents(fetches: &mut Fetches, seconds: u64, peer: ConnId, count: usize) -> usize {
+        let from = 1_000_000 * usize::try_from(peer.0).unwrap() + 10_000 * usize::try_from(seconds).unwrap();
+        (from..from + count).filter(|n| fetches.announced(at(seconds), peer, numbered(*n))).count()
     }
 
     #[test]
     fn one_peer_can_make_us_wait_for_so_many_only() {
         let mut fetches = Fetches::default();
-        let item = |n: usize| {
-            let mut hash = [0; 32];
-            hash[..8].copy_from_slice(&n.to_le_bytes());
-            Item::Tx(Hash32(hash))
-        };
-        let taken = (0..3 * MOST_PER_PEER).filter(|n| fetches.announced(at(0), A, item(*n))).count();
-        assert_eq!(taken, MOST_PER_PEER);
+        assert_eq!(invents(&mut fetches, 0, A, 3 * MOST_PER_PEER), MOST_PER_PEER);
         assert!(fetches.announced(at(0), B, tx(255)));
         assert_eq!(fetches.postponed_in_all, MOST_PER_PEER);
         fetches.gone(at(0), A);
@@ -282,24 +334,57 @@ mod tests {
     #[test]
     fn what_is_announced_when_there_is_no_room_is_fetched_later_in_its_order() {
         let mut fetches = Fetches::default();
-        let hash = |n: usize| {
-            let mut hash = [0; 32];
-            hash[..8].copy_from_slice(&n.to_le_bytes());
-            Hash32(hash)
-        };
         for n in 0..MOST_PER_PEER + 10 {
-            fetches.announced(at(0), A, Item::Tx(hash(n)));
+            fetches.announced(at(0), A, numbered(n));
         }
         assert_eq!(fetches.next_postponed(), None, "there is no room yet");
         fetches.announced(at(0), A, Item::Block(Hash32::ZERO));
         for n in 0..10 {
-            fetches.arrived(Item::Tx(hash(n)));
-            let next = hash(MOST_PER_PEER + n);
-            assert_eq!(fetches.next_postponed(), Some((A, next)));
+            fetches.arrived(numbered(n));
+            let Some((A, next)) = fetches.next_postponed() else { panic!("nothing for the room of {n}") };
+            assert_eq!(Item::Tx(next), numbered(MOST_PER_PEER + n));
             assert!(fetches.announced(at(0), A, Item::Tx(next)));
             assert_eq!(fetches.next_postponed(), None);
         }
         assert!(fetches.postponed.is_empty() && fetches.postponed_in_all == 0);
+    }
+
+    /// Room for all that may be fetched is taken off the list.
+    fn forget_postponed(fetches: &mut Fetches) {
+        while fetches.next_postponed().is_some() {}
+    }
+
+    #[test]
+    fn however_many_invent_hashes_an_honest_announcement_is_fetched() {
+        let mut fetches = Fetches::default();
+        let liars: Vec<ConnId> = (10..81).map(ConnId).collect();
+        for liar in &liars {
+            invents(&mut fetches, 0, *liar, MOST_PER_PEER);
+        }
+        assert!(fetches.shared == SHARED && fetches.wants.len() <= SHARED + liars.len() * FAIR);
+        assert_eq!((0..FAIR).filter(|n| fetches.announced(at(1), A, numbered(*n))).count(), FAIR);
+        // What is beyond that has its turn as soon as there is room.
+        assert!(!fetches.announced(at(1), A, numbered(FAIR)));
+        fetches.arrived(numbered(0));
+        assert_eq!(fetches.next_postponed().map(|(peer, hash)| (peer, Item::Tx(hash))), Some((A, numbered(FAIR))));
+    }
+
+    #[test]
+    fn who_does_not_deliver_loses_the_room_that_others_can_use_and_earns_it_back() {
+        let mut fetches = Fetches::default();
+        assert_eq!(invents(&mut fetches, 0, A, 2 * MOST_PER_PEER), MOST_PER_PEER);
+        assert_eq!(fetches.expired(at(2)), []);
+        forget_postponed(&mut fetches);
+        assert_eq!(invents(&mut fetches, 2, A, MOST_PER_PEER), FAIR, "it has delivered nothing");
+        let honest = (0..MOST_PER_PEER).filter(|n| fetches.announced(at(2), B, numbered(*n))).count();
+        assert_eq!(honest, MOST_PER_PEER);
+        fetches.expired(at(4));
+        for n in 0..50 {
+            forget_postponed(&mut fetches);
+            assert!(fetches.announced(at(4), A, numbered(50_000 + n)));
+            fetches.arrived(numbered(50_000 + n));
+        }
+        assert_eq!(invents(&mut fetches, 5, A, MOST_PER_PEER), FAIR + 50);
     }
 
     #[test]
@@ -328,9 +413,11 @@ mod tests {
                     _ => { fetches.announced(now, ConnId(peer), tx(n)); }
                 }
                 fetches.expired(now);
-                for (peer, count) in &fetches.at_peer {
-                    prop_assert_eq!(*count, fetches.wants.values().filter(|want| want.asked == *peer).count());
+                for (conn, peer) in &fetches.peers {
+                    prop_assert_eq!(peer.asked, fetches.wants.values().filter(|want| want.asked == *conn).count());
                 }
+                let beyond = fetches.peers.values().map(|peer| peer.asked.saturating_sub(FAIR)).sum::<usize>();
+                prop_assert_eq!(fetches.shared, beyond);
                 prop_assert!(fetches.wants.values().all(|want| want.deadline > now && !want.others.contains(&want.asked)));
                 prop_assert_eq!(fetches.next_deadline(), fetches.wants.values().map(|want| want.deadline).min());
             }

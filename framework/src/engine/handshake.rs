@@ -4,7 +4,7 @@ use super::connection::Inbound;
 use super::core::{Action, Core, FEELER};
 use super::peer::{Peer, Way};
 use crate::codec::DecodeError;
-use crate::peers::Offence;
+use crate::peers::{Host, Offence};
 use crate::sync::{Abilities, ConnId, SyncEvent};
 use crate::transport::Endpoint;
 use crate::types::{ANNOUNCE, Handshake, REQUEST_ID};
@@ -16,9 +16,13 @@ impl Core {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         // A v1 acceptor broadcasts to every socket, so its blocks may come before its handshake.
         peer.skipped += 1;
-        let forgivable = matches!(peer.direction, Way::Out(_)) && peer.skipped <= limits.legacy_frames_skipped;
-        if !forgivable {
-            self.penalise(now, conn, &Offence::BeforeHandshake { kind: inbound.kind() });
+        match &peer.direction {
+            Way::In => self.penalise(now, conn, &Offence::BeforeHandshake { kind: inbound.kind() }),
+            Way::Out(_) if peer.skipped <= limits.legacy_frames_skipped => {}
+            Way::Out(_) => {
+                let why = format!("{}: {} other messages came before its handshake", peer.label(), peer.skipped);
+                self.no_handshake(now, conn, &why);
+            }
         }
     }
 
@@ -42,8 +46,8 @@ impl Core {
             self.tend_stuck(now);
             return;
         }
-        if theirs.nonce == Some(self.nonce) {
-            self.met_ourselves(now, conn);
+        if let Some(ours) = theirs.nonce.and_then(|nonce| self.connection_with(nonce)) {
+            self.met_ourselves(now, conn, ours);
             return;
         }
         if let Some(why) = self.mismatch(&theirs) {
@@ -53,7 +57,7 @@ impl Core {
         if self.is_feeler(now, conn, &theirs) {
             return;
         }
-        if let Some(other) = self.second_connection(conn, &theirs) {
+        if let Some(other) = self.second_connection(conn) {
             self.settle_second_connection(now, conn, other, &theirs);
             if self.peers.get(&conn).is_none_or(|peer| peer.closing) {
                 return;
@@ -79,15 +83,33 @@ impl Core {
         true
     }
 
-    /// The side that was dialled shows itself too, so that the one that dialled learns which address is our own.
-    fn met_ourselves(&mut self, now: Duration, conn: ConnId) {
-        if let Some(Way::Out(endpoint)) = self.peers.get(&conn).map(|peer| peer.direction.clone()) {
-            tracing::info!(address = %endpoint, "this is ourselves: the address is forgotten");
-            self.dialer.mark_self(&endpoint);
-        } else {
-            self.send_handshake(now, conn);
+    /// The connection on which we have shown this nonce, and on no other.
+    fn connection_with(&self, nonce: u64) -> Option<ConnId> {
+        self.peers.iter().find(|(_, peer)| peer.nonce == nonce).map(|(conn, _)| *conn)
+    }
+
+    /// On `conn` came what we have shown on `shown`, which is the other end of it, unless somebody has copied it: that costs only who did.
+    /// One whose handshake is done is with somebody else, and stays.
+    fn met_ourselves(&mut self, now: Duration, conn: ConnId, shown: ConnId) {
+        let other_end = Some(shown).filter(|shown| *shown != conn && !self.peers[shown].is_ready());
+        for end in other_end.into_iter().chain([conn]) {
+            match self.peers.get(&end).map(|peer| peer.direction.clone()) {
+                Some(Way::Out(endpoint)) => self.is_our_own(now, &endpoint),
+                Some(Way::In) if end == conn => self.send_handshake(now, conn),
+                Some(Way::In) | None => continue,
+            }
+            self.close_quietly(end, "this is ourselves");
         }
-        self.close_quietly(conn, "this is ourselves");
+    }
+
+    fn is_our_own(&mut self, now: Duration, endpoint: &Endpoint) {
+        let mut rng = self.fork_rng();
+        let configured = self.dialer.is_configured(endpoint);
+        self.dialer.mark_self(endpoint, now, &mut rng);
+        if let Some(more) = self.log.allow(&Host::Name(endpoint.address.clone()), "ourselves", now) {
+            let then = if configured { "it is configured, and dialled again in a while" } else { "it is forgotten" };
+            tracing::info!(address = %endpoint, more, "the address is our own: {then}");
+        }
     }
 
     fn accept(&mut self, now: Duration, conn: ConnId, theirs: Handshake) {
@@ -210,25 +232,25 @@ impl Core {
         self.end(conn, why.to_owned());
     }
 
-    /// Another connection to the same node: it showed the same nonce, and has the same address and key. A nonce alone
-    /// proves nothing, since a node shows its own to everybody.
-    fn second_connection(&self, conn: ConnId, theirs: &Handshake) -> Option<ConnId> {
-        let nonce = theirs.nonce?;
-        let new = self.peers.get(&conn)?;
-        let same_place = |peer: &Peer| peer.host == new.host && peer.identity == new.identity;
-        let same_nonce = |peer: &Peer| peer.handshake.as_ref().is_some_and(|h| h.nonce == Some(nonce));
-        let same = |peer: &Peer| peer.is_ready() && same_place(peer) && same_nonce(peer);
+    /// Another connection to the same node, which only its key proves: where there is none, the connection is the identity (attacks.md
+    /// row 20), and two operators who name each other have two connections.
+    fn second_connection(&self, conn: ConnId) -> Option<ConnId> {
+        let key = self.peers.get(&conn)?.identity?;
+        let same = |peer: &Peer| peer.is_ready() && peer.identity == Some(key);
         self.peers.iter().find(|(other, peer)| **other != conn && same(peer)).map(|(other, _)| *other)
     }
 
-    /// Of two connections that go opposite ways, both sides keep the one that the smaller nonce dialled; of two that go
-    /// the same way, the first.
+    /// Of two connections that go opposite ways, both sides keep the one whose dialler showed the smaller nonce; of two that go the same
+    /// way, the first.
     fn settle_second_connection(&mut self, now: Duration, new: ConnId, old: ConnId, theirs: &Handshake) {
         let (Some(new_peer), Some(old_peer)) = (self.peers.get(&new), self.peers.get(&old)) else { return };
         let new_is_out = matches!(new_peer.direction, Way::Out(_));
         let old_is_out = matches!(old_peer.direction, Way::Out(_));
-        let ours_is_smaller = theirs.nonce.is_some_and(|nonce| self.nonce < nonce);
-        let keep_new = new_is_out != old_is_out && new_is_out == ours_is_smaller;
+        let diallers =
+            |peer: &Peer, theirs: Option<u64>| if peer.direction == Way::In { theirs } else { Some(peer.nonce) };
+        let dialled_new = diallers(new_peer, theirs.nonce);
+        let dialled_old = diallers(old_peer, old_peer.handshake.as_ref().and_then(|theirs| theirs.nonce));
+        let keep_new = new_is_out != old_is_out && dialled_new < dialled_old;
         // The dial did lead to the node that it was meant for.
         if let Way::Out(endpoint) = &new_peer.direction {
             let endpoint = endpoint.clone();
@@ -260,20 +282,26 @@ impl Core {
             .map(|(conn, _)| *conn)
             .collect();
         for conn in late {
-            let mut rng = self.fork_rng();
-            let Some(peer) = self.peers.get_mut(&conn) else { continue };
-            peer.closing = true;
+            let Some(peer) = self.peers.get(&conn) else { continue };
             let why = format!("{}: no handshake within {} s", peer.label(), timeout.as_secs());
-            let (host, direction) = (peer.host.clone(), peer.direction.clone());
-            if let Way::Out(endpoint) = direction {
-                self.dialer.failed(&endpoint, now, &mut rng);
-                self.remember_failed_dial(&endpoint, why.clone());
-            }
-            if let Some(more) = self.log.allow(&host, "handshake timeout", now) {
-                tracing::info!(more, "closing {why}");
-            }
-            self.end(conn, "no handshake in time".into());
+            self.no_handshake(now, conn, &why);
         }
+    }
+
+    /// Ends a connection whose handshake is not waited for any longer. It may be no node at all that we have dialled.
+    fn no_handshake(&mut self, now: Duration, conn: ConnId, why: &str) {
+        let mut rng = self.fork_rng();
+        let Some(peer) = self.peers.get_mut(&conn) else { return };
+        peer.closing = true;
+        let (host, direction) = (peer.host.clone(), peer.direction.clone());
+        if let Way::Out(endpoint) = direction {
+            self.dialer.failed(&endpoint, now, &mut rng);
+            self.remember_failed_dial(&endpoint, why.to_owned());
+        }
+        if let Some(more) = self.log.allow(&host, "handshake timeout", now) {
+            tracing::info!(more, "closing {why}");
+        }
+        self.end(conn, "no handshake in time".into());
     }
 }
 

@@ -1,14 +1,18 @@
+use std::time::Duration;
+
 use super::announcing_tests::{A, Bench};
 use super::connection::{CloseReason, Inbound};
 use super::core::Action;
+use crate::node::NodeEvent;
+use crate::rules::{Rejection, Rule};
 use crate::sync::ConnId;
-use crate::transport::Endpoint;
-use crate::types::{Handshake, Hash32};
+use crate::transport::{Endpoint, PeerId};
+use crate::types::{BlockLink, Handshake, Hash32};
 
 const H: ConnId = ConnId(20);
 const M: ConnId = ConnId(21);
 
-/// What the honest peer H shows to everybody who connects.
+/// What the honest peer H shows on one of its connections, and somebody has copied.
 fn shown_by_h() -> u64 {
     u64::MAX
 }
@@ -16,11 +20,21 @@ fn shown_by_h() -> u64 {
 impl Bench {
     /// Somebody connects to us from `host` and shows this nonce. Gives the connections that we close.
     fn visit(&mut self, conn: ConnId, host: &str, nonce: u64) -> Vec<ConnId> {
+        self.visit_as(conn, host, None, nonce)
+    }
+
+    fn visit_as(&mut self, conn: ConnId, host: &str, key: Option<PeerId>, nonce: u64) -> Vec<ConnId> {
         let remote = Endpoint::new(format!("{host}:7"));
         assert!(self.core.admit(self.now, conn, &remote));
-        self.core.connected(self.now, conn, 0, remote, None, None);
+        self.core.connected(self.now, conn, 0, remote, key, None);
         let greeting = Handshake { nonce: Some(nonce), ..self.greeting(A) };
         self.hear(conn, greeting)
+    }
+
+    /// We connect to an address.
+    fn dial(&mut self, conn: ConnId, address: &str, key: Option<PeerId>) {
+        let to = Endpoint::new(address);
+        self.core.connected(self.now, conn, 0, to.clone(), key, Some((to, false)));
     }
 
     fn greeting(&self, conn: ConnId) -> Handshake {
@@ -56,10 +70,81 @@ async fn a_nonce_that_is_taken_already_keeps_nobody_out() {
 }
 
 #[tokio::test]
-async fn a_second_connection_of_one_node_is_closed() {
+async fn behind_one_address_too_a_nonce_closes_nobodys_connection() {
     let mut bench = Bench::new().await;
     assert_eq!(bench.visit(H, "127.0.0.1", shown_by_h()), []);
-    assert_eq!(bench.visit(M, "127.0.0.1", shown_by_h()), [M]);
+    assert_eq!(bench.visit(M, "127.0.0.1", shown_by_h()), [], "without keys, the connection is the identity");
+    assert!(bench.core.peers[&H].is_ready() && bench.core.peers[&M].is_ready());
+}
+
+#[tokio::test]
+async fn a_second_connection_of_one_key_is_closed_whatever_it_shows() {
+    let mut bench = Bench::new().await;
+    assert_eq!(bench.visit_as(H, "127.0.0.1", Some(PeerId([7; 32])), 1), []);
+    assert_eq!(bench.visit_as(M, "192.0.2.66", Some(PeerId([7; 32])), 2), [M]);
+    assert_eq!(bench.visit_as(ConnId(22), "127.0.0.1", Some(PeerId([8; 32])), 1), [], "another key");
+}
+
+#[tokio::test]
+async fn both_sides_keep_the_same_one_of_two_connections_that_they_dialled_at_once() {
+    let mut bench = Bench::new().await;
+    let key = Some(PeerId([7; 32]));
+    bench.dial(H, "192.0.2.50:7", key);
+    let ours = bench.core.peers[&H].nonce;
+    let greeting = Handshake { nonce: Some(1), ..bench.greeting(A) };
+    assert_eq!(bench.hear(H, greeting.clone()), []);
+    // The dialler with the smaller nonce wins, and each side knows both.
+    assert_eq!(bench.visit_as(M, "192.0.2.50", key, ours + 1), [M]);
+    assert_eq!(bench.visit_as(ConnId(22), "192.0.2.50", key, ours - 1), [H]);
+}
+
+#[tokio::test]
+async fn who_shows_what_we_showed_elsewhere_is_closed_and_nobody_else_is() {
+    let mut bench = Bench::new().await;
+    bench.visit(H, "192.0.2.50", 1);
+    let shown_to_h = bench.core.peers[&H].nonce;
+    assert_eq!(bench.visit(M, "192.0.2.66", shown_to_h), [M]);
+    assert!(bench.core.peers[&H].is_ready());
+    assert_ne!(shown_to_h, bench.core.peers[&A].nonce, "each connection has its own");
+}
+
+#[tokio::test]
+async fn both_ends_of_a_connection_with_ourselves_are_closed_and_a_configured_address_is_only_backed_off() {
+    let mut bench = Bench::new().await;
+    let ours = Endpoint::new("192.0.2.50:7");
+    bench.core.start(bench.now, std::slice::from_ref(&ours), &[]);
+    bench.dial(H, "192.0.2.50:7", None);
+    let shown = bench.core.peers[&H].nonce;
+    assert_eq!(bench.visit(M, "192.0.2.50", shown), [H, M]);
+    for conn in [H, M] {
+        bench.core.closed(bench.now, conn, &CloseReason::Ended("closed".into()));
+    }
+    let redials = |bench: &mut Bench| {
+        bench.core.tick(bench.now);
+        std::iter::from_fn(|| bench.core.poll_action())
+            .filter(|action| matches!(action, Action::Dial { endpoint, .. } if *endpoint == ours))
+            .count()
+    };
+    bench.now += Duration::from_secs(44);
+    assert_eq!(redials(&mut bench), 0);
+    bench.now += Duration::from_secs(16);
+    assert_eq!(redials(&mut bench), 1, "tomorrow another node may be there");
+}
+
+#[tokio::test]
+async fn the_time_for_a_handshake_runs_from_when_the_connection_came() {
+    let mut bench = Bench::new().await;
+    let remote = Endpoint::new("192.0.2.50:7");
+    assert!(bench.core.admit(bench.now, H, &remote));
+    let came = bench.now;
+    bench.now += Duration::from_secs(4);
+    bench.core.connected(bench.now, H, 0, remote, None, None);
+    bench.now = came + Duration::from_secs(5);
+    assert!(bench.core.next_deadline().is_some_and(|at| at <= bench.now));
+    bench.core.tick(bench.now);
+    let closed =
+        std::iter::from_fn(|| bench.core.poll_action()).any(|action| matches!(action, Action::Close { conn: H, .. }));
+    assert!(closed);
 }
 
 #[tokio::test]
@@ -95,4 +180,43 @@ async fn whoever_showed_another_genesis_goes_once_we_have_one() {
         _ => None,
     });
     assert_eq!(closed.collect::<Vec<_>>(), [A]);
+}
+
+#[tokio::test]
+async fn an_acceptor_that_sends_other_messages_instead_of_its_handshake_is_left_and_not_blamed() {
+    let mut bench = Bench::new().await;
+    bench.dial(H, "192.0.2.50:7", None);
+    let mut closed = 0;
+    for _ in 0..9 {
+        bench.core.received(bench.now, H, Inbound::GetData { blocks: Vec::new(), txs: Vec::new() });
+        while let Some(action) = bench.core.poll_action() {
+            assert!(!matches!(action, Action::Publish(NodeEvent::Penalised { .. })), "v1 broadcasts to every socket");
+            closed += usize::from(matches!(action, Action::Close { conn: H, .. }));
+        }
+    }
+    assert_eq!(closed, 1, "not for ever either");
+}
+
+#[tokio::test]
+async fn a_penalty_of_a_sync_is_proved_with_the_peers_own_block() {
+    let mut bench = Bench::new().await;
+    let link = |n: u8| BlockLink { height: 5, hash: Hash32([n; 32]), prev_hash: Hash32([0; 32]) };
+    bench.core.note_refused(A, &[link(1)], Rejection::new(5, Rule::GasLimit, "of A"));
+    bench.core.note_refused(ConnId(2), &[link(2)], Rejection::new(5, Rule::GasLimit, "of B"));
+    let mut proofs = Vec::new();
+    for (conn, height) in [(A, 5), (ConnId(2), 6), (ConnId(3), 5)] {
+        bench.core.sync_penalty(bench.now, conn, height);
+        while let Some(action) = bench.core.poll_action() {
+            match action {
+                Action::Publish(NodeEvent::Penalised { penalty, .. }) => proofs.push((conn, penalty.proof)),
+                Action::Close { conn, .. } => proofs.push((conn, "closed".to_owned())),
+                _ => {}
+            }
+        }
+    }
+    let [(A, own), (A, closed), (ConnId(2), other_height), (ConnId(3), none)] = &proofs[..] else {
+        panic!("{proofs:?}")
+    };
+    assert!(own.contains("of A") && own.contains(&Hash32([1; 32]).short()), "{own}");
+    assert_eq!([closed, other_height, none], ["closed"; 3], "what cannot be proved costs nothing");
 }

@@ -1,16 +1,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::core::{Action, Core, ImportOrigin, RELAYED_BLOCKS, TIP_UPDATE_INTERVAL};
+use super::core::{Action, Core, ImportOrigin, RELAYED_BLOCKS, Refused, TIP_UPDATE_INTERVAL};
 use super::fetching::Item;
 use crate::chain::{Applied, ChainEvent, ChainOutcome, Stop, genesis_hash_in};
 use crate::executor::accounts::reward_address;
 use crate::mempool::Returned;
 use crate::node::NodeEvent;
 use crate::peers::Host;
-use crate::rules::Rule;
-use crate::sync::{BatchId, Mode, RejectKind, SyncEvent};
-use crate::types::{Address, Height, Tip};
+use crate::rules::{Rejection, Rule};
+use crate::sync::{BatchId, ConnId, Mode, RejectKind, SyncEvent};
+use crate::types::{Address, BlockLink, Height, Tip};
 
 impl Core {
     /// What became of a command to the chain.
@@ -69,6 +69,7 @@ impl Core {
 
     fn imported(&mut self, now: Duration, batch: BatchId, outcome: ChainOutcome) {
         let origin = self.imports.remove(&batch);
+        let sender = self.senders.remove(&batch);
         let ChainOutcome { applied, stop, tip } = outcome;
         self.note_applied(now, &applied, tip);
         let last = applied.last().map(|last| last.link.height).or(tip.map(|tip| tip.height));
@@ -80,6 +81,9 @@ impl Core {
         }
         if origin == Some(ImportOrigin::Sync) {
             self.sync_stopped = stop.is_some();
+            if let (Some((conn, links)), Some(Stop::Rejected(rejection))) = (sender, &stop) {
+                self.note_refused(conn, &links, rejection.clone());
+            }
         }
         match origin {
             Some(ImportOrigin::Sync) => {
@@ -119,6 +123,14 @@ impl Core {
             let more = self.imports.values().any(|origin| matches!(origin, ImportOrigin::Gossip { .. }));
             self.told_early = self.told_early.filter(|told| more && self.tip.is_none_or(|tip| tip.height < *told));
             self.serve_waiting(now);
+        }
+    }
+
+    /// Keeps why a block that a peer delivered was refused: nobody else is to be blamed with it.
+    pub(super) fn note_refused(&mut self, conn: ConnId, links: &[BlockLink], rejection: Rejection) {
+        if self.peers.contains_key(&conn) {
+            let hash = links.iter().find(|link| link.height == rejection.height).map(|link| link.hash);
+            self.refused.insert(conn, Refused { rejection, hash });
         }
     }
 
@@ -204,9 +216,6 @@ impl Core {
 
     pub(super) fn report_stop(&mut self, now: Duration, origin: Option<ImportOrigin>, stop: &Stop) {
         self.last_error = Some(stop.to_string());
-        if let Stop::Rejected(rejection) = stop {
-            self.last_rejection = Some(rejection.clone());
-        }
         match (stop, origin) {
             (Stop::Local(error), _) => tracing::error!("blocks could not be applied: {error}"),
             // Nothing is wrong with it: our tip has moved since it was asked for, or it is of a fork.

@@ -23,6 +23,7 @@ mod handshake_tests;
 mod importing;
 #[cfg(test)]
 mod importing_tests;
+mod large;
 mod links;
 mod offering;
 mod outbox;
@@ -31,9 +32,11 @@ mod peer;
 #[cfg(test)]
 mod pool_tests;
 mod pool_view;
+mod preparing;
 mod producing;
 #[cfg(test)]
 mod producing_tests;
+mod recent;
 mod recovering;
 mod report;
 mod requests;
@@ -50,6 +53,7 @@ mod turns;
 mod unchecked;
 mod verifying;
 mod weight;
+mod writer;
 
 pub use self::core::Figures;
 pub(crate) use self::core::{Core, CoreConfig, OwnName};

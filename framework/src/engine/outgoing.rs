@@ -9,12 +9,19 @@ use crate::types::Message;
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     message: Message,
-    frames: Mutex<Vec<(&'static str, Bytes)>>,
+    /// Frames are remembered up to so many bytes in all; what is beyond is framed anew each time.
+    keeps: usize,
+    frames: Mutex<Vec<(&'static str, Result<Bytes, EncodeError>)>>,
 }
 
 impl Outgoing {
     pub(crate) fn new(message: Message) -> Self {
-        Self { message, frames: Mutex::default() }
+        Self::keeping(message, usize::MAX)
+    }
+
+    /// One that is kept for a while, and holds frames of at most so many bytes meanwhile.
+    pub(crate) fn keeping(message: Message, frames: usize) -> Self {
+        Self { message, keeps: frames, frames: Mutex::default() }
     }
 
     /// The message.
@@ -26,12 +33,15 @@ impl Outgoing {
     pub(crate) fn frame(&self, codec: &dyn Codec, cap: usize) -> Result<Bytes, EncodeError> {
         let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, frame)) = frames.iter().find(|(name, _)| *name == codec.name()) {
-            return Ok(frame.clone());
+            return frame.clone();
         }
         let mut out = BytesMut::new();
-        codec.encode(&self.message, cap, &mut out)?;
-        let frame = out.freeze();
-        frames.push((codec.name(), frame.clone()));
-        Ok(frame)
+        let frame = codec.encode(&self.message, cap, &mut out).map(|()| out.freeze());
+        let length = |frame: &Result<Bytes, EncodeError>| frame.as_ref().map_or(0, Bytes::len);
+        let kept: usize = frames.iter().map(|(_, frame)| length(frame)).sum();
+        if kept.saturating_add(length(&frame)) <= self.keeps {
+            frames.push((codec.name(), frame.clone()));
+        }
+        frame
     }
 }

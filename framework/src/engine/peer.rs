@@ -20,6 +20,8 @@ pub(super) struct Peer {
     pub(super) identity: Option<PeerId>,
     pub(super) direction: Way,
     pub(super) since: Duration,
+    /// What we show on this connection alone: whoever shows it to us is ourselves, or has copied it.
+    pub(super) nonce: u64,
     /// The other side's handshake, once it came and was accepted.
     pub(super) handshake: Option<Handshake>,
     /// Messages of another kind that came before the handshake.
@@ -37,11 +39,15 @@ pub(super) struct Peer {
     pub(super) outstanding: Vec<Outstanding>,
     /// Ranges whose answers may come late, since we gave up waiting. Oldest first.
     pub(super) forgiven: VecDeque<Forgiven>,
+    /// First heights of what a legacy peer was asked for, and has not answered within the longest deadline. Oldest first.
+    pub(super) missed: VecDeque<Height>,
     pub(super) serving: Serving,
     /// How far a legacy peer is.
     pub(super) progress: Progress,
     /// Blocks of its gossip that are being imported.
     pub(super) importing: usize,
+    /// It was not sent a block, and is to hear of our height once the disk has it.
+    pub(super) wants_tip: bool,
     /// When we last sent it anything.
     pub(super) last_sent: Duration,
     /// The address under which an inbound peer may be dialled back.
@@ -129,6 +135,7 @@ impl Peer {
             identity,
             direction,
             since: now,
+            nonce: 0,
             handshake: None,
             skipped: 0,
             known: KnownByPeer::new(limits),
@@ -138,9 +145,11 @@ impl Peer {
             numbers: false,
             outstanding: Vec::new(),
             forgiven: VecDeque::new(),
+            missed: VecDeque::new(),
             serving: Serving::default(),
             progress: Progress::default(),
             importing: 0,
+            wants_tip: false,
             last_sent: now,
             dial_back: None,
             feeler: false,

@@ -216,7 +216,14 @@ async fn what_is_announced_beyond_what_may_be_fetched_at_a_time_is_fetched_later
     };
     let at_once: usize = hashes.chunks(1024).map(|names| fetched(bench.announce(A, names))).sum();
     assert_eq!(at_once, 4096);
-    assert_eq!(fetched(bench.wait(2)), 1024, "what was asked first did not come, which leaves room");
+    // What was asked first did not come: that leaves room, and less of it for who did not deliver.
+    let mut later = 0;
+    while later < 1024 {
+        let more = fetched(bench.wait(2));
+        assert!((1..=112).contains(&more), "{more} at once, {later} before");
+        later += more;
+    }
+    assert_eq!(later, 1024);
 }
 
 // ---- The saved pool ----

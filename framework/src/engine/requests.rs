@@ -13,6 +13,9 @@ use crate::types::{BlockLink, Height, Message};
 
 /// Late answers that one connection may still owe.
 const FORGIVEN: usize = 2 * IN_FLIGHT;
+/// Requests that a legacy peer has missed and whose answers cost it nothing: it is asked one a minute at most while it answers nothing, so that
+/// this is an hour.
+const MISSED: usize = 64;
 
 impl Core {
     /// Asks a peer for blocks or headers; the event that says so where that cannot be.
@@ -70,7 +73,9 @@ impl Core {
             self.peers.iter().filter(|(_, peer)| peer.forgiven.iter().any(lapsed)).map(|(conn, _)| *conn).collect();
         for conn in owing {
             if let Some(peer) = self.peers.get_mut(&conn) {
-                peer.forgiven.retain(|owed| !lapsed(owed));
+                for owed in std::mem::take(&mut peer.forgiven) {
+                    if lapsed(&owed) { peer.miss(owed.from) } else { peer.forgiven.push_back(owed) }
+                }
             }
             self.lower_frame_cap(conn);
         }
@@ -117,6 +122,7 @@ impl Core {
         let links: Vec<BlockLink> = blocks.iter().map(|block| block.link).collect();
         let (batch, weight) = (self.new_batch(), weight(&blocks, bytes));
         self.delivered.insert(batch, blocks);
+        self.senders.insert(batch, (conn, links.clone()));
         let (request, malformed) = (asked.request, malformed.is_some() || broken);
         let event = SyncEvent::Blocks { peer: conn, request, batch, links, bytes, weight, malformed };
         self.sync_event(now, event);
@@ -164,7 +170,13 @@ impl Core {
             let fits = |asked: &Outstanding| first.is_some_and(|first| first == asked.from);
             let meant_now = peer.outstanding.first().is_some_and(fits);
             let late = match first {
-                Some(first) if !meant_now => peer.forgiven.iter().position(|owed| owed.from == first),
+                Some(first) if !meant_now => {
+                    let late = peer.forgiven.iter().position(|owed| owed.from == first);
+                    if late.is_none() && !peer.progress.checks(first) && peer.makes_up_for(first) {
+                        return None;
+                    }
+                    late
+                }
                 Some(_) => None,
                 None => (!peer.forgiven.is_empty()).then_some(0),
             };
@@ -177,7 +189,11 @@ impl Core {
             peer.forgiven.remove(at);
             self.lower_frame_cap(conn);
         } else if id.is_some() || part != Part::Block || !self.check_answered(now, conn, first) {
-            self.penalise(now, conn, &Offence::UnaskedResponse { first });
+            // An empty answer does not say to what: the oldest that was missed will do.
+            let missed = |core: &mut Self| core.peers.get_mut(&conn).and_then(|peer| peer.missed.pop_front());
+            if first.is_some() || missed(self).is_none() {
+                self.penalise(now, conn, &Offence::UnaskedResponse { first });
+            }
         }
         None
     }
@@ -228,10 +244,28 @@ impl super::peer::Peer {
 
     pub(super) fn owe(&mut self, answer: Option<Forgiven>) {
         let Some(answer) = answer else { return };
-        if self.forgiven.len() == FORGIVEN {
-            self.forgiven.pop_front();
+        if self.forgiven.len() == FORGIVEN
+            && let Some(oldest) = self.forgiven.pop_front()
+        {
+            self.miss(oldest.from);
         }
         self.forgiven.push_back(answer);
+    }
+
+    /// The answer to a request is not waited for any more. A legacy peer may be that slow, and no worse for it (attacks.md, "Legacy peers").
+    fn miss(&mut self, from: Height) {
+        if self.is_legacy() {
+            if self.missed.len() == MISSED {
+                self.missed.pop_front();
+            }
+            self.missed.push_back(from);
+        }
+    }
+
+    /// Whether an answer that begins there is to a request that was missed, if ever so long ago; each is so once.
+    fn makes_up_for(&mut self, first: Height) -> bool {
+        let at = self.missed.iter().position(|missed| *missed == first);
+        at.is_some_and(|at| self.missed.remove(at).is_some())
     }
 }
 

@@ -45,6 +45,11 @@ impl Progress {
         self.says(height.max(self.reached));
     }
 
+    /// Whether the peer is asked whether it has this block.
+    pub(super) fn checks(&self, height: Height) -> bool {
+        self.check.is_some_and(|(asked, _)| asked == height)
+    }
+
     /// Another question is asked instead of ours; the answer to it is owed all the same.
     pub(super) fn give_up_check(&mut self, until: Duration) -> Option<Forgiven> {
         self.check.take().map(|(from, _)| Forgiven { id: None, from, until })

@@ -1,13 +1,16 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::core::{Action, Core, ImportOrigin};
+use super::core::{Action, Core, ImportOrigin, Refused};
 use super::peer::{Outstanding, Part, Peer};
 use crate::chain::{ChainCommand, learn_staked, proposer_signed};
+use crate::memory::MemoryShares;
+use crate::mempool;
 use crate::node::NodeEvent;
 use crate::peers::{Host, Offence};
+use crate::rules::Rejection;
 use crate::sync::{BatchId, ConnId, Contradiction, Mode, RejectKind, SyncAction, SyncEvent, SyncOffence, SyncReport};
-use crate::types::BlockLink;
+use crate::types::{BlockLink, Height};
 
 impl Core {
     /// Feeds the strategy and carries out what it wants, until it wants nothing more.
@@ -64,6 +67,7 @@ impl Core {
             }
             SyncAction::Discard { batch } => {
                 self.delivered.remove(&batch);
+                self.senders.remove(&batch);
                 self.vouched.remove(&batch);
             }
             SyncAction::Check { batch } => return Some(self.check_signatures(batch)),
@@ -72,18 +76,30 @@ impl Core {
             SyncAction::ReadStakes { batch } => return Some(self.read_stakes(batch)),
             SyncAction::Rollback { keep } => {
                 self.reorganising = true;
-                self.push(Action::Chain(ChainCommand::Rollback { keep }));
+                let held: usize = self.removed.iter().map(|tx| mempool::tx_bytes(tx)).sum();
+                let room = MemoryShares::of(self.config.limits.network_memory).gossip_blocks().saturating_sub(held);
+                self.push(Action::Chain(ChainCommand::Rollback { keep, room }));
             }
             SyncAction::FinishReorg { keep } => self.push(Action::Chain(ChainCommand::FinishReorg { keep })),
             SyncAction::Penalise { peer, offence } => {
                 let SyncOffence::InvalidBlock { height } = offence;
-                let rule = self.last_rejection.clone().filter(|rejection| rejection.height == height);
-                let rule = rule.map_or_else(|| "refused in a sync".to_owned(), |r| format!("{}: {}", r.rule, r.detail));
-                self.penalise(now, peer, &Offence::InvalidBlock { height, hash: None, rule });
+                self.sync_penalty(now, peer, height);
             }
             SyncAction::Report(report) => self.report(now, &report),
         }
         None
+    }
+
+    /// The strategy says that a peer's block was invalid: the proof is why that very peer's was refused.
+    pub(super) fn sync_penalty(&mut self, now: Duration, peer: ConnId, height: Height) {
+        match self.refused.remove(&peer).filter(|refused| refused.rejection.height == height) {
+            Some(Refused { rejection: Rejection { rule, detail, .. }, hash }) => {
+                let rule = format!("{rule}: {detail}");
+                self.penalise(now, peer, &Offence::InvalidBlock { height, hash, rule });
+            }
+            // What cannot be proved costs nothing (attacks.md row 23).
+            None => self.close(now, peer, &format!("its block {height} was refused in a sync")),
+        }
     }
 
     /// Checks the signatures of a batch by the keys that are known, and those that its signed blocks stake.
@@ -96,14 +112,17 @@ impl Core {
                     learn_staked(&self.config.verifier, &self.config.keys, block);
                 }
                 Some(Err(rejection)) => {
-                    wrong = Some(block.link.height);
-                    self.last_rejection = Some(rejection);
+                    wrong = Some((block.link, rejection));
                     break;
                 }
                 None => {}
             }
         }
-        SyncEvent::Checked { batch, signed, wrong }
+        let height = wrong.as_ref().map(|(link, _)| link.height);
+        if let (Some((link, rejection)), Some(&(conn, _))) = (wrong, self.senders.get(&batch)) {
+            self.note_refused(conn, &[link], rejection);
+        }
+        SyncEvent::Checked { batch, signed, wrong: height }
     }
 
     /// Says in the log what the strategy reports. A peer could make it report again and again: so many lines of a kind a minute.

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::connection::{NewTx, id_of};
+use super::connection::NewTx;
 use super::core::{Action, Core};
 use super::fetching::Item;
+use super::preparing::id_of;
 use crate::chain::{SignedId, VerifiedTxs};
 use crate::env::ComputePool;
 use crate::mempool::{Accounts, Refusal};

@@ -62,6 +62,8 @@ pub(super) struct Entry {
     pub(super) last_success: Option<Duration>,
     /// Whether whoever answered there last wanted nothing of us, or we of them.
     pub(super) refused: bool,
+    /// Whether who answered there last was ourselves.
+    pub(super) ourselves: bool,
     /// How many connections this peer has dialled to us.
     pub(super) inbound: usize,
     /// Its connection was closed to be made anew: it is dialled before all others.
@@ -83,6 +85,11 @@ impl Entry {
     /// Whether a dial to it has succeeded, in this run or an earlier one.
     pub(super) fn is_proven(&self) -> bool {
         self.last_success.is_some() || self.origin == Origin::Saved
+    }
+
+    /// Whether it says anything of how the node stands to the network.
+    pub(super) fn counts(&self) -> bool {
+        !self.ourselves && (self.is_proven() || self.origin == Origin::Configured)
     }
 
     /// Whether it may be dropped to make room.
@@ -139,6 +146,7 @@ impl AddressBook {
             failing_since: None,
             last_success: None,
             refused: false,
+            ourselves: false,
             inbound: 0,
             anew: false,
             renewals: 0,

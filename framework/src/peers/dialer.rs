@@ -137,7 +137,7 @@ impl Dialer {
     pub fn succeeded(&mut self, endpoint: &Endpoint, now: Duration) {
         if let Some(entry) = self.book.entry(endpoint) {
             entry.failing_since = None;
-            entry.refused = false;
+            (entry.refused, entry.ourselves) = (false, false);
             entry.anew = false;
             entry.last_success = Some(now);
             entry.state = match entry.state {
@@ -157,7 +157,7 @@ impl Dialer {
     pub fn failed(&mut self, endpoint: &Endpoint, now: Duration, rng: &mut dyn FnMut() -> u64) {
         if let Some(entry) = self.book.entry(endpoint) {
             entry.failing_since.get_or_insert(now);
-            entry.refused = false;
+            (entry.refused, entry.ourselves) = (false, false);
             self.pause(endpoint, now, rng);
         }
     }
@@ -246,8 +246,16 @@ impl Dialer {
         }
     }
 
-    /// Whoever answers there is ourselves: the address is forgotten, and not learnt again.
-    pub fn mark_self(&mut self, endpoint: &Endpoint) {
+    /// Whoever answers there is ourselves, or says so: the address is forgotten, and not learnt again. A configured one is tried again after
+    /// the longest pause, and does not count meanwhile: tomorrow another node may be there.
+    pub fn mark_self(&mut self, endpoint: &Endpoint, now: Duration, rng: &mut dyn FnMut() -> u64) {
+        if let Some(entry) = self.book.entry(endpoint)
+            && entry.origin == Origin::Configured
+        {
+            (entry.pauses, entry.ourselves) = (u32::MAX, true);
+            self.pause(endpoint, now, rng);
+            return;
+        }
         self.book.remove(endpoint);
         if !self.is_own(endpoint) {
             if self.own.len() == OWN_ADDRESSES {
@@ -270,12 +278,8 @@ impl Dialer {
         if connected {
             return Connectivity::Connected;
         }
-        let mut counted = self
-            .book
-            .entries()
-            .filter(|entry| entry.is_proven() || entry.origin == Origin::Configured)
-            .map(|entry| entry.failing_since.is_some())
-            .peekable();
+        let mut counted =
+            self.book.entries().filter(|entry| entry.counts()).map(|entry| entry.failing_since.is_some()).peekable();
         if counted.peek().is_none() {
             Connectivity::NoPeersKnown
         } else if counted.all(|failing| failing) {
@@ -287,8 +291,7 @@ impl Dialer {
 
     /// Whether every address that counts was reached, and each time one side refused the other: waiting will not help.
     pub fn refused_everywhere(&self) -> bool {
-        let counts = |entry: &&Entry| entry.is_proven() || entry.origin == Origin::Configured;
-        let mut counted = self.book.entries().filter(counts).peekable();
+        let mut counted = self.book.entries().filter(|entry| entry.counts()).peekable();
         counted.peek().is_some() && counted.all(|entry| entry.refused)
     }
 

@@ -106,13 +106,26 @@ fn a_connection_that_held_is_dialled_again_soon_and_one_that_did_not_ever_later(
 
 #[test]
 fn ourselves_are_forgotten_and_not_learnt_again() {
-    let mut dialer = dialer(1, 0);
+    let mut dialer = dialer(0, 1);
     let dial = dialer.next(ms(0)).unwrap();
-    dialer.mark_self(&dial.endpoint);
+    dialer.mark_self(&dial.endpoint, ms(0), &mut no_jitter);
     dialer.add(&endpoint(0), Origin::Saved, ms(1));
     assert!(dialer.inbound(&Endpoint::new("192.0.0.0:5555"), 9000, ms(1), &mut no_jitter).is_none());
     assert!(dialer.book().is_empty() && dialer.next_deadline().is_none());
     assert_eq!(dialer.connectivity(false), Connectivity::NoPeersKnown);
+}
+
+#[test]
+fn a_configured_address_that_claims_to_be_ourselves_is_dialled_again_and_does_not_count_meanwhile() {
+    let mut dialer = dialer(1, 0);
+    let dial = dialer.next(ms(0)).unwrap();
+    dialer.mark_self(&dial.endpoint, ms(0), &mut no_jitter);
+    assert_eq!(dialer.connectivity(false), Connectivity::NoPeersKnown);
+    assert!(dialer.is_configured(&dial.endpoint) && !dialer.refused_everywhere());
+    assert_eq!(dialer.next(ms(59_999)), None, "not before the longest pause");
+    assert_eq!(dialer.next(ms(60_000)), Some(dial.clone()));
+    dialer.succeeded(&dial.endpoint, ms(60_000));
+    assert_eq!(dialer.connectivity(false), Connectivity::Dialling, "another node is there now");
 }
 
 #[test]
@@ -226,7 +239,7 @@ proptest! {
                 Step::Inbound(n) => { dialer.inbound(&endpoint(n), 9000, now, &mut rng); }
                 Step::InboundGone(n) => dialer.inbound_gone(&endpoint(n)),
                 Step::MarkSelf(n) => {
-                    dialer.mark_self(&endpoint(n));
+                    dialer.mark_self(&endpoint(n), now, &mut rng);
                     busy.retain(|dial| dial.endpoint != endpoint(n));
                     own.push(endpoint(n));
                 }

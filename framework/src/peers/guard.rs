@@ -32,6 +32,8 @@ pub struct InboundGuard {
 struct Inbound {
     group: Host,
     exempt: bool,
+    /// When it came.
+    admitted: Duration,
     /// When the handshake was done; `None` while it is not.
     since: Option<Duration>,
     useful: u64,
@@ -143,8 +145,13 @@ impl InboundGuard {
                 return Err(Refusal::AddressFull { host, most: limits.inbound_per_address });
             }
         }
-        self.connections.insert(conn, Inbound { group, exempt, since: None, useful: 0 });
+        self.connections.insert(conn, Inbound { group, exempt, admitted: now, since: None, useful: 0 });
         Ok(())
+    }
+
+    /// When a connection came, if it has a slot: its time for the handshake runs from then.
+    pub fn admitted_at(&self, conn: ConnId) -> Option<Duration> {
+        self.connections.get(&conn).map(|inbound| inbound.admitted)
     }
 
     /// Turns a pending slot into an established one, once the handshake is done. Gives the connection that must make

@@ -167,7 +167,7 @@ async fn row_25_an_honest_peer_syncs_the_node_while_others_send_blocks_of_the_fu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_25_a_clock_that_is_10_s_ahead_is_warned_of_once_three_blocks_in_a_row_are_late() {
-    const BETWEEN: Duration = Duration::from_millis(800);
+    const BETWEEN: Duration = Duration::from_millis(1100);
     let mut timed = Timed::new();
     let (_dir, node) = timed.held().await;
     let peer = Peer::dial(node.port(), timed.script()).await;

@@ -1,11 +1,13 @@
 //! Row 1: large answers from several peers at once.
 
+use std::time::{Duration, Instant};
+
 use cpc_tests::datadir::Datadir;
 use cpc_tests::deadline::{until, within};
 use cpc_tests::http;
-use cpc_tests::peer::{Request, cut};
+use cpc_tests::peer::{Answer, Peer, Request, Script, cut};
 use cpc_tests::process::Process;
-use cpc_tests::raw::{PROMPT, Socket};
+use cpc_tests::raw::{PROMPT, Socket, reaches};
 use cpc_tests::vectors::Chain;
 use cpc_tests::wire::{self, Hello, Received};
 use tokio::sync::oneshot;
@@ -82,4 +84,37 @@ async fn row_1_of_all_answers_above_4_mib_one_is_read_at_a_time_and_only_what_wa
     assert_eq!(http::get(node.rpc_port(), "/peers").await.expect(200).json()["banned"], 0);
     let peak = node.peak_rss_kib().unwrap();
     assert!(peak < 160 * 1024, "{peak} KiB for {PEERS} answers of 31 MiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_1_a_legacy_peer_that_drips_a_large_answer_keeps_others_waiting_for_20_seconds_at_most() {
+    const DRIPPED: usize = 5 * MIB;
+    let chain = Chain::fork();
+    let dir = Datadir::joined(NODE, chain).await;
+    let node = Process::run(NODE, dir.path(), &[]).await;
+    let (mut liar, _) = Socket::greeted(node.port(), &Hello::legacy(chain)).await;
+    liar.next(SYNC, "a request", Received::range).await;
+    let begun = format!("{}{}", r#"{"type": "blocks_response", "payload": "#, " ".repeat(DRIPPED));
+    assert!(liar.try_send(begun.as_bytes()).await);
+    until(SYNC, "the right to a large frame", async || (bytes_in(&node).await.first() >= Some(&DRIPPED)).then_some(()))
+        .await;
+    let start = Instant::now();
+    let drip = tokio::spawn(async move {
+        while liar.try_send(b" ").await {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    });
+    // An honest one answers as long, which takes the same right.
+    let lines = chain.lines.clone();
+    let script = Script::legacy(chain).answering(move |request| {
+        let answer = wire::blocks_response(&cut(&lines, request));
+        let padding = if request.nth == 0 { DRIPPED } else { 0 };
+        Answer::Line(format!("{answer}{}", " ".repeat(padding)))
+    });
+    let _honest = Peer::dial(node.port(), script).await;
+    let hash = reaches(&node, 120, SYNC).await;
+    let took = start.elapsed();
+    drip.abort();
+    assert_eq!(hash, chain.tip_hash());
+    assert!(took < Duration::from_secs(45), "the honest answer waited for {took:?}");
 }

@@ -14,13 +14,17 @@ mod frames;
 mod honest;
 mod identity;
 mod inside;
+mod inventions;
 mod large;
 mod legacy;
 mod log;
+mod nonces;
+mod passing_on;
 mod pool;
 mod scores;
 mod serving;
 mod slots;
+mod slow_handshakes;
 
 use std::time::Duration;
 

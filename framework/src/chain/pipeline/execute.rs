@@ -73,7 +73,7 @@ impl ExecuteStage {
         let caught_up = self.catch_up().await;
         self.or_fail(caught_up).await?;
         let event = match command {
-            ChainCommand::Rollback { keep } => match self.chain.rollback(keep).await {
+            ChainCommand::Rollback { keep, room } => match self.chain.rollback_within(keep, room).await {
                 Ok(removed) => ChainEvent::RolledBack { tip: self.chain.tip(), removed },
                 Err(why) => {
                     // Where the store has moved and the state machine could not follow, nothing can be built on either.
