@@ -47,7 +47,7 @@
 //! | `addresses_tracked` | 4096 | 21 | `peers/guard/rate.rs` | some 400 KiB a table; the one that matters least makes room |
 //! | `outbox_bytes` | 8 MiB | 22 | `engine/connection.rs` | two of the largest frames |
 //! | `outbox_messages` | 4096 | 22 | `engine/connection.rs` | what a second of full load brings |
-//! | `outbox_stall` | 10 s | 22 | `engine/connection.rs` | a reader that lives takes something within it |
+//! | `outbox_stall` | 10 s | 22 | `engine/writer.rs` | a reader that lives takes something within it |
 //! | `ban_threshold` | 100 | 23 | `peers/score.rs` | one proved forgery, or several slips |
 //! | `score_half_life` | 10 min | 23 | `peers/score.rs` | faults of long ago do not add up |
 //! | `ban_time` | 1 h | 23 | `peers/score.rs` | long enough to make attacks dear; bans expire |
