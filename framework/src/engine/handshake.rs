@@ -9,6 +9,9 @@ use crate::sync::{Abilities, ConnId, SyncEvent};
 use crate::transport::Endpoint;
 use crate::types::{ANNOUNCE, Handshake, REQUEST_ID};
 
+/// Two connections that came to be within this time were dialled by both sides before either knew of the other's.
+pub(super) const AT_ONCE: Duration = Duration::from_secs(10);
+
 impl Core {
     /// A message came before the handshake was done. Says whether that is the end of it.
     pub(super) fn before_handshake(&mut self, now: Duration, conn: ConnId, inbound: &Inbound) {
@@ -240,17 +243,21 @@ impl Core {
         self.peers.iter().find(|(other, peer)| **other != conn && same(peer)).map(|(other, _)| *other)
     }
 
-    /// Of two connections that go opposite ways, both sides keep the one whose dialler showed the smaller nonce; of two that go the same
-    /// way, the first.
+    /// Of two connections that both sides dialled at about the same time, they keep the one whose dialler showed the smaller nonce; of two that
+    /// we dialled, we keep the first. Any other first one may be dead without our knowledge, if its node was restarted: both stay.
     fn settle_second_connection(&mut self, now: Duration, new: ConnId, old: ConnId, theirs: &Handshake) {
         let (Some(new_peer), Some(old_peer)) = (self.peers.get(&new), self.peers.get(&old)) else { return };
         let new_is_out = matches!(new_peer.direction, Way::Out(_));
         let old_is_out = matches!(old_peer.direction, Way::Out(_));
+        let at_once = now.saturating_sub(old_peer.since) <= AT_ONCE && new_is_out != old_is_out;
+        if !at_once && !(new_is_out && old_is_out) {
+            return;
+        }
         let diallers =
             |peer: &Peer, theirs: Option<u64>| if peer.direction == Way::In { theirs } else { Some(peer.nonce) };
         let dialled_new = diallers(new_peer, theirs.nonce);
         let dialled_old = diallers(old_peer, old_peer.handshake.as_ref().and_then(|theirs| theirs.nonce));
-        let keep_new = new_is_out != old_is_out && dialled_new < dialled_old;
+        let keep_new = at_once && dialled_new < dialled_old;
         // The dial did lead to the node that it was meant for.
         if let Way::Out(endpoint) = &new_peer.direction {
             let endpoint = endpoint.clone();

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::announcing_tests::{A, Bench};
 use super::connection::{CloseReason, Inbound};
 use super::core::Action;
+use super::handshake::AT_ONCE;
 use crate::node::NodeEvent;
 use crate::rules::{Rejection, Rule};
 use crate::sync::ConnId;
@@ -77,12 +78,29 @@ async fn behind_one_address_too_a_nonce_closes_nobodys_connection() {
     assert!(bench.core.peers[&H].is_ready() && bench.core.peers[&M].is_ready());
 }
 
+/// The first connection of a node that was killed goes on for us until it is idle for too long.
 #[tokio::test]
-async fn a_second_connection_of_one_key_is_closed_whatever_it_shows() {
+async fn a_node_that_was_restarted_comes_in_beside_its_dead_connection() {
     let mut bench = Bench::new().await;
-    assert_eq!(bench.visit_as(H, "127.0.0.1", Some(PeerId([7; 32])), 1), []);
-    assert_eq!(bench.visit_as(M, "192.0.2.66", Some(PeerId([7; 32])), 2), [M]);
-    assert_eq!(bench.visit_as(ConnId(22), "127.0.0.1", Some(PeerId([8; 32])), 1), [], "another key");
+    let key = Some(PeerId([7; 32]));
+    assert_eq!(bench.visit_as(H, "127.0.0.1", key, 1), []);
+    assert_eq!(bench.visit_as(M, "127.0.0.1", key, 2), []);
+    bench.dial(ConnId(22), "192.0.2.50:7", Some(PeerId([8; 32])));
+    let greeting = Handshake { nonce: Some(u64::MAX), ..bench.greeting(A) };
+    assert_eq!(bench.hear(ConnId(22), greeting), []);
+    bench.now += AT_ONCE + Duration::from_secs(1);
+    assert_eq!(bench.visit_as(ConnId(23), "192.0.2.50", Some(PeerId([8; 32])), u64::MAX), [], "whatever it shows");
+}
+
+#[tokio::test]
+async fn of_two_connections_to_one_node_that_we_dialled_the_first_stays() {
+    let mut bench = Bench::new().await;
+    let key = Some(PeerId([7; 32]));
+    for (conn, endpoint, closed) in [(H, "192.0.2.50:7", None), (M, "192.0.2.50:8", Some(M))] {
+        bench.dial(conn, endpoint, key);
+        let greeting = Handshake { nonce: Some(1), ..bench.greeting(A) };
+        assert_eq!(bench.hear(conn, greeting), Vec::from_iter(closed));
+    }
 }
 
 #[tokio::test]
