@@ -39,6 +39,10 @@ pub(crate) async fn measure(options: &Options, limit: &Limit, report: &mut Repor
             }
         }
     }
+    if options.wants("W3 of 10,000") {
+        let run = over(&workloads::w3_of_more(options).await, LINKS[0]).await;
+        report.add(share("W3 of 10,000", LINKS[0], &run, limit, 0.85));
+    }
     if options.wants("W4") {
         let chain = workloads::w4(options).await;
         let run = over(&chain, "tcp+json").await;
