@@ -49,6 +49,7 @@ const FOUND: &[(u64, &str)] = &[
     (9, "a first block that a full disk had not taken was never proposed again"),
     (439, "a node that was stopped after it had crashed over a signature was started twice by the simulation"),
     (202, "a block was applied after a branch was found better, and left for one of its own height"),
+    (431, "a better branch whose end hostile peers spoil again and again is left alone for longer and longer"),
 ];
 
 #[test]

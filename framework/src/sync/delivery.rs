@@ -227,6 +227,9 @@ impl<F: ForkRule> BatchSync<F> {
     pub(super) fn convict(&mut self, id: ConnId, height: Height) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.guilty = true;
+        if let Some(session) = self.session.as_mut().filter(|session| session.peer == id) {
+            session.convicted = true;
+        }
         self.rule_out(id);
         self.actions.push_back(SyncAction::Penalise { peer: id, offence: SyncOffence::InvalidBlock { height } });
     }

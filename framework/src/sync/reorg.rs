@@ -158,7 +158,11 @@ impl<F: ForkRule> BatchSync<F> {
         self.actions.push_back(SyncAction::Report(SyncReport::PutBack { restored: depth }));
         self.recovery_ended(session.recovery.as_ref(), false);
         if let (Some(first), None) = (session.branch, &session.recovery) {
-            self.branches.failed(keep, first, self.now, &self.limits);
+            if session.convicted {
+                self.branches.spoilt(keep, first, self.now, &self.limits);
+            } else {
+                self.branches.failed(keep, first, self.now, &self.limits);
+            }
         }
         let pause = self.now.saturating_add(self.limits.distrust_pause);
         if let Some(peer) = self.peers.get_mut(&session.peer) {

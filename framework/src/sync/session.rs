@@ -40,6 +40,8 @@ pub(super) struct Session {
     pub(super) signed: u64,
     /// Its first block, once our blocks are to be rolled back towards it.
     pub(super) branch: Option<Hash32>,
+    /// Whether the peer was found to have sent an invalid block.
+    pub(super) convicted: bool,
     /// What a recovery is about; nothing where the session is about a fork.
     pub(super) recovery: Option<Recovering>,
 }
@@ -92,6 +94,7 @@ impl Session {
             unchecked: 0,
             signed: 0,
             branch: None,
+            convicted: false,
             recovery: None,
         }
     }
