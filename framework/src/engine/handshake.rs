@@ -250,7 +250,8 @@ impl Core {
         let new_is_out = matches!(new_peer.direction, Way::Out(_));
         let old_is_out = matches!(old_peer.direction, Way::Out(_));
         let at_once = now.saturating_sub(old_peer.since) <= AT_ONCE && new_is_out != old_is_out;
-        if !at_once && !(new_is_out && old_is_out) {
+        let ours_both = new_is_out && old_is_out;
+        if !at_once && !ours_both {
             return;
         }
         let diallers =
