@@ -1,24 +1,36 @@
-use crate::mempool::tx_bytes;
 use crate::rules::HashedBlock;
+use crate::types::HexText;
 
-/// What a block takes besides its transactions and texts, in bytes: more than a header has in any codec.
-const HEADER: usize = 2048;
+/// What a block has in the framework's encoding besides its transactions and texts, in bytes, or more.
+const HEADER: usize = 512;
 
-/// How much the blocks of an answer weigh in the window of the sync: its bytes on the wire, but no more than its blocks make up once decoded. White
-/// space and fields that nobody knows are gone by then, and must not pass for large blocks.
+/// What a transaction has in the framework's encoding besides its payload, in bytes, or more.
+const TRANSACTION: usize = 256;
+
+/// How much the blocks of an answer weigh in the window of the sync: about what they have in the framework's encoding, and no more than they had on the
+/// wire. What waits is decoded, whichever codec it came in: the digits of JSON, white space and fields that nobody knows are gone by then.
 pub(super) fn weight(blocks: &[HashedBlock], on_wire: usize) -> usize {
-    blocks.iter().map(decoded).fold(0, usize::saturating_add).min(on_wire)
+    blocks.iter().map(encoded).fold(0, usize::saturating_add).min(on_wire)
 }
 
-fn decoded(block: &HashedBlock) -> usize {
+fn encoded(block: &HashedBlock) -> usize {
     if let Some(encoded) = &block.encoded {
         return encoded.len();
     }
     let (header, signature) = (&block.block.header, &block.block.pq_signature);
     let proofs = [&header.zk_state_proof_hash, &header.zk_compute_proof_hash];
-    let texts = [header.chain_id.len(), header.proposer_address.as_str().len(), signature.text().len()];
+    let texts = [header.chain_id.len(), header.proposer_address.as_bytes().len(), length(signature)];
     let texts = texts.into_iter().chain(proofs.into_iter().flatten().map(String::len));
-    block.block.txs.iter().map(tx_bytes).chain(texts).fold(HEADER, usize::saturating_add)
+    let txs = block.block.txs.iter().map(|tx| {
+        let texts = [tx.from_address.as_bytes().len(), length(&tx.pub_key), length(&tx.signature)];
+        let long = texts.into_iter().map(|length| length.saturating_sub(TRANSACTION)).sum::<usize>();
+        TRANSACTION + tx.payload.as_str().len() + long
+    });
+    txs.chain(texts).fold(HEADER, usize::saturating_add)
+}
+
+fn length(hex_text: &HexText) -> usize {
+    hex_text.canonical_bytes().map_or_else(|| hex_text.text().len(), <[u8]>::len)
 }
 
 #[cfg(test)]
@@ -46,14 +58,12 @@ mod tests {
     }
 
     #[test]
-    fn an_honest_answer_weighs_what_it_has_on_the_wire() {
+    fn a_block_weighs_at_least_as_much_decoded_as_in_the_framework_s_encoding() {
         let mut messages = Messages::from_printed_seed();
         for _ in 0..50 {
             let block = messages.block();
-            // The reference writes a space after each comma and colon.
-            let json = serde_json::to_string(&block).unwrap();
-            let spaced = json.len() + json.matches([',', ':']).count();
-            assert_eq!(weight(&[hashed(&block, false)], spaced), spaced);
+            let [decoded, encoded] = [false, true].map(|encoded| weight(&[hashed(&block, encoded)], usize::MAX));
+            assert!(encoded <= decoded, "{encoded} and {decoded} bytes");
         }
     }
 

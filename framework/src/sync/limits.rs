@@ -11,7 +11,7 @@ pub struct SyncLimits {
     /// Blocks that may be asked for or wait, those under import included: twelve full answers, since as many as eight are being
     /// verified together, executed and committed, and four on their way.
     pub window_blocks: u64,
-    /// Their bytes. The range right above the tip is asked for whatever waits, since nothing else goes on without it.
+    /// Their bytes in the framework's encoding, about. The range right above the tip is asked for whatever waits, since nothing else goes on without it.
     pub window_bytes: usize,
     /// The size at which an answer is aimed, in bytes: what a peer serves at most.
     pub answer_bytes: usize,

@@ -33,7 +33,7 @@ pub(crate) async fn w2(options: &Options) -> Served {
 
 /// 100 transfers a block.
 pub(crate) async fn w3(options: &Options) -> Served {
-    Served::chain(canonical(100, ACCOUNTS), options.size(13_000, 1000)).await
+    Served::chain(canonical(100, ACCOUNTS), options.size(16_000, 1000)).await
 }
 
 /// 100 transfers a block among more accounts.
@@ -44,7 +44,7 @@ pub(crate) async fn w3_of_more(options: &Options) -> Served {
 /// Three transfers a block under the rules of the reference, among as many accounts as the vectors have.
 pub(crate) async fn w4(options: &Options) -> Served {
     let shape = Shape { rules: HashRules::ComputechainV1, txs: 3, accounts: 20, new_accounts: 0.0 };
-    Served::chain(shape, options.size(100_000, 10_000)).await
+    Served::chain(shape, options.size(120_000, 10_000)).await
 }
 
 /// 20 transfers a block, for slow servers.

@@ -26,8 +26,9 @@ const ALONE: Duration = Duration::from_secs(12);
 /// How long the rest of the chain may take to come through the attack, on a slow and busy machine.
 const SYNC: Duration = Duration::from_secs(240);
 /// What a node takes at most whatever is done to it, at default limits: the sum of LIMITS.md, whose last part is there only while somebody
-/// answers us with one frame as long as that, without a whole block in its first 4 MiB. Without it the node stays below 160 MiB.
-const RESIDENT: u64 = RESIDENT_AT_REST as u64 + (64 + 64) * MIB + RESIDENT_BESIDE as u64 + ONE_ANSWER;
+/// answers us with one frame as long as that, without a whole block in its first 4 MiB, and counts twice while it is decoded. Without it the
+/// node stays below 160 MiB.
+const RESIDENT: u64 = RESIDENT_AT_REST as u64 + (64 + 64) * MIB + RESIDENT_BESIDE as u64 + 2 * ONE_ANSWER;
 const ONE_ANSWER: u64 = 32 * MIB;
 
 /// A node under attack, before an honest peer comes.
@@ -60,12 +61,18 @@ impl Attacked {
             (get(self.node.rpc_port(), "/status").await.json()["height"].as_u64() == Some(chain.height())).then_some(())
         })
         .await;
+        let synced = asked.elapsed();
+        // Those who find no slot at first get one once others are cut off.
+        until(SYNC, "every attack to come to something", async || {
+            self.attackers.done().iter().all(|(_, _, done)| *done > 0).then_some(())
+        })
+        .await;
         let peak = self.node.peak_rss_kib().unwrap() * 1024;
         eprintln!(
             "{}: {} MiB at most in the end; synced in {:?}; {} MiB taken; connections, done: {:?}",
             self.what,
             peak / MIB,
-            asked.elapsed(),
+            synced,
             self.attackers.bytes() as u64 / MIB,
             self.attackers.done(),
         );
@@ -73,9 +80,6 @@ impl Attacked {
     }
 
     async fn end(self) {
-        for (attack, _, done) in self.attackers.done() {
-            assert!(done > 0, "{attack:?} never came to anything");
-        }
         drop(self.attackers);
         let Output { stderr, .. } = self.node.stop().await;
         assert!(!stderr.contains("panicked"), "{stderr}");
