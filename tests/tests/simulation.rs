@@ -10,7 +10,7 @@ use cpc_framework::testkit::sim::{Fault, Report, Separation, Simulation};
 use cpc_tests::simulation::{plugs, scenario};
 
 /// Seeds of this run: few, since this is part of the tests of every change.
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 12;
 
 fn run(seed: u64) -> Report {
     Simulation::new(scenario(seed), plugs(seed)).run()
