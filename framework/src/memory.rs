@@ -101,7 +101,7 @@ impl MemoryShares {
         self.frames / 3
     }
 
-    /// The window of a sync, in bytes as they came.
+    /// The window of a sync, in bytes of the framework's encoding, whichever codec the blocks came in.
     pub const fn sync_window(&self) -> usize {
         self.blocks / 5 * 4 / IMPORTED
     }

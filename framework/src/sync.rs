@@ -209,7 +209,7 @@ pub enum SyncEvent {
         links: Vec<BlockLink>,
         /// The size of the answer on the wire.
         bytes: usize,
-        /// What the blocks weigh while they wait: as much, but no more than they make up once decoded.
+        /// What the blocks weigh while they wait: about what they have in the framework's encoding, and no more than on the wire.
         weight: usize,
         /// Whether the block after these could not be read.
         malformed: bool,

@@ -80,24 +80,22 @@ impl BatchVerifier {
 
     /// Checks batches together, since many signatures cost less each than few, most of all where the same keys come again.
     /// Each gets the verdict that it would get alone: where anything is wrong, each is checked alone.
-    pub(crate) fn verify_together(&self, mut batches: Vec<Vec<HashedBlock>>, known: Known) -> Vec<VerifiedBatch> {
+    pub(crate) fn verify_together(&self, batches: Vec<Vec<HashedBlock>>, known: Known) -> Vec<VerifiedBatch> {
         if batches.len() < 2 {
             return batches.into_iter().map(|blocks| self.verify(blocks, known)).collect();
         }
         let lengths: Vec<usize> = batches.iter().map(Vec::len).collect();
-        let mut blocks: Vec<HashedBlock> = batches.drain(..).flatten().collect();
-        let mut checked = self.check(&blocks, known);
-        let good = checked.rejection.is_none();
-        let alone = |length: usize| {
-            let rest = blocks.split_off(length);
-            let blocks = std::mem::replace(&mut blocks, rest);
-            if !good {
+        let blocks: Vec<HashedBlock> = batches.into_iter().flatten().collect();
+        let Checked { encoded, rejection } = self.check(&blocks, known);
+        let (mut blocks, mut encoded) = (blocks.into_iter(), encoded.into_iter());
+        let of_length = |length: usize| {
+            let blocks: Vec<HashedBlock> = blocks.by_ref().take(length).collect();
+            if rejection.is_some() {
                 return self.verify(blocks, known);
             }
-            let rest = checked.encoded.split_off(length);
-            Checked { encoded: std::mem::replace(&mut checked.encoded, rest), rejection: None }.assemble(blocks)
+            Checked { encoded: encoded.by_ref().take(length).collect(), rejection: None }.assemble(blocks)
         };
-        lengths.into_iter().map(alone).collect()
+        lengths.into_iter().map(of_length).collect()
     }
 
     fn check(&self, blocks: &[HashedBlock], known: Known) -> Checked {
