@@ -15,6 +15,7 @@ use super::peer::Wanted;
 use super::preparing::{prepare, prepare_tx};
 use super::serve::AnswerSizes;
 use super::verifying::TXS_ON_THEIR_WAY;
+use super::weight::Weight;
 use super::writer::Writer;
 use crate::codec::{Codec, DecodeError};
 use crate::limits::Limits;
@@ -27,7 +28,7 @@ use crate::types::{BlockLink, Handshake, Hash32, Message, MessageKind, Transacti
 /// How much is asked of a socket at a time.
 const READ_CHUNK: usize = 64 * 1024;
 /// A buffer that grew beyond this is given back once it is empty; up to here it needs no room of the share of all.
-const BUFFER_KEPT: usize = READ_CHUNK;
+pub(super) const BUFFER_KEPT: usize = READ_CHUNK;
 /// How long a connection that we end may take to send what waits.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// Transactions that go to the engine together, as far as they came together.
@@ -178,6 +179,7 @@ pub(crate) enum Inbound {
         blocks: Vec<HashedBlock>,
         malformed: Option<String>,
         bytes: usize,
+        weight: Weight,
     },
     /// Headers, of which only their places matter. They link to each other; ascending.
     Headers {
