@@ -443,7 +443,12 @@ impl Reader {
             if ready && self.decoding.is_none() {
                 self.decoding = self.inbox.share(before).await;
             }
+            let behind_front = decoder.is_mid_frame();
             let decoded = if ready { decoder.decode(&mut buffer, cap) } else { Ok(None) };
+            if behind_front && !decoder.is_mid_frame() {
+                // The rest of a frame has come: what follows has its own time.
+                waited = Duration::ZERO;
+            }
             self.let_go(&mut buffer);
             // Nothing overtakes a transaction, and none waits for what has not come yet.
             if (txs.are_enough() || !matches!(decoded, Ok(Some(Message::NewTx(_)))))
@@ -467,7 +472,7 @@ impl Reader {
                     if buffer.len() > self.inbox.held_of_one {
                         return CloseReason::LongAnswer { held: self.inbox.held_of_one };
                     }
-                    match self.read(&mut buffer, &mut waited).await {
+                    match self.read(&mut buffer, decoder.is_mid_frame(), &mut waited).await {
                         Ok(()) => continue,
                         Err(why) => return why,
                     }
@@ -578,11 +583,12 @@ impl Reader {
         }
     }
 
-    async fn read(&mut self, buffer: &mut BytesMut, waited: &mut Duration) -> Result<(), CloseReason> {
+    /// Waits for more; `mid_frame` where what comes belongs to a frame that has begun, though nothing of it is kept.
+    async fn read(&mut self, buffer: &mut BytesMut, mid_frame: bool, waited: &mut Duration) -> Result<(), CloseReason> {
         self.make_room(buffer.len()).await?;
         let limits = &self.inbox.limits;
         let patient = self.link.patient.load(Ordering::Acquire);
-        let in_frame = !buffer.is_empty();
+        let in_frame = mid_frame || !buffer.is_empty();
         let patience = match (in_frame, patient) {
             (true, false) => Some(limits.frame_timeout.saturating_sub(*waited)),
             (true, true) => Some(limits.legacy_timeout.saturating_sub(*waited)),
