@@ -176,7 +176,7 @@ impl Datadir {
         } else {
             let key = SecretKey::generate(Scheme::Ed25519);
             files::create_all(&[key_file(path.clone(), &key)])
-                .map_err(|(path, error)| CliError::file("write", &path, &error))?;
+                .map_err(|(path, error)| CliError::unwritten(&path, &error))?;
             tracing::info!("made a new node key in {}", path.display());
             key
         };
@@ -240,7 +240,7 @@ impl Datadir {
             writeln!(draft.file, "{to}")?;
             draft.place()
         };
-        write().map_err(|error| CliError::file("write", &path, &error))
+        write().map_err(|error| CliError::unwritten(&path, &error))
     }
 
     /// What the file `network` says.

@@ -40,6 +40,7 @@ mod recent;
 mod recovering;
 mod report;
 mod requests;
+mod saver;
 mod saving;
 mod serve;
 mod serving;
