@@ -143,7 +143,9 @@ mod tests {
         let (path, pool) = (dir.path().join("peers.json"), dir.path().join("mempool.bin"));
         // Directories where the temporary files would go stand for a disk without room.
         let in_the_way = ["peers.json.tmp", "mempool.bin.tmp"].map(|name| dir.path().join(name));
-        in_the_way.iter().for_each(|path| fs::create_dir(path).unwrap());
+        for path in &in_the_way {
+            fs::create_dir(path).unwrap();
+        }
         let mut saver = Saver::new(Files { peers: Some(path.clone()), pool: Some(pool.clone()) });
         saver.save_peers(peers(1));
         saver.turn().await;
@@ -152,7 +154,9 @@ mod tests {
         saver.turn().await;
         saver.turn().await;
         assert!(!path.exists() && !pool.exists());
-        in_the_way.iter().for_each(|path| fs::remove_dir(path).unwrap());
+        for path in &in_the_way {
+            fs::remove_dir(path).unwrap();
+        }
         saver.turn().await;
         saver.turn().await;
         assert!(matches!(saver.state, State::Idle));

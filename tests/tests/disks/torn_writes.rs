@@ -10,7 +10,7 @@ use cpc_tests::datadir::Datadir;
 use cpc_tests::deadline::until;
 use cpc_tests::http;
 use cpc_tests::peer::{Peer, Script};
-use cpc_tests::process::Process;
+use cpc_tests::process::{Output, Process};
 use cpc_tests::raw;
 use cpc_tests::vectors::Chain;
 
@@ -87,30 +87,26 @@ async fn a_killed_nodes_chain_with_a_part_missing_is_what_it_was_or_is_refused_w
         let says_the_way_out = |text: &str| {
             names_something_in(text, "", copy.path()) && (text.contains("sync again") || text.contains("new datadir"))
         };
+        // An answer is right, or an error says what to do.
+        let is_right = |output: &Output, text: &str| {
+            assert!(!output.stderr.contains("panicked"), "{what}: {output:?}");
+            if output.code == Some(0) {
+                let tip = output.json();
+                let height = tip["height"].as_u64().unwrap_or_else(|| panic!("{what}: all blocks are gone: {tip}"));
+                assert_eq!(tip["tip_hash"], chain.hashes[usize::try_from(height).unwrap()].as_str(), "{what}");
+            } else {
+                assert!(output.code == Some(1) && says_the_way_out(text), "{what}: {output:?}");
+            }
+        };
         let status = copy.call(NODE).args(["status", "--json"]).output().await;
-        match status.code {
-            Some(0) => {
-                let status = status.json();
-                if let Some(height) = status["height"].as_u64() {
-                    assert_eq!(status["tip_hash"], chain.hashes[usize::try_from(height).unwrap()].as_str(), "{what}");
-                }
-            }
-            _ => assert!(status.code == Some(1) && says_the_way_out(&status.stderr), "{what}: {status:?}"),
-        }
+        is_right(&status, &status.stderr);
         let found = copy.call(NODE).args(["check", "--json"]).output().await;
-        match found.code {
-            Some(0) => {
-                let found = found.json();
-                let height = found["height"].as_u64().unwrap_or_else(|| panic!("{what}: all blocks are gone: {found}"));
-                assert_eq!(found["tip_hash"], chain.hashes[usize::try_from(height).unwrap()].as_str(), "{what}");
-                sound += 1;
-            }
-            _ => {
-                assert!(found.code == Some(1) && says_the_way_out(&found.stdout), "{what}: {found:?}");
-                refused += 1;
-            }
+        is_right(&found, &found.stdout);
+        if found.code == Some(0) {
+            sound += 1;
+        } else {
+            refused += 1;
         }
-        assert!(![&status.stderr, &found.stderr].iter().any(|text| text.contains("panicked")), "{what}: {found:?}");
         let serves = serves_nothing_wrong(&copy, chain, &what).await;
         assert!(serves || found.code == Some(1), "{what}: a node refuses what `check` does not: {found:?}");
         // The way out.
