@@ -7,7 +7,7 @@ mod every_row;
 
 use std::time::{Duration, Instant};
 
-use cpc_framework::memory::{RESIDENT_AT_REST, RESIDENT_BESIDE};
+use cpc_framework::memory::RESIDENT_BESIDE;
 use cpc_tests::datadir::Datadir;
 use cpc_tests::deadline::{LOOK_AGAIN, until};
 use cpc_tests::http::get;
