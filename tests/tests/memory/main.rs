@@ -15,7 +15,7 @@ use cpc_tests::process::{Output, Process, free_port};
 use cpc_tests::vectors::Chain;
 
 use crate::attackers::{Ammunition, Attack, Attackers, Plan, Target, txs_of};
-use crate::every_row::{LINKS, Scene, is_full};
+use crate::every_row::{LINKS, Scene};
 
 const NODE: &str = cpc_tests::node_binary!();
 const MIB: u64 = 1 << 20;
