@@ -24,7 +24,7 @@
 //! | `known_blocks_per_peer` | 1024 | 12 | `peers/known.rs` | no block further back is gossip |
 //! | `known_txs_per_peer` | 4096 | 12 | `peers/known.rs` | more than are on their way to one peer |
 //! | `pool_txs` | 10000 | 13 | `mempool/checks.rs` | some hundred blocks full |
-//! | `pool_bytes` | 64 MiB | 13 | `mempool/checks.rs` | what 10,000 usual transactions take six times over, and what a small machine can spare |
+//! | `pool_bytes` | 64 MiB | 13 | `mempool/moving.rs` | what 10,000 usual transactions take six times over, and what a small machine can spare |
 //! | `pool_tx_bytes` | 128 KiB | 13 | `mempool/checks.rs` | a few large ones must not fill the pool |
 //! | `pool_per_sender` | 64 | 13 | `mempool/checks.rs` | the reference's bound; one sender must not fill the pool |
 //! | `pool_nonce_gap` | 64 | 14 | `mempool/checks.rs` | as many as one sender may have in the pool |
