@@ -63,6 +63,8 @@ pub struct Mempool {
     waiting: usize,
     /// The latest time that was heard of.
     now: Duration,
+    /// Nothing that waits has waited too long before.
+    expires_at: Duration,
     /// How often a transaction was added or taken out.
     changes: u64,
 }
@@ -95,6 +97,7 @@ impl Mempool {
             bytes: 0,
             waiting: 0,
             now: Duration::ZERO,
+            expires_at: limits.pool_wait,
             changes: 0,
         }
     }

@@ -28,7 +28,8 @@ pub(crate) fn hasher(chain: &Chain) -> Hasher {
     Hasher::new(&genesis(chain))
 }
 
-fn genesis(chain: &Chain) -> Genesis {
+/// The genesis of the network of `chain`.
+pub(crate) fn genesis(chain: &Chain) -> Genesis {
     Genesis::from_json(&std::fs::read(&chain.genesis).unwrap(), Network::Devnet).unwrap()
 }
 

@@ -27,6 +27,7 @@ mod scores;
 mod serving;
 mod slots;
 mod slow_handshakes;
+mod waiting;
 
 use std::time::Duration;
 
