@@ -131,7 +131,7 @@ impl Soak {
             faults.push("no transaction was included".to_owned());
         }
         let report = network.report(&steps, &happened, &looks, (&told, self.load), &mut faults);
-        let unjudged = unjudged(network.nodes.iter().flat_map(|node| &node.lives));
+        let unjudged = unjudged(&network.nodes.iter().flat_map(|node| &node.lives).collect::<Vec<_>>());
         if let Some(what) = unjudged.filter(|_| self.time >= MUST_JUDGE_FROM) {
             faults.push(format!("no process lived long enough for {what} to be judged"));
         }

@@ -101,8 +101,8 @@ pub fn heap_growth(life: &Life) -> Option<u64> {
 
 /// What nobody can say of these processes since none of them has lived long enough: whether their resident memory grew, and whether what they
 /// have allocated did.
-pub fn unjudged<'a>(lives: impl Iterator<Item = &'a Life> + Clone) -> Option<&'static str> {
-    match (lives.clone().any(|life| growth(life).is_some()), lives.clone().any(|life| heap_growth(life).is_some())) {
+pub fn unjudged(lives: &[&Life]) -> Option<&'static str> {
+    match (lives.iter().any(|life| growth(life).is_some()), lives.iter().any(|life| heap_growth(life).is_some())) {
         (true, true) => None,
         (true, false) => Some("what processes have allocated"),
         (false, true) => Some("resident memory"),
@@ -152,11 +152,11 @@ mod tests {
             samples: (0..samples).map(|at| (Duration::from_secs(at), 1000)).collect(),
             heap: (0..heap).map(|at| (Duration::from_secs(at), 1000)).collect(),
         };
-        assert_eq!(unjudged([life(39, 49), life(10, 10)].iter()), Some("memory"));
-        assert_eq!(unjudged([life(60, 0), life(10, 10)].iter()), Some("what processes have allocated"));
-        assert_eq!(unjudged([life(0, 60)].iter()), Some("resident memory"));
-        assert_eq!(unjudged([life(60, 10), life(10, 60)].iter()), None);
-        assert_eq!(unjudged([].iter()), Some("memory"));
+        assert_eq!(unjudged(&[&life(39, 49), &life(10, 10)]), Some("memory"));
+        assert_eq!(unjudged(&[&life(60, 0), &life(10, 10)]), Some("what processes have allocated"));
+        assert_eq!(unjudged(&[&life(0, 60)]), Some("resident memory"));
+        assert_eq!(unjudged(&[&life(60, 10), &life(10, 60)]), None);
+        assert_eq!(unjudged(&[]), Some("memory"));
     }
 
     #[test]
