@@ -127,7 +127,11 @@ async fn row_22_for_a_deaf_peer_wait_8_mib_and_4096_messages_and_its_answers_bef
     while answers.last() != Some(&8) {
         let message = other.next(SYNC, "what waits", |message| Some(message.clone())).await;
         match (number_of(&message), message.blocks()) {
-            (Some(number), _) => large.push(number),
+            // Up to the last large one all was sent before.
+            (Some(number), _) => {
+                large.push(number);
+                others.clear();
+            }
             (None, Some(blocks)) => answers.push(blocks[0].height),
             (None, None) if message.kind == "new_tx" => small += 1,
             (None, None) => others.push(message.kind),
