@@ -53,20 +53,26 @@ impl Codec for JsonCodec {
 
 /// An answer longer than this, in bytes, is read as far as it has come then, if that is one block at least: a legacy peer puts 500 blocks into
 /// one line however large, and what it takes whole and decoded besides would be a node's whole budget. An answer that ends early is like
-/// any short one: what is missing is asked for again.
+/// any short one: what is missing is asked for again. Where there is no whole block yet, it is looked for again once twice as much has come.
 const FRONT: usize = 4 << 20;
 
-/// Finds lines, and looks at each byte once on the way (of a long answer twice at its [front](FRONT)).
-#[derive(Debug, Default)]
+/// Finds lines, and looks at each byte once on the way (at the [front](FRONT) of a long answer a few times more).
+#[derive(Debug)]
 struct JsonDecoder {
     /// This many bytes at the front of the buffer hold no line feed.
     scanned: usize,
     /// Whether the stream was found to be text.
     started: bool,
-    /// Whether the line at the front of the buffer has no whole block at its front.
-    looked: bool,
+    /// Blocks are looked for once more than this has come of the line at the front of the buffer.
+    look_after: usize,
     /// The rest of a line that was read already may have so many bytes, and is forgotten.
     rest: Option<usize>,
+}
+
+impl Default for JsonDecoder {
+    fn default() -> Self {
+        Self { scanned: 0, started: false, look_after: FRONT, rest: None }
+    }
 }
 
 impl JsonDecoder {
@@ -86,13 +92,13 @@ impl JsonDecoder {
 
     /// What a line that is not whole yet has to say: blocks.
     fn front(&mut self, buffer: &mut BytesMut, cap: usize) -> Option<Message> {
-        if self.looked || buffer.len() <= FRONT {
+        if buffer.len() <= self.look_after {
             return None;
         }
-        self.looked = true;
+        self.look_after *= 2;
         let message = decode::read_front(buffer)?;
         self.rest = Some(cap - buffer.len());
-        (self.scanned, self.looked) = (0, false);
+        (self.scanned, self.look_after) = (0, FRONT);
         *buffer = BytesMut::new();
         Some(message)
     }
@@ -110,7 +116,7 @@ impl Decoder for JsonDecoder {
             Some(length) => self.scanned = unseen + length,
             None => self.scanned = window.len(),
         }
-        self.scanned < buffer.len() || (!self.looked && buffer.len() > FRONT)
+        self.scanned < buffer.len() || buffer.len() > self.look_after
     }
 
     fn begun(&self, buffer: &BytesMut) -> Option<MessageKind> {
@@ -145,7 +151,7 @@ impl Decoder for JsonDecoder {
                 };
             };
             let line = unseen + length;
-            (self.scanned, self.looked) = (0, false);
+            (self.scanned, self.look_after) = (0, FRONT);
             if buffer[..line].trim_ascii().is_empty() {
                 buffer.advance(line + 1);
                 continue;

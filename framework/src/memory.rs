@@ -14,15 +14,16 @@
 //! What the shares do not count is bounded too, and so is the process:
 //!
 //! ```text
-//! resident ≤ RESIDENT_AT_REST + network_memory + RESIDENT_BESIDE + one answer + state
+//! resident ≤ RESIDENT_AT_REST + network_memory + RESIDENT_BESIDE + state
 //! ```
 //!
-//! *One answer* is there only while a peer answers us with more than [`MemoryShares::frame`] bytes: one such frame at a time in the whole
-//! node. Of JSON it is as much as that and a block, and while it is decoded about as much again: the rest of the line is forgotten as it comes. Of
-//! a codec that reads frames as a whole it is at most [`frame_response_max`](crate::limits::Limits::frame_response_max) bytes, and as much again.
 //! *State* is what a node keeps, not what waits: the pool (at most [`pool_bytes`](crate::limits::Limits::pool_bytes)), and accounts and
 //! validators. The two constants are measured, over TCP and QUIC, by the tests in `tests/tests/memory`; they hold for the allocator of
 //! glibc where it gives large buffers back, as the program has it do.
+//!
+//! An answer of up to [`frame_response_max`](crate::limits::Limits::frame_response_max) bytes is read within that: it is never held as a whole. JSON
+//! takes the blocks at its front, and forgets the rest of the line as it comes. What must be held until it is whole, one block or a frame of
+//! a codec that reads frames as a whole, has [`MemoryShares::held_of_one`] bytes at most, one at a time in the whole node.
 
 /// The least budget with which a node starts: below it, a block of the largest size that is passed on could not come.
 pub const LEAST_MEMORY: usize = 16 << 20;
@@ -96,9 +97,17 @@ impl MemoryShares {
         self.outboxes / 5
     }
 
-    /// Frames longer than this come one at a time in the whole node, besides their share.
+    /// Of frames longer than this one is read at a time in the whole node.
     pub const fn frame(&self) -> usize {
         self.frames / 3
+    }
+
+    /// How much of such a frame is held at most, and so the longest block that can be asked for, as its codec writes it: 8 MiB of 64 MiB, and
+    /// always as much as may come unasked, which is `frame_max`, and what is read at a time. Whoever has larger blocks needs more memory.
+    pub const fn held_of_one(&self, frame_max: usize) -> usize {
+        let share = self.frames / 3 * 2;
+        let unasked = frame_max + (64 << 10);
+        if share > unasked { share } else { unasked }
     }
 
     /// The window of a sync, in bytes of the framework's encoding, whichever codec the blocks came in.
@@ -135,6 +144,13 @@ mod tests {
     fn a_frame_of_the_usual_cap_fits_the_default_budget_beside_others() {
         let limits = Limits::default();
         assert_eq!(MemoryShares::of(limits.network_memory).frame(), limits.frame_max);
+    }
+
+    #[test]
+    fn of_a_long_answer_8_mib_are_held_by_default_and_more_with_more_memory_but_always_what_may_come_unasked() {
+        let frame_max = Limits::default().frame_max;
+        let held = |mib: usize| MemoryShares::of(mib << 20).held_of_one(frame_max);
+        assert_eq!([16, 64, 256].map(held), [frame_max + (64 << 10), 8 << 20, 32 << 20]);
     }
 
     #[test]

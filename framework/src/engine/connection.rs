@@ -34,6 +34,8 @@ const FAREWELL: Duration = Duration::from_millis(500);
 const TXS_TOGETHER: usize = 128;
 /// So many bytes of a frame tell its type in every codec.
 const KIND_SEEN: usize = 64;
+/// Why a connection ended while its reader waited for room.
+const GONE_WAITING: &str = "closed while it waited for memory";
 /// Queued bytes are counted in units of this size.
 const BUDGET_UNIT: usize = 1024;
 
@@ -229,6 +231,8 @@ pub(crate) enum CloseReason {
     Fatal(DecodeError),
     /// A block that nobody asked for is longer than what is read unasked, which is nobody's fault.
     LargeBlock { cap: usize },
+    /// Of its answer so much came without a whole block, which is all that is held.
+    LongAnswer { held: usize },
     /// A frame was begun and did not end in time.
     SlowFrame,
     /// Nothing came for too long.
@@ -247,6 +251,10 @@ impl std::fmt::Display for CloseReason {
             Self::LargeBlock { cap } => {
                 write!(f, "a block of more than {cap} bytes, which are all that is read unasked: it can be asked for")
             }
+            Self::LongAnswer { held } => write!(
+                f,
+                "no block was whole after {held} bytes of its answer, which are all that is held: larger blocks need more memory (--memory)"
+            ),
             Self::SlowFrame => f.write_str("a message was begun and not finished in time"),
             Self::Idle => f.write_str("nothing came for too long"),
             Self::NotReading => f.write_str("it does not read what we send"),
@@ -266,8 +274,10 @@ pub(crate) struct Inbox {
     pub(crate) crowd: Arc<Crowd>,
     budget: Arc<Semaphore>,
     budget_units: u32,
-    /// Frames from here on come one at a time in the whole node.
+    /// Frames from here on come one at a time in the whole node,
     large_from: usize,
+    /// and so much of one is held.
+    held_of_one: usize,
     large_frame: LargeFrame,
 }
 
@@ -282,6 +292,7 @@ impl Inbox {
             budget: Arc::new(Semaphore::new(budget_units as usize)),
             budget_units,
             large_from: shares.frame().min(limits.frame_max),
+            held_of_one: shares.held_of_one(limits.frame_max),
             large_frame: LargeFrame::new(limits.response_frames_at_once),
             limits,
         }
@@ -451,6 +462,9 @@ impl Reader {
                 Ok(Some(message)) => prepare(&self.inbox.hasher, message, before - buffer.len()),
                 Ok(None) => {
                     self.decoding = None;
+                    if buffer.len() > self.inbox.held_of_one {
+                        return CloseReason::LongAnswer { held: self.inbox.held_of_one };
+                    }
                     match self.read(&mut buffer, &mut waited).await {
                         Ok(()) => continue,
                         Err(why) => return why,
@@ -620,26 +634,31 @@ impl Reader {
 
     /// Room for so many bytes of a frame, and for what is read next. Not being read from is all that waiting for it does to the peer.
     async fn make_room(&mut self, begun: usize) -> Result<(), CloseReason> {
-        let Inbox { crowd, large_from, large_frame, .. } = &self.inbox;
-        let wanted = if begun < BUFFER_KEPT { 0 } else { (begun + READ_CHUNK).min(*large_from) };
-        let held = &self.link.coming[self.lane as usize];
-        if !self.room.try_resize(wanted) {
-            tokio::select! {
-                biased;
-                () = self.room.resize(wanted, || crowd.relieve(Short::Incoming)) => {}
-                () = self.link.over() => return Err(CloseReason::Ended("closed while it waited for memory".into())),
-            }
-        }
-        held.set(self.room.bytes());
+        let wanted = if begun < BUFFER_KEPT { 0 } else { begun + READ_CHUNK };
+        let large_from = self.inbox.large_from;
         // Where nothing longer may come, the frame ends there: that is seen without waiting.
-        let may_be_large = self.link.frame_cap() > *large_from;
-        if may_be_large && self.large.is_none() && begun + READ_CHUNK > *large_from {
+        if wanted > large_from && self.link.frame_cap() > large_from && self.large.is_none() {
+            self.resize_room(large_from).await?;
             tokio::select! {
                 biased;
-                right = large_frame.acquire() => self.large = right.map(|right| (right, Instant::now())),
-                () = self.link.over() => return Err(CloseReason::Ended("closed while it waited for memory".into())),
+                right = self.inbox.large_frame.acquire() => self.large = right.map(|right| (right, Instant::now())),
+                () = self.link.over() => return Err(CloseReason::Ended(GONE_WAITING.into())),
             }
         }
+        let most = if self.large.is_some() { self.inbox.held_of_one } else { large_from };
+        self.resize_room(wanted.min(most)).await
+    }
+
+    async fn resize_room(&mut self, bytes: usize) -> Result<(), CloseReason> {
+        let crowd = &self.inbox.crowd;
+        if !self.room.try_resize(bytes) {
+            tokio::select! {
+                biased;
+                () = self.room.resize(bytes, || crowd.relieve(Short::Incoming)) => {}
+                () = self.link.over() => return Err(CloseReason::Ended(GONE_WAITING.into())),
+            }
+        }
+        self.link.coming[self.lane as usize].set(self.room.bytes());
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The pool over a restart: its transactions in one file, which is no more than a hint. Whoever reads it admits them anew.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,51 +14,65 @@ const MAGIC: &[u8] = b"cpc-mempool-1\n";
 /// Before each transaction stands its length in so many bytes, the lowest first.
 const LENGTH: usize = size_of::<u32>();
 
-/// Writes transactions so that after a crash at any instant the old or the new file is there, whole. Blocks on the disk.
+/// Writes transactions so that after a crash at any instant the old or the new file is there, whole. A full pool is large: no more than one
+/// transaction is in memory once more. Blocks on the disk.
 pub(crate) fn write(path: &Path, txs: &[Arc<Transaction>]) -> io::Result<()> {
-    let mut bytes = MAGIC.to_vec();
-    for tx in txs {
-        let tx = encoding::encode_transaction(tx);
-        let Ok(length) = u32::try_from(tx.len()) else { continue };
-        bytes.extend_from_slice(&length.to_le_bytes());
-        bytes.extend_from_slice(&tx);
-    }
-    durable::write(path, &bytes)
+    durable::write_with(path, |file| {
+        file.write_all(MAGIC)?;
+        for tx in txs {
+            let tx = encoding::encode_transaction(tx);
+            let Ok(length) = u32::try_from(tx.len()) else { continue };
+            file.write_all(&length.to_le_bytes())?;
+            file.write_all(&tx)?;
+        }
+        Ok(())
+    })
 }
 
 /// Reads transactions, as many as a pool may hold. No file means none. What cannot be read is left out, with a word about
 /// it. Blocks on the disk.
 pub(crate) fn read(path: &Path, limits: &Limits) -> (Vec<Transaction>, Option<String>) {
-    let mut bytes = Vec::new();
     // A transaction takes more in memory than in the file.
-    let most = limits.pool_bytes as u64;
-    let read = match File::open(path) {
-        Ok(file) => file.take(most).read_to_end(&mut bytes),
+    let mut file = match File::open(path) {
+        Ok(file) => BufReader::new(file).take(limits.pool_bytes as u64),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return (Vec::new(), None),
-        Err(error) => Err(error),
+        Err(error) => {
+            return (Vec::new(), Some(format!("{} cannot be read ({error}): the pool starts empty", path.display())));
+        }
     };
-    if let Err(error) = read {
-        return (Vec::new(), Some(format!("{} cannot be read ({error}): the pool starts empty", path.display())));
-    }
-    let Some(mut rest) = bytes.strip_prefix(MAGIC) else {
+    let mut magic = [0; MAGIC.len()];
+    if file.read_exact(&mut magic).is_err() || magic != MAGIC {
         return (Vec::new(), Some(format!("{} is no saved pool: the pool starts empty", path.display())));
-    };
+    }
     let mut txs = Vec::new();
-    while !rest.is_empty() && txs.len() < limits.pool_txs {
-        let Some((tx, after)) = next(rest) else {
-            let word = format!("{} is damaged after {} transactions: the rest is left out", path.display(), txs.len());
-            return (txs, Some(word));
-        };
-        txs.push(tx);
-        rest = after;
+    while txs.len() < limits.pool_txs {
+        match next(&mut file) {
+            Ok(Some(tx)) => txs.push(tx),
+            Ok(None) => break,
+            Err(error) => {
+                let (path, count) = (path.display(), txs.len());
+                let word = format!("{path} is damaged after {count} transactions ({error}): the rest is left out");
+                return (txs, Some(word));
+            }
+        }
     }
     (txs, None)
 }
 
-fn next(bytes: &[u8]) -> Option<(Transaction, &[u8])> {
-    let (length, rest) = bytes.split_first_chunk::<LENGTH>()?;
-    let (tx, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-    Some((encoding::decode_transaction(tx).ok()?, rest))
+/// The next transaction; none at the end.
+fn next(file: &mut io::Take<BufReader<File>>) -> io::Result<Option<Transaction>> {
+    if file.limit() == 0 || file.get_mut().fill_buf()?.is_empty() {
+        return Ok(None);
+    }
+    let mut length = [0; LENGTH];
+    file.read_exact(&mut length)?;
+    // No more is set aside than comes.
+    let mut tx = Vec::new();
+    let length = u64::from(u32::from_le_bytes(length));
+    if file.by_ref().take(length).read_to_end(&mut tx)? as u64 != length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    encoding::decode_transaction(&tx).map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 #[cfg(test)]

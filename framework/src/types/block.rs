@@ -60,6 +60,11 @@ pub struct Block {
 /// Without this a block of a few bytes a transaction would take twenty times its bytes in memory.
 pub const MAX_BLOCK_TXS: usize = 1 << 16;
 
+/// Of those, so many may be without a signature of at least 32 bytes, which is `r` alone: no rule takes a block that has one, and in memory
+/// they take many times their bytes.
+const MAX_UNSIGNED_TXS: usize = 1 << 10;
+const LEAST_SIGNATURE: usize = 32;
+
 fn bounded_txs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Transaction>, D::Error> {
     struct Txs;
     impl<'de> de::Visitor<'de> for Txs {
@@ -71,9 +76,14 @@ fn bounded_txs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Transac
 
         fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
             let mut txs = Vec::new();
-            while let Some(tx) = seq.next_element()? {
+            let mut unsigned = 0;
+            while let Some(tx) = seq.next_element::<Transaction>()? {
                 if txs.len() == MAX_BLOCK_TXS {
                     return Err(de::Error::custom(format_args!("more than {MAX_BLOCK_TXS} transactions")));
+                }
+                unsigned += usize::from(tx.signature.size() < LEAST_SIGNATURE);
+                if unsigned > MAX_UNSIGNED_TXS {
+                    return Err(de::Error::custom(format_args!("more than {MAX_UNSIGNED_TXS} unsigned transactions")));
                 }
                 txs.push(tx);
             }

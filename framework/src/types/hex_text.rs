@@ -102,6 +102,11 @@ impl HexText {
         }
     }
 
+    /// How many bytes it takes: those that it spells, where it is canonical, else those of the text.
+    pub(crate) fn size(&self) -> usize {
+        self.form().1.len()
+    }
+
     /// Whether the text is empty, which stands for "absent".
     pub fn is_empty(&self) -> bool {
         matches!(&self.0, Repr::Text(text) if text.is_empty())

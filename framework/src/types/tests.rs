@@ -75,6 +75,22 @@ fn trailing_bytes_are_refused() {
 }
 
 #[test]
+fn a_block_of_more_than_1024_unsigned_transactions_is_not_read_and_one_of_more_signed_ones_is() {
+    let mut block: Block = serde_json::from_str(&vector_blocks()[0]).unwrap();
+    let mut read = |txs: usize, signature: &str| {
+        block.txs = vec![Transaction { signature: HexText::new(signature), ..transaction() }; txs];
+        serde_json::from_str::<Block>(&serde_json::to_string(&block).unwrap()).map(|read| assert_eq!(read, block))
+    };
+    let short = "ab".repeat(31);
+    for signature in ["", short.as_str()] {
+        assert!(read(1024, signature).is_ok());
+        let error = read(1025, signature).unwrap_err().to_string();
+        assert!(error.contains("more than 1024 unsigned transactions"), "{error}");
+    }
+    assert!(read(1025, &"ab".repeat(32)).is_ok());
+}
+
+#[test]
 fn every_cut_of_an_encoding_is_refused() {
     let bytes = encode_transaction(&transaction());
     for end in 0..bytes.len() {

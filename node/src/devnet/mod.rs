@@ -193,8 +193,11 @@ impl Devnet {
         // Of two that start together the later one dials: without keys, two dials are two connections.
         let due: Vec<usize> = (0..self.members.len()).filter(|at| which(&self.members[*at])).collect();
         for at in &due {
-            let dials = |other, member: &Member| if due.contains(&other) { other < *at } else { member.has_joined() };
-            let peers = self.members.iter().enumerate().filter(|(other, member)| dials(*other, member));
+            let peers = self
+                .members
+                .iter()
+                .enumerate()
+                .filter(|(other, member)| if due.contains(other) { other < at } else { member.has_joined() });
             let peers: Vec<&str> = peers.map(|(_, member)| member.address.as_str()).collect();
             let args = self.args(&self.members[*at], &peers);
             let told = self.members[*at].start(&args);

@@ -25,11 +25,8 @@ const START: usize = 700;
 const ALONE: Duration = Duration::from_secs(12);
 /// How long the rest of the chain may take to come through the attack, on a slow and busy machine.
 const SYNC: Duration = Duration::from_secs(240);
-/// What a node takes at most whatever is done to it, at default limits: the sum of LIMITS.md, whose last part is there only while somebody
-/// answers us with one frame as long as that, without a whole block in its first 4 MiB, and counts twice while it is decoded. Without it the
-/// node stays below 160 MiB.
-const RESIDENT: u64 = RESIDENT_AT_REST as u64 + (64 + 64) * MIB + RESIDENT_BESIDE as u64 + 2 * ONE_ANSWER;
-const ONE_ANSWER: u64 = 32 * MIB;
+/// What a node takes at most whatever is done to it, at default limits.
+const RESIDENT: u64 = 160 * MIB;
 
 /// A node under attack, before an honest peer comes.
 struct Attacked {
