@@ -243,6 +243,18 @@ impl Core {
         self.ask_for(now, asked);
     }
 
+    /// So many of the pool's bytes are needed for an answer that is being read: what pays least goes.
+    pub(crate) fn lend_from_pool(&mut self, bytes: usize) {
+        let dropped = self.pool.lend(bytes);
+        if !dropped.is_empty() {
+            tracing::warn!(
+                "a long answer needs memory: {} pooled transactions were dropped, and may come again",
+                dropped.len()
+            );
+        }
+        self.forget_transactions(&dropped);
+    }
+
     /// What left our pool without a block may come again: it is fetched, taken and passed on as if it were new.
     pub(super) fn forget_transactions(&mut self, dropped: &[PooledTx]) {
         if dropped.is_empty() {

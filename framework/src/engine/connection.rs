@@ -9,7 +9,8 @@ use tokio::time::{Instant, timeout};
 
 use super::budget::Permit;
 use super::crowd::{Crowd, Held, Short};
-use super::large::LargeFrame;
+use super::large::{LargeFrame, Right};
+use super::loan::Loan;
 use super::outbox::{Outbox, OutboxLimits};
 use super::peer::Wanted;
 use super::preparing::{prepare, prepare_tx};
@@ -212,7 +213,7 @@ pub(crate) struct Received {
     pub(crate) inbound: Inbound,
     pub(crate) _share: Option<OwnedSemaphorePermit>,
     /// The right to hold a large frame, where it is what became of one.
-    pub(crate) _large: Option<OwnedSemaphorePermit>,
+    pub(crate) _large: Option<Right>,
 }
 
 /// What readers tell the engine.
@@ -231,8 +232,6 @@ pub(crate) enum CloseReason {
     Fatal(DecodeError),
     /// A block that nobody asked for is longer than what is read unasked, which is nobody's fault.
     LargeBlock { cap: usize },
-    /// Of its answer so much came without a whole block, which is all that is held.
-    LongAnswer { held: usize },
     /// A frame was begun and did not end in time.
     SlowFrame,
     /// Nothing came for too long.
@@ -251,10 +250,6 @@ impl std::fmt::Display for CloseReason {
             Self::LargeBlock { cap } => {
                 write!(f, "a block of more than {cap} bytes, which are all that is read unasked: it can be asked for")
             }
-            Self::LongAnswer { held } => write!(
-                f,
-                "no block was whole after {held} bytes of its answer, which are all that is held: larger blocks need more memory (--memory)"
-            ),
             Self::SlowFrame => f.write_str("a message was begun and not finished in time"),
             Self::Idle => f.write_str("nothing came for too long"),
             Self::NotReading => f.write_str("it does not read what we send"),
@@ -276,8 +271,10 @@ pub(crate) struct Inbox {
     budget_units: u32,
     /// Frames from here on come one at a time in the whole node,
     large_from: usize,
-    /// and so much of one is held.
+    /// and have so much of the share;
     held_of_one: usize,
+    /// what one is longer, held and decoded, the pool gives up meanwhile.
+    beyond: usize,
     large_frame: LargeFrame,
 }
 
@@ -293,9 +290,15 @@ impl Inbox {
             budget_units,
             large_from: shares.frame().min(limits.frame_max),
             held_of_one: shares.held_of_one(limits.frame_max),
+            beyond: 2 * limits.frame_response_max.saturating_sub(shares.held_of_one(limits.frame_max)),
             large_frame: LargeFrame::new(limits.response_frames_at_once),
             limits,
         }
+    }
+
+    /// What readers want the pool to give up.
+    pub(super) fn loan(&self) -> &Arc<Loan> {
+        self.large_frame.loan()
     }
 
     /// Room for so many bytes, once decoded; for no more than there is at all.
@@ -408,8 +411,8 @@ struct Reader {
     inbox: Inbox,
     /// Room for what has begun to come.
     room: Permit,
-    /// The right to hold a large frame, and since when it is held.
-    large: Option<(OwnedSemaphorePermit, Instant)>,
+    /// The right to hold a large frame.
+    large: Option<Right>,
     /// Room for what can be decoded of the buffer.
     decoding: Option<OwnedSemaphorePermit>,
     /// The other side dialled, and has said nothing yet that could be read.
@@ -462,9 +465,6 @@ impl Reader {
                 Ok(Some(message)) => prepare(&self.inbox.hasher, message, before - buffer.len()),
                 Ok(None) => {
                     self.decoding = None;
-                    if buffer.len() > self.inbox.held_of_one {
-                        return CloseReason::LongAnswer { held: self.inbox.held_of_one };
-                    }
                     match self.read(&mut buffer, &mut waited).await {
                         Ok(()) => continue,
                         Err(why) => return why,
@@ -516,8 +516,7 @@ impl Reader {
             None => None,
         };
         self.link.coming[self.lane as usize].moved();
-        let received =
-            Received { conn: self.link.id, inbound, _share: share, _large: self.large.take().map(|(right, _)| right) };
+        let received = Received { conn: self.link.id, inbound, _share: share, _large: self.large.take() };
         let sent = self.inbox.events.send(ConnEvent::Received(received)).await;
         sent.map_err(|_| CloseReason::Ended("this node is shutting down".into()))
     }
@@ -625,8 +624,8 @@ impl Reader {
     fn large_slice(&self) -> Result<Option<Duration>, CloseReason> {
         /// How often it is looked.
         const LOOK: Duration = Duration::from_secs(1);
-        let Some((_, since)) = &self.large else { return Ok(None) };
-        if since.elapsed() >= self.inbox.limits.frame_timeout && self.inbox.large_frame.is_wanted() {
+        let Some(right) = &self.large else { return Ok(None) };
+        if right.held_for() >= self.inbox.limits.frame_timeout && self.inbox.large_frame.is_wanted() {
             return Err(CloseReason::SlowFrame);
         }
         Ok(Some(LOOK))
@@ -641,12 +640,24 @@ impl Reader {
             self.resize_room(large_from).await?;
             tokio::select! {
                 biased;
-                right = self.inbox.large_frame.acquire() => self.large = right.map(|right| (right, Instant::now())),
+                right = self.inbox.large_frame.acquire() => self.large = right,
                 () = self.link.over() => return Err(CloseReason::Ended(GONE_WAITING.into())),
             }
         }
         let most = if self.large.is_some() { self.inbox.held_of_one } else { large_from };
-        self.resize_room(wanted.min(most)).await
+        self.resize_room(wanted.min(most)).await?;
+        let (beyond, over) = (self.inbox.beyond, self.link.over());
+        if let Some(right) = &mut self.large
+            && wanted > most
+            && !right.has_more()
+        {
+            tokio::select! {
+                biased;
+                () = right.take_more(beyond) => {}
+                () = over => return Err(CloseReason::Ended(GONE_WAITING.into())),
+            }
+        }
+        Ok(())
     }
 
     async fn resize_room(&mut self, bytes: usize) -> Result<(), CloseReason> {

@@ -120,6 +120,8 @@ enum Next {
     Conn(ConnEvent),
     Time,
     Saved,
+    /// A reader needs so many of the pool's bytes.
+    Lend(usize),
     Nothing,
     End,
 }
@@ -233,6 +235,10 @@ impl Driver {
                     self.saving = None;
                     self.save_files();
                 }
+                Next::Lend(bytes) => {
+                    self.core.lend_from_pool(bytes);
+                    self.inbox.loan().give(bytes);
+                }
                 Next::Nothing => {}
                 Next::End => break None,
             }
@@ -248,6 +254,7 @@ impl Driver {
         // What has ended is let go even while there is always something else to do.
         while self.tasks.try_join_next().is_some() {}
         let wait = self.core.next_deadline().map(|at| at.saturating_sub(self.now()));
+        let loan = self.inbox.loan();
         // The chain first: what it has done makes room for what peers send.
         tokio::select! {
             biased;
@@ -256,6 +263,7 @@ impl Driver {
             command = self.commands.recv() => command.map_or(Next::End, Next::Command),
             Some(event) = self.internal.recv() => Next::Internal(event),
             () = finished(&mut self.saving) => Next::Saved,
+            bytes = loan.changed() => Next::Lend(bytes),
             Some(event) = self.inbound.recv() => Next::Conn(event),
             () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => Next::Time,
             Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => Next::Nothing,

@@ -25,6 +25,7 @@ mod importing;
 mod importing_tests;
 mod large;
 mod links;
+mod loan;
 mod offering;
 mod outbox;
 mod outgoing;

@@ -60,6 +60,8 @@ pub struct Mempool {
     /// Accounts of senders without a queue, as heard at this tip. When there are as many as the pool has places, they are forgotten.
     heard: FastMap<Address, Account>,
     bytes: usize,
+    /// So many of its bytes are lent.
+    lent: usize,
     waiting: usize,
     /// The latest time that was heard of.
     now: Duration,
@@ -95,6 +97,7 @@ impl Mempool {
             tips: 0,
             heard: FastMap::default(),
             bytes: 0,
+            lent: 0,
             waiting: 0,
             now: Duration::ZERO,
             expires_at: limits.pool_wait,

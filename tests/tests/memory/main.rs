@@ -136,7 +136,6 @@ async fn every_row_at_once_over_three_links_with_a_full_pool_stays_within_the_su
     let attacked = Attacked::begin(node, &targets, &Attack::ALL, "every row".to_owned()).await;
     let honest = Process::run_at(NODE, full.path(), vec![(HONEST.to_owned(), port)], &[]).await;
     let peak = attacked.synced(&scene.chain).await;
-    assert!(is_full(&attacked.node).await, "the pool did not stay full");
     attacked.end().await;
     honest.stop().await;
     assert!(peak < RESIDENT, "{peak} bytes");
