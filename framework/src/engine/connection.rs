@@ -213,7 +213,7 @@ pub(crate) struct Received {
     pub(crate) inbound: Inbound,
     pub(crate) _share: Option<OwnedSemaphorePermit>,
     /// The right to hold a large frame, where it is what became of one.
-    pub(crate) _large: Option<Right>,
+    pub(crate) _large: Option<Box<Right>>,
 }
 
 /// What readers tell the engine.
@@ -412,7 +412,7 @@ struct Reader {
     /// Room for what has begun to come.
     room: Permit,
     /// The right to hold a large frame.
-    large: Option<Right>,
+    large: Option<Box<Right>>,
     /// Room for what can be decoded of the buffer.
     decoding: Option<OwnedSemaphorePermit>,
     /// The other side dialled, and has said nothing yet that could be read.
@@ -640,7 +640,7 @@ impl Reader {
             self.resize_room(large_from).await?;
             tokio::select! {
                 biased;
-                right = self.inbox.large_frame.acquire() => self.large = right,
+                right = self.inbox.large_frame.acquire() => self.large = right.map(Box::new),
                 () = self.link.over() => return Err(CloseReason::Ended(GONE_WAITING.into())),
             }
         }

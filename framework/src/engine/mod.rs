@@ -41,6 +41,7 @@ mod recent;
 mod recovering;
 mod report;
 mod requests;
+mod saver;
 mod saving;
 mod serve;
 mod serving;

@@ -116,7 +116,7 @@ impl Bench {
     fn heavy(&self, who: usize, nonce: u64, bytes: usize, gas_price: u128) -> Arc<Transaction> {
         let payload = Payload::new(&format!(r#"{{"x":"{}"}}"#, "x".repeat(bytes))).unwrap();
         let fee = Quantity::from(21_000 * gas_price);
-        self.sign(who, Transaction { payload, gas_price, fee, ..self.unsigned(who, nonce) })
+        self.sign(who, Transaction { fee, payload, gas_price, ..self.unsigned(who, nonce) })
     }
 
     /// All the pool's counts agree with what it holds.

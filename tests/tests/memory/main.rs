@@ -7,7 +7,7 @@ mod every_row;
 
 use std::time::{Duration, Instant};
 
-use cpc_framework::memory::{RESIDENT_AT_REST, RESIDENT_BESIDE};
+use cpc_framework::memory::RESIDENT_BESIDE;
 use cpc_tests::datadir::Datadir;
 use cpc_tests::deadline::{LOOK_AGAIN, until};
 use cpc_tests::http::get;
@@ -15,7 +15,7 @@ use cpc_tests::process::{Output, Process, free_port};
 use cpc_tests::vectors::Chain;
 
 use crate::attackers::{Ammunition, Attack, Attackers, Plan, Target, txs_of};
-use crate::every_row::{LINKS, Scene, is_full};
+use crate::every_row::{LINKS, Scene};
 
 const NODE: &str = cpc_tests::node_binary!();
 const MIB: u64 = 1 << 20;
