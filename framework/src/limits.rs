@@ -69,6 +69,8 @@
 
 use std::time::Duration;
 
+use crate::memory::MemoryShares;
+
 /// The bounds of a node. See the [module documentation](self) for the table of defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -303,6 +305,22 @@ impl Limits {
         }
         limits
     }
+
+    /// The longest block that is taken from a peer, in bytes as JSON: what a node of default limits reads as an answer, or more where our own
+    /// memory has room for more. What is longer could be had in other codecs, and not given to such a node in this one.
+    pub fn block_max(&self) -> usize {
+        let held = |limits: &Self| MemoryShares::of(limits.network_memory).held_of_one(limits.frame_max);
+        let most = held(self).max(held(&Self::default())).min(self.frame_response_max).max(self.frame_max);
+        most.saturating_sub(ENVELOPE)
+    }
+}
+
+/// What an answer of one block has besides it as JSON, in bytes, or more: `{"type":"blocks_response","payload":{"request_id":` and so on.
+const ENVELOPE: usize = 256;
+
+/// The longest block that is taken at all, in bytes as JSON: what nodes with enough memory read.
+pub(crate) fn longest_block() -> usize {
+    Limits::default().frame_response_max - ENVELOPE
 }
 
 #[cfg(test)]

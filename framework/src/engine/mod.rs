@@ -42,6 +42,8 @@ mod report;
 mod requests;
 mod saving;
 mod serve;
+#[cfg(test)]
+mod serve_tests;
 mod serving;
 #[cfg(test)]
 mod serving_tests;
