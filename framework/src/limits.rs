@@ -303,6 +303,20 @@ impl Limits {
         }
         limits
     }
+
+    /// The longest block that is taken from a peer, in bytes as JSON: what a node of default limits reads as an answer. What is longer could be
+    /// had in other codecs, and not given to such a node in this one.
+    pub fn block_max(&self) -> usize {
+        self.frame_response_max.min(longest_block() + ENVELOPE).saturating_sub(ENVELOPE)
+    }
+}
+
+/// What an answer of one block has besides it as JSON, in bytes, or more: `{"type":"blocks_response","payload":{"request_id":` and so on.
+const ENVELOPE: usize = 256;
+
+/// The longest block that is taken at all, in bytes as JSON: what nodes of default limits read.
+pub(crate) fn longest_block() -> usize {
+    Limits::default().frame_response_max - ENVELOPE
 }
 
 #[cfg(test)]
