@@ -5,9 +5,9 @@
 //! | share | 32nds | of 64 MiB | what it bounds | when it is full |
 //! |---|---|---|---|---|
 //! | [`frames`](MemoryShares::frames) | 6 | 12 MiB | messages that have begun to come, of all connections | who sends is not read from; after a second, the connection that has held the most for the longest is closed |
-//! | [`inbox`](MemoryShares::inbox) | 4 | 8 MiB | messages from their decoding until the engine is done with them, at [`DECODED`] times their bytes | who sends is not read from, in turn |
+//! | [`inbox`](MemoryShares::inbox) | 4 | 8 MiB | messages from their decoding until the engine is done with them, at [`DECODED`] times their bytes, or at what they take in memory if that is more | who sends is not read from, in turn |
 //! | [`outboxes`](MemoryShares::outboxes) | 5 | 10 MiB | what waits to be sent: three fifths for answers and those under preparation, one for gossip, one for blocks announced by their hash | gossip is dropped, a block of which only the height is told is asked for as an answer; answers wait in turn; after a second, the connection that has taken nothing of the most for the longest is closed |
-//! | [`blocks`](MemoryShares::blocks) | 10 | 20 MiB | blocks that wait for their import or are under it: four fifths for the window of the sync, at [`IMPORTED`] times their bytes, one for gossip | the sync asks for nothing more; gossip is left to the sync |
+//! | [`blocks`](MemoryShares::blocks) | 10 | 20 MiB | blocks that wait for their import or are under it: four fifths for the window of the sync, at [`IMPORTED`] times what they weigh, one for gossip | the sync asks for nothing more; gossip is left to the sync |
 //! | [`verifying`](MemoryShares::verifying) | 4 | 8 MiB | transactions whose signatures wait to be checked or are | the newest is dropped, and may come again |
 //! | [`transports`](MemoryShares::transports) | 3 | 6 MiB | bytes that a transport holds in the process (QUIC; TCP's are the kernel's) | windows get smaller |
 //!

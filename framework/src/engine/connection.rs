@@ -16,6 +16,7 @@ use super::peer::Wanted;
 use super::preparing::{prepare, prepare_tx};
 use super::serve::AnswerSizes;
 use super::verifying::TXS_ON_THEIR_WAY;
+use super::weight::Weight;
 use super::writer::Writer;
 use crate::codec::{Codec, DecodeError};
 use crate::limits::Limits;
@@ -28,7 +29,7 @@ use crate::types::{BlockLink, Handshake, Hash32, Message, MessageKind, Transacti
 /// How much is asked of a socket at a time.
 const READ_CHUNK: usize = 64 * 1024;
 /// A buffer that grew beyond this is given back once it is empty; up to here it needs no room of the share of all.
-const BUFFER_KEPT: usize = READ_CHUNK;
+pub(super) const BUFFER_KEPT: usize = READ_CHUNK;
 /// How long a connection that we end may take to send what waits.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// Transactions that go to the engine together, as far as they came together.
@@ -179,6 +180,7 @@ pub(crate) enum Inbound {
         blocks: Vec<HashedBlock>,
         malformed: Option<String>,
         bytes: usize,
+        weight: Weight,
     },
     /// Headers, of which only their places matter. They link to each other; ascending.
     Headers {
@@ -444,7 +446,12 @@ impl Reader {
             if ready && self.decoding.is_none() {
                 self.decoding = self.inbox.share(before).await;
             }
+            let behind_front = decoder.is_mid_frame();
             let decoded = if ready { decoder.decode(&mut buffer, cap) } else { Ok(None) };
+            if behind_front && !decoder.is_mid_frame() {
+                // The rest of a frame has come: what follows has its own time.
+                waited = Duration::ZERO;
+            }
             self.let_go(&mut buffer);
             // Nothing overtakes a transaction, and none waits for what has not come yet.
             if (txs.are_enough() || !matches!(decoded, Ok(Some(Message::NewTx(_)))))
@@ -465,7 +472,7 @@ impl Reader {
                 Ok(Some(message)) => prepare(&self.inbox.hasher, message, before - buffer.len()),
                 Ok(None) => {
                     self.decoding = None;
-                    match self.read(&mut buffer, &mut waited).await {
+                    match self.read(&mut buffer, decoder.is_mid_frame(), &mut waited).await {
                         Ok(()) => continue,
                         Err(why) => return why,
                     }
@@ -575,11 +582,12 @@ impl Reader {
         }
     }
 
-    async fn read(&mut self, buffer: &mut BytesMut, waited: &mut Duration) -> Result<(), CloseReason> {
+    /// Waits for more; `mid_frame` where what comes belongs to a frame that has begun, though nothing of it is kept.
+    async fn read(&mut self, buffer: &mut BytesMut, mid_frame: bool, waited: &mut Duration) -> Result<(), CloseReason> {
         self.make_room(buffer.len()).await?;
         let limits = &self.inbox.limits;
         let patient = self.link.patient.load(Ordering::Acquire);
-        let in_frame = !buffer.is_empty();
+        let in_frame = mid_frame || !buffer.is_empty();
         let patience = match (in_frame, patient) {
             (true, false) => Some(limits.frame_timeout.saturating_sub(*waited)),
             (true, true) => Some(limits.legacy_timeout.saturating_sub(*waited)),

@@ -96,6 +96,8 @@ enum Internal {
     },
     Served {
         conn: ConnId,
+        /// What could not be answered, and why.
+        failed: Option<(Wanted, String)>,
     },
     Verified {
         verdicts: Verdicts,
@@ -358,7 +360,12 @@ impl Driver {
             Internal::OwnLinks { links } => self.core.own_links(now, links),
             Internal::OwnStakes { below, stakes } => self.core.own_stakes(now, below, stakes),
             Internal::Verified { verdicts } => self.core.transactions_verified(now, verdicts),
-            Internal::Served { conn } => self.core.served(now, conn),
+            Internal::Served { conn, failed } => {
+                if let Some((wanted, why)) = failed {
+                    self.core.not_answered(now, conn, wanted, &why);
+                }
+                self.core.served(now, conn);
+            }
             Internal::ListenerFailed { error } => {
                 tracing::error!("no more connections are accepted: {error}");
                 self.core.fail(error.to_string());
@@ -518,18 +525,19 @@ impl Driver {
                 answer = answer => answer,
                 () = link.over() => None,
             };
-            match answer {
-                Some((Ok(frame), mut room)) => {
+            let mut failed = None;
+            if let Some((answer, mut room)) = answer {
+                // Whoever asked must not wait for what will not come.
+                let frame = answer.or_else(|error| {
+                    failed = Some((wanted, error.to_string()));
+                    serve::nothing(&link, wanted, &limits)
+                });
+                if let Ok(frame) = frame {
                     room.force_resize(frame.len());
                     link.answers().push_when_room(frame, room).await;
                 }
-                None => {}
-                Some((Err(error), _)) => {
-                    let Wanted { from, to, .. } = wanted;
-                    tracing::error!("a request for {from}..={to} cannot be answered: {error}");
-                }
             }
-            let _ = events.send(Internal::Served { conn }).await;
+            let _ = events.send(Internal::Served { conn, failed }).await;
         });
     }
 
