@@ -40,8 +40,11 @@ pub(super) fn read_front(front: &[u8]) -> Option<Message> {
     };
     let mut blocks = Blocks { room: front.len() + ROOM_FOR_SMALL, ..Blocks::default() };
     let mut json = serde_json::Deserializer::from_str(text);
-    let error = Envelope { blocks: &mut blocks }.deserialize(Shallow::new(&mut json, MAX_DEPTH)).err()?;
-    let malformed = blocks.broken.filter(|_| !error.is_eof());
+    Envelope { blocks: &mut blocks }.deserialize(Shallow::new(&mut json, MAX_DEPTH)).err()?;
+    // What kind of error it is says little: one who reads a field may have wrapped it. Where all has been read, the block may be good once
+    // the rest of it has come.
+    let read = json.into_iter::<IgnoredAny>().byte_offset();
+    let malformed = blocks.broken.filter(|_| read < text.len());
     (!blocks.whole.is_empty()).then(|| Message::BlocksResponse { blocks: blocks.whole, malformed }.with_id(blocks.id))
 }
 

@@ -226,7 +226,7 @@ impl Driver {
                     self.core.tick(now);
                 }
                 Next::Lend(bytes) => {
-                    self.core.lend_from_pool(bytes);
+                    self.core.lend_from_pool(self.env.clock.elapsed(), bytes);
                     self.inbox.loan().give(bytes);
                 }
                 Next::Nothing => {}

@@ -44,6 +44,8 @@ mod requests;
 mod saver;
 mod saving;
 mod serve;
+#[cfg(test)]
+mod serve_tests;
 mod serving;
 #[cfg(test)]
 mod serving_tests;

@@ -65,6 +65,8 @@ pub struct Mempool {
     waiting: usize,
     /// The latest time that was heard of.
     now: Duration,
+    /// Nothing that waits has waited too long before.
+    expires_at: Duration,
     /// How often a transaction was added or taken out.
     changes: u64,
 }
@@ -98,6 +100,7 @@ impl Mempool {
             lent: 0,
             waiting: 0,
             now: Duration::ZERO,
+            expires_at: limits.pool_wait,
             changes: 0,
         }
     }

@@ -365,9 +365,11 @@ fn what_waits_goes_after_an_hour_and_what_does_not_stays() {
         bench.admit_at(&tx, Duration::from_secs(at)).unwrap();
     }
     bench.pool.expire(Duration::from_secs(3599));
-    assert_eq!(bench.nonces().len(), 3);
+    assert_eq!((bench.nonces().len(), bench.pool.expires_at()), (3, Some(Duration::from_secs(3600))));
     bench.pool.expire(Duration::from_secs(3600));
-    assert_eq!(bench.nonces(), [(1, 0), (1, 4)]);
+    assert_eq!((bench.nonces(), bench.pool.expires_at()), (vec![(1, 0), (1, 4)], Some(Duration::from_secs(5400))));
+    bench.pool.expire(Duration::from_secs(5400));
+    assert_eq!((bench.nonces(), bench.pool.expires_at()), (vec![(1, 0)], None));
     bench.check_books();
 }
 

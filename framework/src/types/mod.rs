@@ -15,6 +15,7 @@ mod genesis;
 mod hash;
 mod hex_digits;
 mod hex_text;
+pub(crate) mod json_length;
 mod message;
 mod payload;
 mod transaction;

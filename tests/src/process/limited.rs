@@ -38,9 +38,14 @@ impl Process {
         self.limit(&format!("--fsize={limit}:"));
     }
 
+    /// Memory that it has reserved, used or not, in KiB.
+    pub fn reserved_kib(&self) -> u64 {
+        self.status_field("VmData:").expect("it runs")
+    }
+
     /// From now on it may reserve `kib` KiB of memory more than it has, used or not; asking for more ends it.
     pub fn limit_memory_to(&self, kib: u64) {
-        let most = (self.status_field("VmData:").unwrap() + kib) * 1024;
+        let most = (self.reserved_kib() + kib) * 1024;
         self.limit(&format!("--data={most}:"));
     }
 

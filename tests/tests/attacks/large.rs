@@ -115,6 +115,30 @@ async fn row_1_an_answer_without_a_whole_block_up_to_32_mib_is_held_once_and_no_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn row_1_a_long_answer_of_a_legacy_peer_that_is_cut_within_a_field_gets_it_neither_blamed_nor_left() {
+    let chain = Chain::fork();
+    let dir = Datadir::joined(NODE, chain).await;
+    let node = Process::run(NODE, dir.path(), &[]).await;
+    let (mut peer, _) = Socket::greeted(node.port(), &Hello::legacy(chain)).await;
+    let (from, to) = peer.next(SYNC, "a request", Received::range).await;
+    let answer = wire::blocks_response(&cut(&chain.lines, Request { nth: 0, from, to }));
+    let field = "\"amount\":";
+    let cut_in = (from..=to).rev().find(|height| chain.lines[usize::try_from(*height).unwrap()].contains(field));
+    let cut_in = cut_in.expect("a block with a transaction");
+    let within = answer.rfind(field).unwrap() + field.len();
+    // What is looked at first is one byte more than the longest line that is taken unasked.
+    let spaces = " ".repeat(LINE + 1 - within);
+    assert!(peer.try_send(format!("{{{spaces}{}", &answer[1..within]).as_bytes()).await);
+    reaches(&node, i64::try_from(cut_in).unwrap() - 1, SYNC).await;
+    assert!(peer.try_send(format!("{}\n", &answer[within..]).as_bytes()).await);
+    let (from, to) = peer.next(PROMPT, "a request for what is missing", Received::range).await;
+    assert_eq!(from, cut_in);
+    let rest = wire::blocks_response(&cut(&chain.lines, Request { nth: 1, from, to }));
+    assert!(peer.try_send(format!("{rest}\n").as_bytes()).await);
+    assert_eq!(reaches(&node, i64::try_from(to).unwrap(), SYNC).await, chain.hashes[usize::try_from(to).unwrap()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn row_1_a_legacy_peer_that_drips_a_large_answer_keeps_others_waiting_for_20_seconds_at_most() {
     const DRIPPED: usize = 5 * MIB;
     let chain = Chain::fork();
