@@ -198,8 +198,10 @@ fn bad_blocks(blocks: &[Block], height: usize) -> [Block; 4] {
     [unsigned, ahead, unsigned_large, swapped]
 }
 
-/// A block of as many transactions as fit a frame, each as small as one with half a signature and a key can be.
+/// A block of transactions that are each as small as one with half a signature and a key can be.
 fn dense(block: &Block, codec: &dyn Codec) -> BytesMut {
+    /// More take a build without optimisation so long that the honest peer has to wait for nothing else.
+    const TXS: usize = 8_000;
     const LEAST: [u8; 32] = [7; 32];
     let half = HexText::from_bytes(&LEAST);
     let text = format!(
@@ -208,14 +210,12 @@ fn dense(block: &Block, codec: &dyn Codec) -> BytesMut {
     let mut out = BytesMut::new();
     if codec.name() == "json" {
         let empty = serde_json::to_string(&Block { txs: Vec::new(), ..block.clone() }).unwrap();
-        let txs = vec![text.as_str(); (FRAME - (64 << 10)) / (text.len() + 1)].join(",");
+        let txs = vec![text.as_str(); TXS].join(",");
         out.extend_from_slice(wire::new_block(&empty.replace(r#""txs":[]"#, &format!(r#""txs":[{txs}]"#))).as_bytes());
         out.extend_from_slice(b"\n");
     } else {
-        /// What such a transaction has in the framework's encoding, or more.
-        const ENCODED: usize = 100;
         let tx: Transaction = serde_json::from_str(&text).unwrap();
-        let block = Block { txs: vec![tx; (FRAME - (64 << 10)) / ENCODED], ..block.clone() };
+        let block = Block { txs: vec![tx; TXS], ..block.clone() };
         codec.encode(&Message::NewBlock(block.into()), FRAME, &mut out).unwrap();
     }
     out

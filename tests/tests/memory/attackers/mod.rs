@@ -98,9 +98,9 @@ impl Attack {
         (Self::DeafAsker, 8),
         (Self::BlockFlood, 8),
         (Self::TxFlood, 8),
-        (Self::LongRecipients, 3),
-        (Self::PinnedFrames, 3),
-        (Self::Dense, 3),
+        (Self::LongRecipients, 2),
+        (Self::PinnedFrames, 2),
+        (Self::Dense, 2),
     ];
 
     /// All of them, with more connections than a node takes from those who dial it.
