@@ -94,6 +94,13 @@ impl Permit {
         true
     }
 
+    /// Cuts off one for so many bytes, or for all that it has.
+    pub(crate) fn split(&mut self, bytes: usize) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self { pool: Arc::clone(&self.pool), bytes }
+    }
+
     /// Makes it one for so many bytes, room or not.
     pub(crate) fn force_resize(&mut self, bytes: usize) {
         if bytes > self.bytes {
@@ -202,6 +209,17 @@ mod tests {
         };
         permit.resize(9, relieve).await;
         assert_eq!((asked, permit.bytes(), pool.used()), (3, 9, 9));
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_off_is_given_back_by_itself() {
+        let pool = Pool::new(10);
+        let mut permit = pool.try_take(7).unwrap();
+        let mut part = permit.split(3);
+        part.force_resize(5);
+        assert_eq!((permit.bytes(), part.bytes(), pool.used()), (4, 5, 9));
+        drop(part);
+        assert_eq!((permit.split(9).bytes(), permit.bytes(), pool.used()), (4, 0, 0));
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 
-use super::budget::Permit;
+use super::budget::{Permit, Pool};
 use super::crowd::{Crowd, Held, Short};
 use super::large::{LargeFrame, Right};
 use super::loan::Loan;
@@ -38,8 +38,8 @@ const TXS_TOGETHER: usize = 128;
 const KIND_SEEN: usize = 64;
 /// Why a connection ended while its reader waited for room.
 const GONE_WAITING: &str = "closed while it waited for memory";
-/// Queued bytes are counted in units of this size.
-const BUDGET_UNIT: usize = 1024;
+/// Whoever waits for room in the inbox has it once the engine has dealt with what is there: nothing need be done for that.
+const ENGINE_BUSY: Duration = Duration::from_secs(60);
 
 /// What engine and tasks of one connection share.
 #[derive(Debug)]
@@ -213,7 +213,7 @@ pub(crate) struct NewTx {
 pub(crate) struct Received {
     pub(crate) conn: ConnId,
     pub(crate) inbound: Inbound,
-    pub(crate) _share: Option<OwnedSemaphorePermit>,
+    pub(crate) _share: Option<Permit>,
     /// The right to hold a large frame, where it is what became of one.
     pub(crate) _large: Option<Box<Right>>,
 }
@@ -269,8 +269,7 @@ pub(crate) struct Inbox {
     pub(crate) hasher: Hasher,
     pub(crate) limits: Arc<Limits>,
     pub(crate) crowd: Arc<Crowd>,
-    budget: Arc<Semaphore>,
-    budget_units: u32,
+    budget: Arc<Pool>,
     /// Frames from here on come one at a time in the whole node,
     large_from: usize,
     /// and have so much of the share;
@@ -283,13 +282,11 @@ pub(crate) struct Inbox {
 impl Inbox {
     pub(crate) fn new(events: mpsc::Sender<ConnEvent>, hasher: Hasher, limits: Arc<Limits>) -> Self {
         let shares = MemoryShares::of(limits.network_memory);
-        let budget_units = units(shares.inbox);
         Self {
             events,
             hasher,
             crowd: Arc::new(Crowd::new(shares, limits.frame_max)),
-            budget: Arc::new(Semaphore::new(budget_units as usize)),
-            budget_units,
+            budget: Pool::new(shares.inbox),
             large_from: shares.frame().min(limits.frame_max),
             held_of_one: shares.held_of_one(limits.frame_max),
             beyond: 2 * limits.frame_response_max.saturating_sub(shares.held_of_one(limits.frame_max)),
@@ -304,15 +301,11 @@ impl Inbox {
     }
 
     /// Room for so many bytes, once decoded; for no more than there is at all.
-    async fn share(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let units = units(bytes.saturating_mul(DECODED)).min(self.budget_units);
-        Arc::clone(&self.budget).acquire_many_owned(units).await.ok()
+    async fn share(&self, bytes: usize) -> Permit {
+        let mut permit = self.budget.nothing();
+        permit.resize(bytes.saturating_mul(DECODED), || ENGINE_BUSY).await;
+        permit
     }
-}
-
-/// What so many bytes count as.
-fn units(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(BUDGET_UNIT).max(1)).unwrap_or(u32::MAX)
 }
 
 /// Starts the reader and the writer of a connection.
@@ -416,7 +409,7 @@ struct Reader {
     /// The right to hold a large frame.
     large: Option<Box<Right>>,
     /// Room for what can be decoded of the buffer.
-    decoding: Option<OwnedSemaphorePermit>,
+    decoding: Option<Permit>,
     /// The other side dialled, and has said nothing yet that could be read.
     fresh: bool,
 }
@@ -444,7 +437,7 @@ impl Reader {
             let cap = self.link.frame_cap();
             let ready = decoder.is_ready(&buffer, cap);
             if ready && self.decoding.is_none() {
-                self.decoding = self.inbox.share(before).await;
+                self.decoding = Some(self.inbox.share(before).await);
             }
             let behind_front = decoder.is_mid_frame();
             let decoded = if ready { decoder.decode(&mut buffer, cap) } else { Ok(None) };
@@ -516,14 +509,15 @@ impl Reader {
 
     /// Gives the engine a message that took so many bytes.
     async fn deliver(&mut self, inbound: Inbound, bytes: usize) -> Result<(), CloseReason> {
-        let units = units(bytes.saturating_mul(DECODED));
-        // What has its room already has it for all of the buffer, in whole units.
-        let share = match self.decoding.as_mut() {
-            Some(decoding) => decoding.split(decoding.num_permits().min(units as usize)),
-            None => None,
+        // What has its room already has it for all of the buffer. What takes more than was thought counts all the same: others wait for that.
+        let takes = bytes.saturating_mul(DECODED).max(inbound.memory());
+        let mut share = match self.decoding.as_mut() {
+            Some(decoding) => decoding.split(takes),
+            None => self.inbox.budget.nothing(),
         };
+        share.force_resize(takes);
         self.link.coming[self.lane as usize].moved();
-        let received = Received { conn: self.link.id, inbound, _share: share, _large: self.large.take() };
+        let received = Received { conn: self.link.id, inbound, _share: Some(share), _large: self.large.take() };
         let sent = self.inbox.events.send(ConnEvent::Received(received)).await;
         sent.map_err(|_| CloseReason::Ended("this node is shutting down".into()))
     }

@@ -11,7 +11,7 @@ use super::weight::{Weight, let_go_of_frame};
 use crate::codec::DecodeError;
 use crate::memory::DECODED;
 use crate::rules::{HashedBlock, Hasher};
-use crate::types::{BlockLink, Hash32, MAX_HEADERS, Message, MessageKind, Transaction, WireBlock, encoding};
+use crate::types::{BlockLink, Hash32, MAX_HEADERS, Message, MessageKind, SHARED, Transaction, WireBlock, encoding};
 
 /// What is no larger is decoded without a look at how much memory that takes.
 const ROOM_FOR_SMALL: usize = 64 * 1024;
@@ -30,6 +30,23 @@ pub(super) fn prepare_tx(hasher: &Hasher, tx: Arc<Transaction>, place: Option<Ow
     let hash = hasher.transaction_hash(&tx);
     let id = id_of(&tx);
     NewTx { tx, hash, id, place }
+}
+
+impl Inbound {
+    /// The bytes that what a peer can make large takes in memory, once decoded.
+    pub(super) fn memory(&self) -> usize {
+        match self {
+            Self::NewBlock(block) => Weight::of(std::slice::from_ref(block), 0).memory,
+            Self::Blocks { weight, .. } => weight.memory,
+            Self::NewTxs(txs) => {
+                let each = size_of::<NewTx>() + size_of::<Transaction>() + SHARED;
+                txs.iter().map(|new| each.saturating_add(new.tx.heap())).fold(0, usize::saturating_add)
+            }
+            Self::Headers { links, .. } => size_of_val(links.as_slice()),
+            // Their bytes say enough.
+            _ => 0,
+        }
+    }
 }
 
 /// Decodes and hashes what is still to be: here, where it holds up nobody but its sender.

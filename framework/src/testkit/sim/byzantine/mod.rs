@@ -60,6 +60,8 @@ pub enum Attack {
     Bombs,
     /// Makes one mistake after the other that a node tells of (row 26).
     Errors,
+    /// Claims the most, shows a block that links to nothing, and answers no question of where its branch leaves ours (row 8).
+    Decoy,
     /// With a validator's key: proposes blocks of its turn in times to come (row 25).
     Ahead,
     /// With a validator's key: proposes blocks in its turn whose state is wrong.
@@ -186,6 +188,7 @@ impl Byzantine {
             network: self.genesis.network.clone(),
             forger: Forger { hasher, validator, genesis: Arc::clone(&self.genesis), rng: rng.fork() },
             until: tokio::time::Instant::now() + lasting(attack, rng),
+            asked: None,
             rng: rng.fork(),
         }
     }
