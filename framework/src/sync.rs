@@ -98,6 +98,7 @@ mod schedule;
 mod search;
 mod session;
 mod sizing;
+mod turns;
 
 pub use batch::BatchSync;
 pub use fork::{ForkRule, RollbackOne};

@@ -31,6 +31,17 @@ pub(super) async fn answer(
     }
 }
 
+/// The answer that there is nothing, as a frame.
+pub(super) fn nothing(link: &Link, wanted: Wanted, limits: &Limits) -> Result<Bytes, AnswerError> {
+    let message = match wanted.part {
+        Part::Block => Message::BlocksResponse { blocks: Vec::new(), malformed: None },
+        Part::Header => Message::HeaderChain { headers: Bytes::new() },
+    };
+    let mut frame = BytesMut::new();
+    link.codec.encode(&message.with_id(wanted.id), limits.frame_response_max, &mut frame)?;
+    Ok(frame.freeze())
+}
+
 /// The answer to a `get_blocks`: as many blocks as there are, up to the protocol's number, and as fit the byte
 /// budget *on the wire*; the first one always.
 async fn block_answer(

@@ -41,10 +41,10 @@ fn devnet_takes_eight_connections_of_one_address_and_others_one() {
 }
 
 #[test]
-fn a_block_that_is_taken_can_be_read_by_a_node_of_default_limits_and_is_no_longer_than_any_reads() {
-    let block_max = |mib: usize| Limits { network_memory: mib << 20, ..Limits::default() }.block_max();
+fn a_block_that_is_taken_can_be_read_by_a_node_of_default_limits() {
+    let block_max = |mib: usize| Limits { frame_response_max: mib << 20, ..Limits::default() }.block_max();
     let answer = |mib: usize| (mib << 20) - ENVELOPE;
-    assert_eq!([16, 64, 128, 1024].map(block_max), [8, 8, 16, 32].map(answer));
+    assert_eq!([8, 32, 64].map(block_max), [8, 32, 32].map(answer));
     assert_eq!(longest_block(), answer(32));
 }
 

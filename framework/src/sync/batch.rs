@@ -1,7 +1,7 @@
 //! Syncing in batches: ranges from several peers at a time, imported in order.
 //!
 //! The parts: [`BatchSync`] takes events and keeps the mode (here and in `mode`), `claim` knows peers, `delivery` judges what they send, `schedule` decides whom to ask for what, `hedging` when to ask others as well, `pace` and `sizing` how much at a time,
-//! `ranges` keeps what came early; `session`, `search` and `reorg` handle forks with the [`ForkRule`]'s advice, and `recover` a STAKE that is not what it was;
+//! `ranges` keeps what came early; `turns`, `session`, `search` and `reorg` handle forks with the [`ForkRule`]'s advice, and `recover` a STAKE that is not what it was;
 //! `linkage` knows the way to checkpoints and `checkpoint` goes it.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -63,7 +63,6 @@ pub struct BatchSync<F = RollbackOne> {
     pub(super) stalled: Duration,
     pub(super) paused_until: Duration,
     pub(super) next_probe: Duration,
-    pub(super) last_probed: Option<ConnId>,
     pub(super) rolled_back: u64,
     pub(super) stopped_at: Option<(Height, RejectKind)>,
 }
@@ -143,7 +142,6 @@ impl<F: ForkRule> BatchSync<F> {
             stalled: Duration::ZERO,
             paused_until: Duration::ZERO,
             next_probe: Duration::ZERO,
-            last_probed: None,
             rolled_back: 0,
             stopped_at: None,
         }
@@ -246,7 +244,8 @@ impl<F: ForkRule> BatchSync<F> {
 
     fn on_peer_tip(&mut self, id: ConnId, height: Option<Height>, legacy: bool) {
         let (syncing, above) = (self.mode == Mode::Syncing, height.is_some_and(|height| self.is_above(height)));
-        let peer = self.peers.entry(id).or_insert_with(|| Peer::new(legacy));
+        let now = self.now;
+        let peer = self.peers.entry(id).or_insert_with(|| Peer::new(legacy, now));
         peer.legacy = legacy;
         peer.best = height;
         if above {
@@ -315,7 +314,8 @@ impl<F: ForkRule> BatchSync<F> {
 
     /// Hands the buffered batches that link over for import, and finds out those that never will.
     fn hand_over(&mut self) {
-        if self.reorganising() || self.now < self.paused_until || self.importing.iter().any(|batch| batch.doomed) {
+        let drains = self.reorganising() || self.session.as_ref().is_some_and(|session| session.drains);
+        if drains || self.now < self.paused_until || self.importing.iter().any(|batch| batch.doomed) {
             return;
         }
         loop {
@@ -356,8 +356,9 @@ impl<F: ForkRule> BatchSync<F> {
     }
 
     fn leave_branch(&mut self, id: ConnId) {
-        if let Some(peer) = self.peers.get_mut(&id) {
+        if let Some(peer) = self.peers.get_mut(&id).filter(|peer| !peer.off_branch) {
             peer.off_branch = true;
+            peer.forks.off_since = self.now;
         }
         let of_peer = self.buffer.drop_if(|batch| batch.peer == id);
         self.discard_all(of_peer);

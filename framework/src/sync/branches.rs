@@ -28,9 +28,9 @@ struct Failed {
 }
 
 impl BranchMemory {
-    /// Whether the branch that leaves ours after `keep` with the block `first` has to wait.
-    pub(super) fn is_paused(&self, keep: Option<Height>, first: Hash32, now: Duration) -> bool {
-        self.0.iter().any(|failed| failed.is(keep, first) && failed.until > now)
+    /// Until when the branch that leaves ours after `keep` with the block `first` has to wait, where it has to.
+    pub(super) fn paused_until(&self, keep: Option<Height>, first: Hash32, now: Duration) -> Option<Duration> {
+        self.0.iter().find(|failed| failed.is(keep, first) && failed.until > now).map(|failed| failed.until)
     }
 
     /// Notes that a rollback towards this branch led to nothing better.
@@ -69,6 +69,12 @@ impl Failed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl BranchMemory {
+        fn is_paused(&self, keep: Option<Height>, first: Hash32, now: Duration) -> bool {
+            self.paused_until(keep, first, now).is_some()
+        }
+    }
 
     fn secs(seconds: u64) -> Duration {
         Duration::from_secs(seconds)

@@ -62,6 +62,8 @@ pub(super) struct Peer {
     pub(super) refused: Option<(Height, Duration)>,
     /// Its blocks did not link to our tip.
     pub(super) off_branch: bool,
+    /// When it came, or was last asked for what nobody claims.
+    pub(super) probed_at: Duration,
     pub(super) forks: ForkMemory,
 }
 
@@ -74,10 +76,18 @@ pub(super) struct ForkMemory {
     pub(super) too_deep: bool,
     /// No search before.
     pub(super) not_before: Duration,
+    /// Since when its blocks are known not to link.
+    pub(super) off_since: Duration,
+    /// Since when it has had no session: since it came, or since the last one.
+    pub(super) waits_since: Duration,
+    /// How many sessions with it were cut short for the sake of others.
+    pub(super) cut: u32,
+    /// How many sessions with it led to nothing.
+    pub(super) failed: u32,
 }
 
 impl Peer {
-    pub(super) fn new(legacy: bool) -> Self {
+    pub(super) fn new(legacy: bool, now: Duration) -> Self {
         Self {
             legacy,
             best: None,
@@ -100,7 +110,8 @@ impl Peer {
             headers_given: u32::MAX,
             refused: None,
             off_branch: false,
-            forks: ForkMemory::default(),
+            probed_at: now,
+            forks: ForkMemory { waits_since: now, ..ForkMemory::default() },
         }
     }
 

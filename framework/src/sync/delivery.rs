@@ -121,7 +121,7 @@ impl<F: ForkRule> BatchSync<F> {
         let Some(asked) = self.answered(id, request) else { return };
         let legacy = self.peers.get(&id).is_some_and(|peer| peer.legacy);
         match why {
-            _ if asked.purpose == Purpose::Fork => self.fail_session(false),
+            _ if asked.purpose == Purpose::Fork => self.fork_request_failed(id),
             // A busy legacy peer is honest: nothing but the request is lost, and patience with its claim ends by itself.
             RequestFailure::TimedOut if legacy => {}
             // Of blocks the peer may know how to give out all the same.

@@ -31,6 +31,8 @@ pub(super) struct Recovery {
     failures: u32,
     /// No recovery before.
     not_before: Duration,
+    /// Whether the last session was about STAKEs: then one about a fork is next.
+    pub(super) had_turn: bool,
 }
 
 /// A proposer was refused: a STAKE of ours may be wrong.
@@ -47,6 +49,13 @@ struct Suspicion {
     asked: BTreeSet<ConnId>,
     /// There is nothing to compare, or no way back.
     hopeless: bool,
+}
+
+impl Recovery {
+    /// From when on STAKEs are doubted.
+    fn ready_at(&self) -> Option<Duration> {
+        self.suspicion.as_ref().map(|suspicion| suspicion.ready_at.max(self.not_before))
+    }
 }
 
 impl<F: ForkRule> BatchSync<F> {
@@ -81,34 +90,54 @@ impl<F: ForkRule> BatchSync<F> {
     }
 
     /// When a recovery may begin that has to wait.
-    pub(super) fn recovery_deadline(&self) -> Option<Duration> {
-        let at = self.recovery.suspicion.as_ref()?.ready_at.max(self.recovery.not_before);
-        (self.session.is_none() && self.peers.keys().any(|&id| self.may_recover_with(id))).then_some(at)
+    pub(super) fn recovery_deadlines(&self) -> impl Iterator<Item = Duration> {
+        let waits = self.peers.keys().any(|&id| self.may_recover_with(id));
+        let ready = self.recovery.ready_at().filter(|_| waits);
+        ready.into_iter().flat_map(|at| [at, at.saturating_add(self.limits.claim_patience)])
     }
 
-    /// Begins to compare STAKEs with a peer, unless another one may extend our tip.
-    pub(super) fn begin_recovery(&mut self) {
-        let (Some(ours), Some(next)) = (self.tip, self.next_height()) else { return };
-        let Some(suspicion) = &self.recovery.suspicion else { return };
-        if suspicion.ours != ours {
-            self.recovery.suspicion = None;
-            return;
+    /// With whom STAKEs are compared next, unless another peer may extend our tip: those who did not send the refused block first.
+    pub(super) fn next_recovery(&self) -> Option<ConnId> {
+        let next = self.next_height()?;
+        let (ready, by) = (self.recovery.ready_at()?, self.recovery.suspicion.as_ref()?.by);
+        if ready > self.now || !self.importing.is_empty() || self.now < self.paused_until {
+            return None;
         }
-        let (refused, by) = (suspicion.refused, suspicion.by);
-        let too_early = suspicion.ready_at.max(self.recovery.not_before) > self.now;
-        if too_early || !self.importing.is_empty() || self.now < self.paused_until || self.may_be_extended(next) {
-            return;
+        // Claims alone do not hold it back for long.
+        if ready.saturating_add(self.limits.claim_patience) > self.now && self.may_be_extended(next) {
+            return None;
         }
-        let mut candidates = self.peers.iter().filter(|&(&id, peer)| peer.is_idle() && self.may_recover_with(id));
-        let others_first = candidates.by_ref().map(|(&id, _)| (id == by, id)).min();
-        let Some((_, peer)) = others_first else { return };
-        if let Some(suspicion) = &mut self.recovery.suspicion {
-            suspicion.asked.insert(peer);
-        }
+        let in_session = self.session.as_ref().map(|session| session.peer);
+        let waiting = self
+            .peers
+            .iter()
+            .filter(|&(&id, peer)| in_session != Some(id) && peer.is_idle() && self.may_recover_with(id));
+        waiting.min_by_key(|&(&id, peer)| (id == by, self.turn_due(peer), id)).map(|(&id, _)| id)
+    }
+
+    /// Begins to compare STAKEs with a peer.
+    pub(super) fn begin_recovery(&mut self, peer: ConnId) {
+        let Some(suspicion) = &mut self.recovery.suspicion else { return };
+        let (ours, refused) = (suspicion.ours, suspicion.refused);
+        suspicion.asked.insert(peer);
+        self.recovery.had_turn = true;
         let mut session = Session::new(peer, ours, Stage::FindingStakes, self.now);
         session.recovery = Some(Recovering { refused, stakes: Vec::new() });
         self.session = Some(session);
         self.actions.push_back(SyncAction::FindStakes { below: refused });
+    }
+
+    /// A tip that moved ends the doubt.
+    pub(super) fn end_old_doubts(&mut self) {
+        self.recovery.suspicion.take_if(|suspicion| Some(suspicion.ours) != self.tip);
+    }
+
+    /// The comparison with a peer is cut short: it may be asked again.
+    pub(super) fn recovery_cut(&mut self, id: ConnId) {
+        let recovering = self.session.as_ref().is_some_and(|session| session.recovery.is_some());
+        if let (true, Some(suspicion)) = (recovering, &mut self.recovery.suspicion) {
+            suspicion.asked.remove(&id);
+        }
     }
 
     /// Whether some peer may have the next block, and has not been tried in vain.

@@ -1,5 +1,7 @@
 //! Taking a peer's branch: it is shown and checked, our blocks are rolled back, and they come back if it is not better.
 
+use std::time::Duration;
+
 use super::batch::BatchSync;
 use super::fork::ForkRule;
 use super::ranges::Delivered;
@@ -37,7 +39,9 @@ impl<F: ForkRule> BatchSync<F> {
     ///
     /// In a recovery the branch has our own headers up to our tip, so that what is to be seen of it is what comes after.
     pub(super) fn show_or_roll_back(&mut self, keep: Option<Height>) {
+        let bound = self.bound();
         let Some(session) = &mut self.session else { return };
+        session.drains = false;
         if session.unchecked > 0 {
             return;
         }
@@ -49,18 +53,29 @@ impl<F: ForkRule> BatchSync<F> {
         };
         let again = self.peers.get(&id).is_none_or(|peer| peer.forks.tried.contains(&keep));
         let recovering = session.recovery.is_some();
-        // The first block of a recovery has the hash of ours, whoever shows it: it says nothing of what was tried.
-        if again || (!recovering && self.branches.is_paused(keep, first, self.now)) {
+        if again {
             self.fail_session(false);
             return;
         }
+        // The first block of a recovery has the hash of ours, whoever shows it: it says nothing of what was tried.
+        let paused = self.branches.paused_until(keep, first, self.now).filter(|_| !recovering);
+        if let Some(until) = paused {
+            self.wait_for_branch(id, until);
+            return;
+        }
         let blocks = session.shown.iter().map(Delivered::blocks).fold(0, u64::saturating_add);
+        let too_deep = !recovering && depth_of(session.ours, keep) > bound;
         let half_signed = session.signed >= blocks.div_ceil(2);
         let signed_to = height_after(keep, session.signed);
         let is_better = |height: Option<Height>| height.is_some_and(|height| self.rule.is_better(height, ours));
         let full = session.shown_bytes >= self.limits.window_bytes;
         let shown_enough = recovering && (full || is_better(shown_to));
-        if shown_enough || is_better(signed_to) || (full && half_signed) {
+        if too_deep {
+            // Our chain has grown meanwhile.
+            self.fail_session(true);
+        } else if shown_enough || is_better(signed_to) || (full && half_signed) {
+            // What comes in for our chain must not put it off for ever.
+            session.drains = true;
             if self.importing.is_empty() {
                 session.stage = Stage::RollingBack { keep };
                 session.branch = Some(first);
@@ -73,6 +88,15 @@ impl<F: ForkRule> BatchSync<F> {
         } else {
             // More of it may make up for the blocks of proposers that we do not know yet.
             self.ask_further(id, next);
+        }
+    }
+
+    /// Others may have spoilt what this peer can deliver right: it keeps its place before all who come while the branch rests.
+    fn wait_for_branch(&mut self, id: ConnId, until: Duration) {
+        self.drop_session();
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.forks.not_before = until;
+            peer.close();
         }
     }
 
@@ -164,10 +188,9 @@ impl<F: ForkRule> BatchSync<F> {
                 self.branches.failed(keep, first, self.now, &self.limits);
             }
         }
-        let pause = self.now.saturating_add(self.limits.distrust_pause);
+        self.note_failed_turn(session.peer);
         if let Some(peer) = self.peers.get_mut(&session.peer) {
             peer.forks.tried.insert(keep);
-            peer.forks.not_before = pause;
         }
         // Where its proposer was refused, the peer's STAKEs are looked at next.
         if !self.may_recover_with(session.peer) {

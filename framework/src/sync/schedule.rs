@@ -53,20 +53,21 @@ impl<F: ForkRule> BatchSync<F> {
 
     /// Now and then asks one of the peers that would not tell of their progress, or could not show it in time, for what is above our tip.
     pub(super) fn probe(&mut self) {
-        if self.mode != Mode::Synced || self.now < self.next_probe || self.session.is_some() {
+        if self.mode != Mode::Synced || self.now < self.next_probe {
             return;
         }
         let Some(next) = self.next_height() else { return };
-        let worth = |id: ConnId| self.peers.get(&id).is_some_and(|peer| self.is_worth_a_probe(peer, next));
-        let ids: Vec<ConnId> = self.peers.keys().copied().filter(|&id| worth(id)).collect();
-        let after = ids.iter().find(|&&id| self.last_probed.is_none_or(|last| id > last));
-        let Some(&id) = after.or(ids.first()) else { return };
-        let Some(peer) = self.peers.get(&id) else { return };
+        let worth =
+            self.peers.iter().filter(|&(&id, peer)| self.may_probe(id, peer, next) && peer.not_before <= self.now);
+        // In turn, where who comes anew comes last: otherwise those who come and go could keep it from one who stays.
+        let Some((&id, peer)) = worth.min_by_key(|&(&id, peer)| (peer.probed_at, id)) else { return };
         let len = range_for(&self.limits, peer.legacy, &peer.sizing, &self.usual_size);
         let claimed = peer.best.filter(|&best| best >= next).unwrap_or(Height::MAX);
         let to = claimed.min(peer.allowed(self.now).unwrap_or(next)).min(next.saturating_add(len - 1));
         self.ask(id, Span { from: next, to: to.max(next) }, Purpose::Probe);
-        self.last_probed = Some(id);
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.probed_at = self.now;
+        }
         self.next_probe = self.now.saturating_add(self.limits.probe_interval);
     }
 
@@ -102,14 +103,12 @@ impl<F: ForkRule> BatchSync<F> {
         at.extend(self.session_deadline());
         at.extend(self.headers_deadlines());
         at.extend(self.lates());
-        at.extend(self.recovery_deadline());
+        at.extend(self.recovery_deadlines());
+        at.extend(self.turn_deadlines());
         for peer in self.peers.values().filter(|peer| peer.is_open()) {
             at.extend(peer.patience_ends(&self.limits));
             at.push(peer.not_before);
             at.push(peer.pace.rests_until());
-            if peer.off_branch {
-                at.push(peer.forks.not_before);
-            }
         }
         if self.mode == Mode::Syncing && self.peers.values().any(Peer::counts) {
             at.extend(self.progress.map(|last| last.saturating_add(self.limits.no_progress)));
@@ -125,9 +124,9 @@ impl<F: ForkRule> BatchSync<F> {
             let next = self.next_height();
             let mut ready = self
                 .peers
-                .values()
-                .filter(|peer| next.is_some_and(|next| self.may_probe(peer, next)))
-                .map(|peer| peer.not_before);
+                .iter()
+                .filter(|&(&id, peer)| next.is_some_and(|next| self.may_probe(id, peer, next)))
+                .map(|(_, peer)| peer.not_before);
             at.extend(ready.by_ref().min().map(|first| first.max(self.next_probe)));
         }
         at
@@ -144,16 +143,13 @@ impl<F: ForkRule> BatchSync<F> {
             && self.session.as_ref().is_none_or(|session| session.peer != id)
     }
 
-    fn may_probe(&self, peer: &Peer, next: Height) -> bool {
+    fn may_probe(&self, id: ConnId, peer: &Peer, next: Height) -> bool {
         (peer.legacy || peer.has(next))
+            && self.session.as_ref().is_none_or(|session| session.peer != id)
             && !peer.is_open()
             && !peer.is_ruled_out()
             && peer.is_idle()
             && peer.allowed(self.now).is_some_and(|allowed| allowed >= next)
-    }
-
-    fn is_worth_a_probe(&self, peer: &Peer, next: Height) -> bool {
-        self.may_probe(peer, next) && peer.not_before <= self.now
     }
 
     /// How many blocks to ask a peer for: as many as it sends in the time that an answer should take, and as leave a share of the window

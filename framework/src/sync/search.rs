@@ -11,23 +11,10 @@ use super::{BatchId, ConnId, SyncAction};
 use crate::types::{BlockLink, Height};
 
 impl<F: ForkRule> BatchSync<F> {
-    /// Begins a session with the peer of the highest claim among those whose blocks do not link, unless another peer may extend our tip.
-    pub(super) fn begin_session(&mut self) {
-        let (Some(ours), Some(next)) = (self.tip, self.next_height()) else { return };
-        // What the headers show decides between branches; until then none is left for another.
-        let waits = self.now < self.paused_until || self.awaits_headers();
-        if self.may_be_extended(next) || !self.importing.is_empty() || waits {
-            return;
-        }
-        let candidate = self.peers.iter().filter(|(_, peer)| {
-            peer.is_open()
-                && peer.off_branch
-                && peer.is_idle()
-                && peer.may_fork(&self.limits)
-                && peer.forks.not_before <= self.now
-                && peer.best.is_some_and(|best| self.rule.is_better(best, ours.height))
-        });
-        let Some((&peer, _)) = candidate.max_by_key(|&(&id, peer)| (peer.best, std::cmp::Reverse(id))) else { return };
+    /// Begins a session with a peer whose blocks do not link.
+    pub(super) fn begin_search(&mut self, peer: ConnId) {
+        let Some(ours) = self.tip else { return };
+        self.recovery.had_turn = false;
         self.session = Some(Session::new(peer, ours, Stage::LookingUp, self.now));
         let from = ours.height.saturating_sub(self.bound());
         self.actions.push_back(SyncAction::LookUp { from, to: ours.height });
@@ -39,16 +26,16 @@ impl<F: ForkRule> BatchSync<F> {
         if session.stage != Stage::LookingUp {
             return;
         }
-        let (last, ours) = (links.last().map(BlockLink::tip), session.ours);
-        if last != Some(ours) {
+        let (last, base) = (links.last().map(BlockLink::tip), session.base);
+        if last != Some(base) {
             // A higher or another tip is news that is on its way to us; fewer blocks cannot be read, now as a moment ago.
-            let readable = last.is_some_and(|last| last.height >= ours.height);
+            let readable = last.is_some_and(|last| last.height >= base.height);
             let pause = if readable { self.limits.empty_pause } else { self.limits.local_pause };
             self.drop_session();
             self.postpone_sessions(pause);
             return;
         }
-        let lowest = session.ours.height.saturating_sub(bound);
+        let lowest = base.height.saturating_sub(bound);
         session.own = links.into_iter().filter(|link| link.height >= lowest).collect();
         self.search_deeper(0);
     }
@@ -102,10 +89,10 @@ impl<F: ForkRule> BatchSync<F> {
     /// Asks for the peer's blocks in place of those of ours that are doubted now.
     pub(super) fn ask_lower(&mut self, tried: u64, asking: u64) {
         let Some(session) = &self.session else { return };
-        let (id, ours) = (session.peer, session.ours.height);
-        let from = ours.saturating_add(1).saturating_sub(asking);
+        let (id, base) = (session.peer, session.base.height);
+        let from = base.saturating_add(1).saturating_sub(asking);
         // The block above our tip comes with the first question: where only our tip is to go, nothing more is needed.
-        let to = if tried == 0 { ours.saturating_add(1) } else { ours.saturating_sub(tried) };
+        let to = if tried == 0 { base.saturating_add(1) } else { base.saturating_sub(tried) };
         self.ask_for_branch(id, from, to);
     }
 
@@ -130,15 +117,15 @@ impl<F: ForkRule> BatchSync<F> {
     /// The peer's branch leaves ours after `keep`, or after higher blocks that it did not send yet.
     fn on_located(&mut self, keep: Option<Height>, delivered: Delivered) {
         let Some(session) = &mut self.session else { return };
-        let (id, ours) = (session.peer, session.ours);
-        if keep == Some(ours.height) {
-            // No fork: the peer has our tip after all.
+        let (id, base) = (session.peer, session.base);
+        if keep == Some(base.height) {
+            // No fork: the peer has our tip after all, or had it when this began.
             self.discard(delivered.batch);
             self.drop_session();
             let pause = self.now.saturating_add(self.limits.distrust_pause);
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.off_branch = false;
-                peer.forks.not_before = pause;
+                (peer.forks.not_before, peer.forks.waits_since) = (pause, self.now);
             }
             return;
         }
@@ -156,7 +143,7 @@ impl<F: ForkRule> BatchSync<F> {
         let bound = self.bound();
         let beyond = (bound > self.rule.bound()).then(|| tried.saturating_mul(2).clamp(1, bound));
         let Some(session) = &mut self.session else { return };
-        let most = bound.min(session.ours.height.saturating_add(1));
+        let most = bound.min(session.base.height.saturating_add(1));
         match self.rule.next_depth(tried).or(beyond).map(|depth| depth.min(most)).filter(|&depth| depth > tried) {
             Some(asking) => session.stage = Stage::Searching { tried, asking },
             None => self.fail_session(true),

@@ -1,7 +1,7 @@
 //! The fork session: with one peer at a time, from the search for the branching point to the end of the reorganisation.
 //!
 //! Until the peer has shown blocks that link to ours and end higher, nothing of ours is touched and the sync with others goes on;
-//! if our tip changes meanwhile, the session is dropped. From the rollback on, nothing but that peer's branch is imported.
+//! our tip may move on meanwhile. From the rollback on, nothing but that peer's branch is imported.
 //!
 //! Here is the life of a session; `search` finds the branching point, `recover` the block whose STAKE differs, `reorg` takes the branch.
 
@@ -20,7 +20,10 @@ use crate::types::{BlockLink, Hash32, Height, Tip};
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) peer: ConnId,
-    /// Our tip when it began.
+    /// Our tip when it began, where the search looks down from.
+    pub(super) base: Tip,
+    /// Our tip, which the peer's branch is to be better than. It may move on while the branch is looked for and shown: that changes
+    /// nothing below `base`.
     pub(super) ours: Tip,
     /// Our own last blocks, as many as may be rolled back and the one below them.
     pub(super) own: Vec<BlockLink>,
@@ -38,6 +41,8 @@ pub(super) struct Session {
     pub(super) unchecked: usize,
     /// How many blocks of it known proposers signed.
     pub(super) signed: u64,
+    /// Nothing more is imported on our branch: the rollback waits for what is under import.
+    pub(super) drains: bool,
     /// Its first block, once our blocks are to be rolled back towards it.
     pub(super) branch: Option<Hash32>,
     /// Whether the peer was found to have sent an invalid block.
@@ -82,6 +87,7 @@ impl Session {
     pub(super) fn new(peer: ConnId, ours: Tip, stage: Stage, now: Duration) -> Self {
         Self {
             peer,
+            base: ours,
             ours,
             own: Vec::new(),
             stage,
@@ -93,6 +99,7 @@ impl Session {
             shown_to: None,
             unchecked: 0,
             signed: 0,
+            drains: false,
             branch: None,
             convicted: false,
             recovery: None,
@@ -128,15 +135,13 @@ impl<F: ForkRule> BatchSync<F> {
         // The limit is one of the search: once our blocks are rolled back it is past, and must not hide when to ask again.
         let searching = !self.reorganising();
         let end = searching.then(|| session.began.saturating_add(self.search_limit(session.peer)));
-        resume.into_iter().chain(end).min()
+        let turn = self.turn_ends().filter(|&end| searching && end > self.now);
+        resume.into_iter().chain(end).chain(turn).min()
     }
 
     /// Goes on with the session, or begins one where one is needed.
     pub(super) fn tend_session(&mut self) {
-        let stale = self.session.as_ref().is_some_and(|session| self.tip != Some(session.ours));
-        if stale && !self.reorganising() {
-            self.drop_session();
-        }
+        self.follow_own_tip();
         let Some(session) = &self.session else {
             self.begin_any_session();
             return;
@@ -146,6 +151,7 @@ impl<F: ForkRule> BatchSync<F> {
         let busy = session.resume_at > self.now || self.peers.get(&peer).is_some_and(|peer| !peer.is_idle());
         match stage {
             _ if too_long && !self.reorganising() => self.fail_session(false),
+            _ if !self.reorganising() && self.is_turn_over() => self.end_turn(),
             Stage::Searching { asking, tried } if !busy => self.ask_lower(tried, asking),
             Stage::Comparing { next } if !busy => self.ask_for_stakes(next),
             Stage::Showing { keep } if !busy => self.show_or_roll_back(keep),
@@ -158,10 +164,19 @@ impl<F: ForkRule> BatchSync<F> {
         }
     }
 
-    fn begin_any_session(&mut self) {
-        self.begin_recovery();
-        if self.session.is_none() {
-            self.begin_session();
+    /// Our tip may have moved: whoever makes it move must not end every search. What is not better any more is no fork to look at, and a doubt
+    /// of our STAKEs ends with the tip that it was about.
+    fn follow_own_tip(&mut self) {
+        if self.reorganising() {
+            return;
+        }
+        let Some(session) = self.session.as_mut().filter(|session| self.tip != Some(session.ours)) else { return };
+        let best = self.peers.get(&session.peer).and_then(|peer| peer.best);
+        let better = |tip: &Tip| best.is_some_and(|best| self.rule.is_better(best, tip.height));
+        let higher = self.tip.filter(|tip| session.recovery.is_none() && tip.height > session.ours.height);
+        match higher.filter(better) {
+            Some(tip) => session.ours = tip,
+            None => self.drop_session(),
         }
     }
 
@@ -171,6 +186,15 @@ impl<F: ForkRule> BatchSync<F> {
             && let (true, Stage::Joining { broken, .. }) = (session.peer == of, &mut session.stage)
         {
             *broken = true;
+        }
+    }
+
+    /// A question of a session was not answered: perhaps of one that was cut short since, while that of another peer is under way.
+    pub(super) fn fork_request_failed(&mut self, id: ConnId) {
+        if self.session.as_ref().is_some_and(|session| session.peer == id) {
+            self.fail_session(false);
+        } else {
+            self.note_failed_turn(id);
         }
     }
 
@@ -194,9 +218,8 @@ impl<F: ForkRule> BatchSync<F> {
         }
         let (id, ours, about_fork) = (session.peer, session.ours, session.recovery.is_none());
         self.drop_session();
-        let pause = self.now.saturating_add(self.limits.distrust_pause);
+        self.note_failed_turn(id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        peer.forks.not_before = pause;
         if too_deep && about_fork && !peer.forks.too_deep {
             peer.forks.too_deep = true;
             let bound = self.bound();

@@ -96,7 +96,7 @@ fn padded_in_a_signature(chain: &Chain) -> Vec<Block> {
     let mut blocks: Vec<Block> = chain.lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     let signature = &mut blocks[61].txs[0].signature;
     let text = signature.text().into_owned();
-    *signature = HexText::new(&format!("{}{}{}", &text[..64], "00".repeat(6 * MIB), &text[64..]));
+    *signature = HexText::new(&format!("{}{}{}", &text[..64], "00".repeat(17 * MIB), &text[64..]));
     blocks
 }
 

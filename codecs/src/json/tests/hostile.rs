@@ -124,6 +124,37 @@ fn absurd_ranges_are_brought_to_sense_or_refused() {
 }
 
 #[test]
+fn a_new_block_that_takes_several_times_its_bytes_in_memory_is_refused() {
+    const SMALL: &str = r#"{"tx_type":"STAKE","from_address":"a","amount":0,"nonce":0}"#;
+    let block = Messages::from_printed_seed().block();
+    let head = serde_json::to_string(&cpc_framework::types::Block { txs: Vec::new(), ..block }).unwrap();
+    let line = |txs: usize| {
+        let block = head.replacen(r#""txs":[]"#, &format!(r#""txs":[{}]"#, vec![SMALL; txs].join(",")), 1);
+        format!("{{\"type\":\"new_block\",\"payload\":{{\"block\":{block}}}}}\n")
+    };
+    assert!(decode(line(100)).is_ok());
+    let Err(DecodeError::Malformed(why)) = decode(line(1000)) else { panic!("it was read") };
+    assert!(why.contains("memory"), "{why}");
+}
+
+#[test]
+fn behind_the_front_of_a_long_answer_a_decoder_is_in_mid_frame_until_the_line_ends() {
+    let block = serde_json::to_string(&Messages::from_printed_seed().block()).unwrap();
+    let front = format!("{{\"type\":\"blocks_response\",\"payload\":{{\"blocks\":[{block}{}", " ".repeat(FRONT));
+    let (mut decoder, mut buffer) = (JsonCodec.decoder(), BytesMut::from(front.as_bytes()));
+    assert!(!decoder.is_mid_frame());
+    assert!(matches!(decoder.decode(&mut buffer, CAP), Ok(Some(Message::BlocksResponse { .. }))));
+    assert!(decoder.is_mid_frame() && buffer.is_empty());
+    buffer.extend_from_slice(b" ");
+    assert_eq!(decoder.decode(&mut buffer, CAP), Ok(None));
+    assert!(decoder.is_mid_frame() && buffer.is_empty());
+    buffer.extend_from_slice(b"]}}\n{");
+    assert_eq!(decoder.decode(&mut buffer, CAP), Ok(None));
+    assert!(!decoder.is_mid_frame());
+    assert_eq!(&buffer[..], b"{");
+}
+
+#[test]
 fn nesting_never_costs_the_stack() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         let deep = format!("{}1{}", open.repeat(100_000), close.repeat(100_000));

@@ -12,6 +12,7 @@ mod long_forks;
 mod recoveries;
 mod refusals;
 mod synced;
+mod turns;
 mod wake_ups;
 mod window;
 

@@ -151,6 +151,8 @@ pub struct Peer {
     pub longest_answer: u64,
     /// It does not answer requests that begin above this height.
     pub silent_above: Option<Height>,
+    /// It does not answer requests that begin at this height or below it.
+    pub silent_up_to: Option<Height>,
     /// It answers that it has nothing above this height.
     pub empty_above: Option<Height>,
     /// It sends blocks that link to nothing but each other.
@@ -196,6 +198,7 @@ impl Peer {
             latency: Duration::from_millis(50),
             longest_answer: 500,
             silent_above: None,
+            silent_up_to: None,
             empty_above: None,
             makes_up: false,
             unsigned: false,
@@ -261,7 +264,8 @@ impl Peer {
     }
 
     fn answers_above(&self, from: Height) -> bool {
-        self.latency < Duration::MAX && self.silent_above.is_none_or(|height| from <= height)
+        let silent = self.silent_above.is_some_and(|height| from > height);
+        self.latency < Duration::MAX && !silent && self.silent_up_to.is_none_or(|height| from > height)
     }
 
     /// Whether a node may penalise it.

@@ -200,6 +200,11 @@ impl World {
         }
     }
 
+    /// Lets a peer do something else from now on, without a word to the node.
+    pub fn set_peer(&mut self, id: ConnId, peer: Peer) {
+        self.peers.insert(id, peer);
+    }
+
     /// Repeats a peer's handshake with another height.
     pub fn claim(&mut self, id: ConnId, height: Option<Height>) {
         let Some(peer) = self.peers.get_mut(&id) else { return };

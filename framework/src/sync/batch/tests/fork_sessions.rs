@@ -140,6 +140,26 @@ fn the_next_peer_has_its_turn_at_once_when_a_search_took_too_long() {
 }
 
 #[test]
+fn the_silence_of_a_peer_whose_turn_was_over_ends_no_session_of_another() {
+    let limits = SyncLimits::default();
+    let turn = limits.stall;
+    let mut desk = Desk::new(limits);
+    let (one, other) = (desk.joins(1), desk.joins(2));
+    let mut actions = desk.answer(&one, 500);
+    actions.extend(desk.answer(&other, 500));
+    assert!(actions.iter().any(is_lookup), "{actions:?}");
+    let asked = desk.tell(SyncEvent::OwnLinks { links: desk.ours.range(0, OURS) });
+    let [SyncAction::Request { peer: ConnId(1), request: silent, .. }] = asked[..] else { panic!("{asked:?}") };
+    let actions = desk.tell_at(turn, SyncEvent::Tick);
+    assert!(actions.iter().any(is_lookup), "the other one's turn: {actions:?}");
+    let actions = desk.tell(SyncEvent::OwnLinks { links: desk.ours.range(0, OURS) });
+    let why = crate::sync::RequestFailure::TimedOut;
+    assert_eq!(desk.tell(SyncEvent::RequestFailed { peer: ConnId(1), request: silent, why }), []);
+    let actions = desk.search(actions, 500);
+    assert!(actions.iter().any(|action| matches!(action, SyncAction::Check { .. })), "{actions:?}");
+}
+
+#[test]
 fn a_block_that_was_applied_just_before_the_rollback_counts_for_our_branch() {
     let mut desk = Desk::new(SyncLimits::default());
     let actions = desk.tell(SyncEvent::PeerTip { peer: ConnId(1), height: Some(OURS + 1), legacy: false });
