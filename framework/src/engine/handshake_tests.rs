@@ -169,7 +169,7 @@ async fn the_time_for_a_handshake_runs_from_when_the_connection_came() {
 #[tokio::test]
 async fn a_copy_of_a_block_goes_with_the_peer_that_sent_it() {
     let mut bench = Bench::new().await;
-    let block = crate::testkit::messages::Messages::from_printed_seed().block();
+    let block = Messages::from_printed_seed().block();
     let block = bench.core.config.verifier.hasher().hash_block(std::sync::Arc::new(block));
     bench.core.spares.push((A, block));
     bench.core.closed(bench.now, A, &CloseReason::Idle);
