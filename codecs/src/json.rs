@@ -119,6 +119,10 @@ impl Decoder for JsonDecoder {
         self.scanned < buffer.len() || buffer.len() > self.look_after
     }
 
+    fn is_mid_frame(&self) -> bool {
+        self.rest.is_some()
+    }
+
     fn begun(&self, buffer: &BytesMut) -> Option<MessageKind> {
         // As all nodes write it: the type first.
         let rest = after(after(after(buffer, b"{")?, b"\"type\"")?, b":")?;

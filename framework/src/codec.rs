@@ -136,6 +136,12 @@ pub trait Decoder: Debug + Send {
         None
     }
 
+    /// Whether a message was made of the front of a frame whose rest is still to come, and will be forgotten: what comes next belongs to a frame
+    /// that has begun, though the buffer may be empty. Only for codecs that read so; no, unless it is written otherwise.
+    fn is_mid_frame(&self) -> bool {
+        false
+    }
+
     /// Takes the next whole message off the front of `buffer`, which only ever grows at its end between calls;
     /// `None` where more bytes are needed. A frame may have at most `cap` bytes.
     ///

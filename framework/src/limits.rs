@@ -24,7 +24,7 @@
 //! | `known_blocks_per_peer` | 1024 | 12 | `peers/known.rs` | no block further back is gossip |
 //! | `known_txs_per_peer` | 4096 | 12 | `peers/known.rs` | more than are on their way to one peer |
 //! | `pool_txs` | 10000 | 13 | `mempool/checks.rs` | some hundred blocks full |
-//! | `pool_bytes` | 64 MiB | 13 | `mempool/checks.rs` | what 10,000 usual transactions take six times over, and what a small machine can spare |
+//! | `pool_bytes` | 64 MiB | 13 | `mempool/moving.rs` | what 10,000 usual transactions take six times over, and what a small machine can spare |
 //! | `pool_tx_bytes` | 128 KiB | 13 | `mempool/checks.rs` | a few large ones must not fill the pool |
 //! | `pool_per_sender` | 64 | 13 | `mempool/checks.rs` | the reference's bound; one sender must not fill the pool |
 //! | `pool_nonce_gap` | 64 | 14 | `mempool/checks.rs` | as many as one sender may have in the pool |
@@ -303,6 +303,20 @@ impl Limits {
         }
         limits
     }
+
+    /// The longest block that is taken from a peer, in bytes as JSON: what a node of default limits reads as an answer. What is longer could be
+    /// had in other codecs, and not given to such a node in this one.
+    pub fn block_max(&self) -> usize {
+        self.frame_response_max.min(longest_block() + ENVELOPE).saturating_sub(ENVELOPE)
+    }
+}
+
+/// What an answer of one block has besides it as JSON, in bytes, or more: `{"type":"blocks_response","payload":{"request_id":` and so on.
+const ENVELOPE: usize = 256;
+
+/// The longest block that is taken at all, in bytes as JSON: what nodes of default limits read.
+pub(crate) fn longest_block() -> usize {
+    Limits::default().frame_response_max - ENVELOPE
 }
 
 #[cfg(test)]

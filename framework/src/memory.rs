@@ -5,9 +5,9 @@
 //! | share | 32nds | of 64 MiB | what it bounds | when it is full |
 //! |---|---|---|---|---|
 //! | [`frames`](MemoryShares::frames) | 6 | 12 MiB | messages that have begun to come, of all connections | who sends is not read from; after a second, the connection that has held the most for the longest is closed |
-//! | [`inbox`](MemoryShares::inbox) | 4 | 8 MiB | messages from their decoding until the engine is done with them, at [`DECODED`] times their bytes | who sends is not read from, in turn |
+//! | [`inbox`](MemoryShares::inbox) | 4 | 8 MiB | messages from their decoding until the engine is done with them, at [`DECODED`] times their bytes, or at what they take in memory if that is more | who sends is not read from, in turn |
 //! | [`outboxes`](MemoryShares::outboxes) | 5 | 10 MiB | what waits to be sent: three fifths for answers and those under preparation, one for gossip, one for blocks announced by their hash | gossip is dropped, a block of which only the height is told is asked for as an answer; answers wait in turn; after a second, the connection that has taken nothing of the most for the longest is closed |
-//! | [`blocks`](MemoryShares::blocks) | 10 | 20 MiB | blocks that wait for their import or are under it: four fifths for the window of the sync, at [`IMPORTED`] times their bytes, one for gossip | the sync asks for nothing more; gossip is left to the sync |
+//! | [`blocks`](MemoryShares::blocks) | 10 | 20 MiB | blocks that wait for their import or are under it: four fifths for the window of the sync, at [`IMPORTED`] times what they weigh, one for gossip | the sync asks for nothing more; gossip is left to the sync |
 //! | [`verifying`](MemoryShares::verifying) | 4 | 8 MiB | transactions whose signatures wait to be checked or are | the newest is dropped, and may come again |
 //! | [`transports`](MemoryShares::transports) | 3 | 6 MiB | bytes that a transport holds in the process (QUIC; TCP's are the kernel's) | windows get smaller |
 //!
@@ -21,9 +21,10 @@
 //! validators. The two constants are measured, over TCP and QUIC, by the tests in `tests/tests/memory`; they hold for the allocator of
 //! glibc where it gives large buffers back, as the program has it do.
 //!
-//! An answer of up to [`frame_response_max`](crate::limits::Limits::frame_response_max) bytes is read within that: it is never held as a whole. JSON
-//! takes the blocks at its front, and forgets the rest of the line as it comes. What must be held until it is whole, one block or a frame of
-//! a codec that reads frames as a whole, has [`MemoryShares::held_of_one`] bytes at most, one at a time in the whole node.
+//! An answer of up to [`frame_response_max`](crate::limits::Limits::frame_response_max) bytes is read within that. Of a long line of JSON the blocks at its
+//! front are taken, and the rest is forgotten as it comes. What must be held until it is whole, one block or a frame of a codec that reads
+//! frames as a whole, is one at a time in the whole node; what it has beyond [`MemoryShares::held_of_one`] the pool of transactions gives up meanwhile,
+//! twice, since it is decoded too: what comes from the chain goes before what may come again.
 
 /// The least budget with which a node starts: below it, a block of the largest size that is passed on could not come.
 pub const LEAST_MEMORY: usize = 16 << 20;
@@ -102,8 +103,8 @@ impl MemoryShares {
         self.frames / 3
     }
 
-    /// How much of such a frame is held at most, and so the longest block that can be asked for, as its codec writes it: 8 MiB of 64 MiB, and
-    /// always as much as may come unasked, which is `frame_max`, and what is read at a time. Whoever has larger blocks needs more memory.
+    /// How much of such a frame the share holds: 8 MiB of 64 MiB, and always as much as may come unasked, which is `frame_max`, and what is
+    /// read at a time. The pool of transactions gives up what more is needed.
     pub const fn held_of_one(&self, frame_max: usize) -> usize {
         let share = self.frames / 3 * 2;
         let unasked = frame_max + (64 << 10);
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_answer_8_mib_are_held_by_default_and_more_with_more_memory_but_always_what_may_come_unasked() {
+    fn of_a_long_answer_8_mib_are_held_by_default_and_more_with_more_memory_and_always_what_may_come_unasked() {
         let frame_max = Limits::default().frame_max;
         let held = |mib: usize| MemoryShares::of(mib << 20).held_of_one(frame_max);
         assert_eq!([16, 64, 256].map(held), [frame_max + (64 << 10), 8 << 20, 32 << 20]);

@@ -39,22 +39,23 @@ pub(crate) fn print_error(error: &CliError) {
     let _ = StderrAroundBar.write_all(format!("cpc-node: {error}\n").as_bytes());
 }
 
-/// Stderr for whole lines: takes the progress bar off the screen while it writes.
+/// Stderr for whole lines: takes the progress bar off the screen while it writes. A line that nobody takes, as a full disk, is lost: an
+/// error would be told on stderr by the library of the log, which panics where that fails too.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StderrAroundBar;
 
 impl Write for StderrAroundBar {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let bar = BAR.lock().map_or(None, |bar| bar.clone());
-        match bar {
-            Some(bar) => bar.suspend(|| io::stderr().write_all(line))?,
-            None => io::stderr().write_all(line)?,
-        }
+        let _ = match bar {
+            Some(bar) => bar.suspend(|| io::stderr().write_all(line)),
+            None => io::stderr().write_all(line),
+        };
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 

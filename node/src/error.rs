@@ -1,5 +1,6 @@
 use std::error::Error;
 use std::fmt::{self, Write as _};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 /// Why the program ends with an exit code other than 0. Its text is one line that says what is wrong with which value and what to do.
@@ -28,6 +29,18 @@ impl CliError {
     /// A file cannot be used.
     pub fn file(doing: &str, path: &Path, cause: &(dyn Error + 'static)) -> Self {
         Self::caused(format_args!("cannot {doing} {}", path.display()), cause)
+    }
+
+    /// A file cannot be written.
+    pub fn unwritten(path: &Path, cause: &io::Error) -> Self {
+        let way_out = match cause.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                "; make room, then do it again"
+            }
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "; it must be writable for this user",
+            _ => "",
+        };
+        Self::failed(format!("cannot write {}: {}{way_out}", path.display(), one_line(cause)))
     }
 
     /// 2 for a wrong command line, else 1.

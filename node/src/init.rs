@@ -111,7 +111,7 @@ pub(crate) fn place(datadir: &Datadir, mut files: Vec<NewFile>, genesis: String)
         if error.kind() == std::io::ErrorKind::AlreadyExists {
             exists(&path)
         } else {
-            CliError::file("write", &path, &error)
+            CliError::unwritten(&path, &error)
         }
     })
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM.
+//! Ctrl-C and SIGTERM, and what a limit on the sizes of files sends.
 
 use std::future::Future;
 use std::io;
@@ -66,6 +66,22 @@ impl Stop {
             std::future::pending::<()>().await;
         }
     }
+}
+
+/// Has a write beyond the limit on the sizes of files (`ulimit -f`) fail, as it does on a full disk, instead of ending the process.
+pub(crate) fn outlive_file_limits() -> Result<(), CliError> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        // What is installed lasts as long as the process: nobody need listen.
+        let install = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+            let _inside = runtime.enter();
+            signal(SignalKind::from_raw(libc::SIGXFSZ)).map(drop)
+        };
+        install().map_err(|error: io::Error| CliError::caused("cannot listen for signals", &error))?;
+    }
+    Ok(())
 }
 
 #[cfg(unix)]

@@ -19,7 +19,12 @@ pub struct Datadir {
 impl Datadir {
     /// One that does not exist yet.
     pub fn absent() -> Self {
-        let parent = tempfile::Builder::new().prefix("cpc-test-").tempdir().unwrap();
+        Self::absent_in(&std::env::temp_dir())
+    }
+
+    /// One that does not exist yet, within `folder`.
+    pub fn absent_in(folder: &Path) -> Self {
+        let parent = tempfile::Builder::new().prefix("cpc-test-").tempdir_in(folder).unwrap();
         Self { path: parent.path().join("node"), _parent: parent }
     }
 
@@ -39,7 +44,12 @@ impl Datadir {
 
     /// A copy of it, as it stands.
     pub fn copy(&self) -> Self {
-        let copy = Self::absent();
+        self.copy_into(&std::env::temp_dir())
+    }
+
+    /// A copy of it, as it stands, within `folder`.
+    pub fn copy_into(&self, folder: &Path) -> Self {
+        let copy = Self::absent_in(folder);
         copy_folder(&self.path, &copy.path);
         copy
     }

@@ -24,6 +24,7 @@ pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod simulation;
+pub mod small_disk;
 pub mod soak;
 pub mod throttle;
 pub mod vectors;

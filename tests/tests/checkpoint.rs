@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use cpc_codecs::PostcardCodec;
 use cpc_framework::chain::{Chain, ChainError};
 use cpc_framework::env::Env;
@@ -15,29 +14,25 @@ use cpc_framework::node::{NodeBuilder, NodeHandle, NodeStatus};
 use cpc_framework::prelude::*;
 use cpc_framework::rules::Hasher;
 use cpc_framework::rules::keys::VALIDATOR_PREFIX;
-use cpc_framework::store::{
-    ByteBudget, ChainStore, Commit, Moved, ReorgOutcome, StateChange, StateKey, StateValue, StateView, StoreError,
-};
+use cpc_framework::store::ChainStore;
 use cpc_framework::sync::{BatchSync, Mode, RollbackOne, SyncLimits};
+use cpc_framework::testkit::store::{HookedStore, StoreHooks};
 use cpc_framework::transport::Endpoint;
 use cpc_framework::transport::memory::MemoryNetwork;
-use cpc_framework::types::{Block, Checkpoint, EncodedBlock, Hash32, Height, HexText, Tip, WireBlock, encoding};
+use cpc_framework::types::{Block, Checkpoint, EncodedBlock, Hash32, Height, HexText, WireBlock, encoding};
 use cpc_tests::deadline::within;
 use cpc_tests::network::{Wallet, genesis, params, validator_key};
 
 const TIP: Height = 2400;
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A store that gives out the blocks of some heights with signatures by nobody.
+/// The blocks of some heights are given out with signatures by nobody.
 #[derive(Debug)]
-struct Spoilt {
-    inner: Arc<MemoryStore>,
-    heights: RangeInclusive<Height>,
-}
+struct Spoilt(RangeInclusive<Height>);
 
 impl Spoilt {
     fn spoil(&self, stored: EncodedBlock) -> EncodedBlock {
-        if !self.heights.contains(&stored.link.height) {
+        if !self.0.contains(&stored.link.height) {
             return stored;
         }
         let mut block = Block::clone(&WireBlock::Encoded(stored.bytes.clone()).decode().unwrap());
@@ -49,43 +44,9 @@ impl Spoilt {
     }
 }
 
-#[async_trait]
-impl ChainStore for Spoilt {
-    async fn bind(&self, genesis: Hash32, state: Vec<(StateKey, StateValue)>) -> Result<(), StoreError> {
-        self.inner.bind(genesis, state).await
-    }
-    async fn tip(&self) -> Result<Option<Tip>, StoreError> {
-        self.inner.tip().await
-    }
-    async fn blocks(
-        &self,
-        heights: RangeInclusive<Height>,
-        budget: ByteBudget,
-    ) -> Result<Vec<EncodedBlock>, StoreError> {
-        let blocks = self.inner.blocks(heights, budget).await?;
-        Ok(blocks.into_iter().map(|block| self.spoil(block)).collect())
-    }
-    async fn height_of(&self, hash: Hash32) -> Result<Option<Height>, StoreError> {
-        self.inner.height_of(hash).await
-    }
-    async fn commit(&self, batch: Vec<Commit>) -> Result<Tip, StoreError> {
-        self.inner.commit(batch).await
-    }
-    async fn rollback(&self, keep: Option<Height>) -> Result<Moved, StoreError> {
-        self.inner.rollback(keep).await
-    }
-    async fn finish_reorg(&self, outcome: ReorgOutcome) -> Result<Moved, StoreError> {
-        self.inner.finish_reorg(outcome).await
-    }
-    fn state(&self) -> Result<Arc<dyn StateView>, StoreError> {
-        self.inner.state()
-    }
-    async fn replace_state(
-        &self,
-        state: Vec<(StateKey, StateValue)>,
-        undo: Vec<Vec<StateChange>>,
-    ) -> Result<(), StoreError> {
-        self.inner.replace_state(state, undo).await
+impl StoreHooks for Spoilt {
+    fn read(&self, blocks: Vec<EncodedBlock>) -> Vec<EncodedBlock> {
+        blocks.into_iter().map(|block| self.spoil(block)).collect()
     }
 }
 
@@ -149,7 +110,7 @@ fn height(node: &NodeHandle) -> Option<Height> {
 async fn below_a_checkpoint_that_the_headers_lead_to_no_signature_is_needed_and_above_it_every_one_is() {
     let (store, hashes) = chain_to(TIP).await;
     // Far enough up for the headers to come first: what comes before them is checked in full.
-    let spoilt = Spoilt { inner: store, heights: 1800..=2200 };
+    let spoilt = HookedStore { inner: store, hooks: Spoilt(1800..=2200) };
     let network = MemoryNetwork::default();
     let server = serving(&network, spoilt).await;
     let checkpoint = |height: Height| Checkpoint { height, hash: hashes[usize::try_from(height).unwrap()] };
@@ -176,7 +137,7 @@ async fn below_a_checkpoint_that_the_headers_lead_to_no_signature_is_needed_and_
 async fn what_was_spoilt_below_a_checkpoint_is_not_given_to_peers_who_would_blame_us_for_it() {
     let (store, hashes) = chain_to(TIP).await;
     let network = MemoryNetwork::default();
-    let server = serving(&network, Spoilt { inner: store, heights: 1800..=2200 }).await;
+    let server = serving(&network, HookedStore { inner: store, hooks: Spoilt(1800..=2200) }).await;
     let checkpoint = Checkpoint { height: 2300, hash: hashes[2300] };
     let trusting = syncing(&network, "trusting", vec![checkpoint]);
     let trusting = trusting.link(network.member("serving"), PostcardCodec, "trusting:1").start().await.unwrap();

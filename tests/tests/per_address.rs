@@ -1,6 +1,12 @@
 //! Bounds that count by address, with the exemption of loopback switched off; and answers that come too late.
-#![allow(clippy::unwrap_used, reason = "a broken assumption of a test is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a broken assumption of a test is a failed test, and one that cannot be made here is told of"
+)]
 
+use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use cpc_codecs::JsonCodec;
@@ -11,9 +17,10 @@ use cpc_framework::types::{Genesis, Network};
 use cpc_tests::deadline::{until, within};
 use cpc_tests::peer::{Answer, Peer, Script, honest};
 use cpc_tests::raw::Socket;
-use cpc_tests::vectors::Chain;
-use cpc_tests::wire::{Hello, Received};
+use cpc_tests::vectors::{Chain, candidates};
+use cpc_tests::wire::{self, Hello, Received};
 use cpc_transports::TcpTransport;
+use tokio::net::TcpListener;
 
 /// For what should happen at once, on a busy machine.
 const PROMPT: Duration = Duration::from_secs(10);
@@ -64,11 +71,15 @@ async fn row_16_of_one_source_32_addresses_are_kept_however_many_it_shows() {
         peer.message(PROMPT, "a handshake", Received::greeting).await;
         shown.push(peer);
     }
-    let saved = || std::fs::read(&file).map_or(0, |text| serde_json::from_slice::<Vec<String>>(&text).unwrap().len());
-    until(Duration::from_secs(60), "32 addresses in peers.json", async || (saved() == 32).then_some(())).await;
+    let saved = || -> BTreeSet<String> {
+        std::fs::read(&file).map_or_else(|_| BTreeSet::new(), |text| serde_json::from_slice(&text).unwrap())
+    };
+    until(Duration::from_secs(60), "32 addresses in peers.json", async || (saved().len() == 32).then_some(())).await;
     node.shutdown().await;
-    assert_eq!(saved(), 32);
-    assert_eq!(shown.iter().filter(|peer| peer.openings().len() > 1).count(), 32, "the others were never dialled");
+    // Who was dialled back is saved, and nobody else was dialled at all.
+    let dialled = shown.iter().filter(|peer| peer.openings().len() > 1).map(Peer::address);
+    assert_eq!(saved(), dialled.collect());
+    assert_eq!(saved().len(), 32);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,6 +109,72 @@ async fn row_21_an_address_connects_8_times_at_once_and_then_once_a_second() {
         synced = within(Duration::from_secs(60), "the honest peer's tip", synced) => { synced.unwrap(); }
     }
     node.shutdown().await;
+}
+
+/// Whether this machine has IPv6; says so where it has not.
+async fn has_ipv6() -> bool {
+    let bound = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await;
+    if let Err(error) = &bound {
+        eprintln!("not tested over sockets, since there is no IPv6 here: {error}");
+    }
+    bound.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_21_over_a_socket_of_ipv6_an_ipv4_address_is_the_same_as_over_one_of_ipv4() {
+    const BURST: usize = 8;
+    if !has_ipv6().await {
+        return;
+    }
+    let chain = Chain::fork();
+    // Nothing is earned back while this lasts.
+    let hour = Duration::from_secs(3600);
+    let limits = Limits {
+        exempt_loopback: false,
+        pending_per_address: 64,
+        accept_interval: hour,
+        handshake_timeout: hour,
+        ..Limits::for_network("devnet")
+    };
+    let dual = builder(chain).link(TcpTransport::default(), JsonCodec, "[::]:0").limits(limits);
+    let node = dual.start().await.unwrap();
+    let [v4, v6] = [0, 1].map(|link| node.listening()[link].host_port().unwrap().1);
+    // To the socket of IPv6 these are from ::ffff:127.0.0.2.
+    let mut over_v6 = Vec::new();
+    for _ in 0..BURST - 1 {
+        over_v6.push(Socket::connect_from("127.0.0.2", v6).await);
+    }
+    let (mut known, _) = Socket::greeted_from("127.0.0.2", v6, &Hello::modern(chain).without_blocks()).await;
+    let shown = node.peers().await.unwrap();
+    assert!(shown[0].address.starts_with("127.0.0.2:"), "{}", shown[0].address);
+    // It has had all that an address has, over either.
+    for port in [v4, v6] {
+        Socket::connect_from("127.0.0.2", port).await.closed(PROMPT).await;
+    }
+    for socket in over_v6.iter_mut().chain([&mut known]) {
+        assert!(socket.stays_open(Duration::from_millis(10)).await, "closed within the bound");
+    }
+    // Another one has not.
+    let _honest = Peer::dial_from("127.0.0.3", v6, Script::modern(chain)).await;
+    let synced = node.wait_for(|status| status.tip.is_some_and(|tip| tip.height == 120));
+    within(Duration::from_secs(60), "the honest peer's tip", synced).await.unwrap();
+    // A ban of the one is one of the other.
+    let mut bad = Socket::connect_from("127.0.0.4", v6).await;
+    bad.send(&Hello::modern(chain).line()).await;
+    bad.send(&wire::new_block(&forged())).await;
+    bad.closed(PROMPT).await;
+    let ban = until(PROMPT, "a ban", async || node.standing().await.unwrap().bans.pop()).await;
+    assert_eq!(ban.peer, "127.0.0.4");
+    let mut again = Socket::connect_from("127.0.0.4", v4).await;
+    again.try_send(format!("{}\n", Hello::modern(chain).line()).as_bytes()).await;
+    assert!(again.closed(PROMPT).await.is_empty(), "let in over IPv4 while banned over IPv6");
+    node.shutdown().await;
+}
+
+/// A block that its proposer has not signed.
+fn forged() -> String {
+    let forged = candidates().into_iter().find(|candidate| candidate.name == "block signature flipped").unwrap();
+    forged.block.get().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

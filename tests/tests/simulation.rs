@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cpc_framework::store::memory::MemoryStore;
 use cpc_framework::sync::{BatchSync, Mode, SyncAction, SyncEvent, SyncStatus, SyncStrategy};
-use cpc_framework::testkit::sim::{Fault, Report, Separation, Simulation};
+use cpc_framework::testkit::sim::{Attack, ByzantinePlan, Fault, Report, Separation, Simulation};
 use cpc_tests::simulation::{plugs, scenario};
 
 /// Seeds of this run: few, since this is part of the tests of every change.
@@ -86,6 +86,22 @@ fn a_scenario_can_be_written_by_hand() {
     let report = Simulation::new(divided(seed), plugs(seed)).run();
     assert!(report.is_ok(), "{report}");
     assert!(report.figures.reorganised > 0, "the two branches were never joined");
+}
+
+#[test]
+fn bombs_and_floods_of_errors_cost_those_who_send_them_points_and_nobody_else_anything() {
+    // One seed speaks JSON, the other postcard.
+    for seed in [4, 5] {
+        let mut plan = scenario(seed);
+        plan.faults.clear();
+        let attacks = vec![Attack::Bombs, Attack::Errors];
+        plan.byzantine = vec![ByzantinePlan { attacks, validator: None }; 2];
+        plan.nodes.iter_mut().for_each(|node| node.dials_byzantine = vec![0, 1]);
+        plan.healed = Duration::from_secs(150);
+        let report = Simulation::new(plan, plugs(seed)).run();
+        assert!(report.is_ok(), "{report}");
+        assert!(report.figures.penalties > 0, "seed {seed}: {report}");
+    }
 }
 
 #[test]

@@ -40,8 +40,11 @@ pub(super) fn read_front(front: &[u8]) -> Option<Message> {
     };
     let mut blocks = Blocks { room: front.len() + ROOM_FOR_SMALL, ..Blocks::default() };
     let mut json = serde_json::Deserializer::from_str(text);
-    let error = Envelope { blocks: &mut blocks }.deserialize(Shallow::new(&mut json, MAX_DEPTH)).err()?;
-    let malformed = blocks.broken.filter(|_| !error.is_eof());
+    Envelope { blocks: &mut blocks }.deserialize(Shallow::new(&mut json, MAX_DEPTH)).err()?;
+    // What kind of error it is says little: one who reads a field may have wrapped it. Where all has been read, the block may be good once
+    // the rest of it has come.
+    let read = json.into_iter::<IgnoredAny>().byte_offset();
+    let malformed = blocks.broken.filter(|_| read < text.len());
     (!blocks.whole.is_empty()).then(|| Message::BlocksResponse { blocks: blocks.whole, malformed }.with_id(blocks.id))
 }
 
@@ -72,7 +75,7 @@ enum Read {
     Unknown(String),
 }
 
-/// The blocks of a response as they are read; they outlive an error in a later one.
+/// The blocks of a message as they are read; those of a response outlive an error in a later one.
 #[derive(Default)]
 struct Blocks {
     whole: Vec<WireBlock>,
@@ -83,8 +86,17 @@ struct Blocks {
     room: usize,
 }
 
-/// What any answer may take.
+/// What any message may take.
 const ROOM_FOR_SMALL: usize = 64 * 1024;
+
+impl Blocks {
+    /// Counts what a block takes; an error where that is out of proportion to the line.
+    fn take_room(&mut self, block: &Block) -> Result<(), &'static str> {
+        let takes = size_of::<Block>() + size_of_val(block.txs.as_slice());
+        self.room = self.room.checked_sub(takes).ok_or("its blocks take too much memory once decoded")?;
+        Ok(())
+    }
+}
 
 /// The levels that may open within a message's payload and other fields.
 const WITHIN_ENVELOPE: u8 = MAX_DEPTH - 1;
@@ -231,7 +243,11 @@ impl<'de> DeserializeSeed<'de> for Payload<'_> {
                 Ok(Message::GetData { blocks, txs })
             }
             MessageKind::Handshake => WireHandshake::deserialize(deserializer)?.read().map(Message::Handshake),
-            MessageKind::NewBlock => Ok(Message::NewBlock(NewBlock::deserialize(deserializer)?.block.into())),
+            MessageKind::NewBlock => {
+                let NewBlock { block } = NewBlock::deserialize(deserializer)?;
+                self.blocks.take_room(&block).map_err(D::Error::custom)?;
+                Ok(Message::NewBlock(block.into()))
+            }
             MessageKind::NewTx => Ok(Message::NewTx(Arc::new(NewTx::deserialize(deserializer)?.tx))),
             MessageKind::HeaderChain => {
                 let chain = HeaderChain::deserialize(deserializer)?;
@@ -359,13 +375,10 @@ impl<'de> Visitor<'de> for BlockList<'_> {
         loop {
             match seq.next_element::<Block>() {
                 Ok(Some(block)) => {
-                    let takes = size_of::<Block>() + size_of_val(block.txs.as_slice());
-                    let Some(left) = self.blocks.room.checked_sub(takes) else {
-                        let why = "its blocks take too much memory once decoded";
+                    if let Err(why) = self.blocks.take_room(&block) {
                         self.blocks.broken = Some(why.to_owned());
                         return Err(A::Error::custom(why));
-                    };
-                    self.blocks.room = left;
+                    }
                     self.blocks.whole.push(block.into());
                 }
                 Ok(None) => return Ok(()),

@@ -11,6 +11,8 @@ use crate::check_counts;
 
 /// No block is shorter than the three hashes in its header: more blocks than that allows cannot be in a frame.
 const MIN_BLOCK: usize = 3 * 32;
+/// What a count reserves at once at most, in bytes, whatever has arrived (attacks.md row 4).
+const RESERVED: usize = 1 << 20;
 /// The longest `node_id` or `network`, in bytes: a domain name has at most 253 (RFC 1035), a port five and a colon.
 const MAX_TEXT: usize = 259;
 /// The most features in a handshake.
@@ -138,7 +140,7 @@ pub(super) fn read(body: &Bytes) -> Result<Message, DecodeError> {
 
 fn response(body: &Bytes, fields: &[u8]) -> Result<Message, DecodeError> {
     let (count, mut rest) = take::<usize>(fields)?;
-    let mut blocks = Vec::with_capacity(count.min(rest.len() / MIN_BLOCK));
+    let mut blocks = Vec::with_capacity(blocks_reserved(count, rest.len()));
     for index in 0..count {
         match postcard::take_from_bytes::<&[u8]>(rest) {
             Ok((block, after)) if block.len() >= MIN_BLOCK => {
@@ -154,6 +156,11 @@ fn response(body: &Bytes, fields: &[u8]) -> Result<Message, DecodeError> {
     }
     ended(rest)?;
     Ok(Message::BlocksResponse { blocks, malformed: None })
+}
+
+/// For how many blocks room is made before they are read.
+pub(super) fn blocks_reserved(count: usize, left: usize) -> usize {
+    count.min(left / MIN_BLOCK).min(RESERVED / size_of::<WireBlock>())
 }
 
 /// The bounds that hold for a handshake in JSON hold here, and 32 zeros stand for "no block" as there.

@@ -182,6 +182,14 @@ fn a_count_reserves_no_more_than_has_arrived() {
 }
 
 #[test]
+fn a_count_reserves_at_most_a_mebibyte_however_much_has_arrived() {
+    let bytes = |count, left| body::blocks_reserved(count, left) * size_of::<WireBlock>();
+    assert_eq!(body::blocks_reserved(500, CAP), 500);
+    assert_eq!(body::blocks_reserved(500, 960), 10);
+    assert!((1 << 19..=1 << 20).contains(&bytes(usize::MAX, CAP)));
+}
+
+#[test]
 fn another_version_or_codec_is_refused_by_name() {
     for (bytes, expected) in [
         (&b"{\"type\":"[..], "the peer speaks json, this link speaks postcard"),

@@ -1,4 +1,3 @@
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,34 +9,22 @@ use crate::env::ComputePool;
 use crate::executor::accounts::AccountExecutor;
 use crate::rules::Rule;
 use crate::store::memory::MemoryStore;
-use crate::store::{Commit, StateChange, StateKey, StateValue, StateView};
-use crate::types::{EncodedBlock, HexText, Tip};
+use crate::store::{StateKey, StateValue};
+use crate::testkit::store::{HookedStore, StoreHooks};
+use crate::types::{EncodedBlock, HexText};
 
 /// How much of the reference's chain these tests read.
 const BLOCKS: usize = 60;
 
 /// A store that gives another body than it was given at one height.
-#[derive(Debug, Default)]
-struct Altered {
-    inner: MemoryStore,
-    body: Option<(Height, Option<Bytes>)>,
-}
+type Altered = HookedStore<MemoryStore, Body>;
 
-#[async_trait::async_trait]
-impl ChainStore for Altered {
-    async fn bind(&self, genesis: Hash32, state: Vec<(StateKey, StateValue)>) -> Result<(), StoreError> {
-        self.inner.bind(genesis, state).await
-    }
-    async fn tip(&self) -> Result<Option<Tip>, StoreError> {
-        self.inner.tip().await
-    }
-    async fn blocks(
-        &self,
-        heights: RangeInclusive<Height>,
-        budget: ByteBudget,
-    ) -> Result<Vec<EncodedBlock>, StoreError> {
-        let mut blocks = self.inner.blocks(heights, budget).await?;
-        if let Some((height, body)) = &self.body
+#[derive(Debug, Default)]
+struct Body(Option<(Height, Option<Bytes>)>);
+
+impl StoreHooks for Body {
+    fn read(&self, mut blocks: Vec<EncodedBlock>) -> Vec<EncodedBlock> {
+        if let Some((height, body)) = &self.0
             && let Some(at) = blocks.iter().position(|block| block.link.height == *height)
         {
             match body {
@@ -45,29 +32,7 @@ impl ChainStore for Altered {
                 None => blocks.truncate(at),
             }
         }
-        Ok(blocks)
-    }
-    async fn height_of(&self, hash: Hash32) -> Result<Option<Height>, StoreError> {
-        self.inner.height_of(hash).await
-    }
-    async fn commit(&self, batch: Vec<Commit>) -> Result<Tip, StoreError> {
-        self.inner.commit(batch).await
-    }
-    async fn rollback(&self, keep: Option<Height>) -> Result<Moved, StoreError> {
-        self.inner.rollback(keep).await
-    }
-    async fn finish_reorg(&self, outcome: ReorgOutcome) -> Result<Moved, StoreError> {
-        self.inner.finish_reorg(outcome).await
-    }
-    fn state(&self) -> Result<Arc<dyn StateView>, StoreError> {
-        self.inner.state()
-    }
-    async fn replace_state(
-        &self,
-        state: Vec<(StateKey, StateValue)>,
-        undo: Vec<Vec<StateChange>>,
-    ) -> Result<(), StoreError> {
-        self.inner.replace_state(state, undo).await
+        blocks
     }
 }
 
@@ -121,7 +86,7 @@ async fn names_the_height_and_the_rule_of_a_block_that_is_not_what_it_was() {
     for (alter, rule) in alterations {
         let mut block = blocks[at].clone();
         alter(&mut block);
-        store.body = Some((at as Height, Some(encoding::encode_block(&block).into())));
+        store.hooks.0 = Some((at as Height, Some(encoding::encode_block(&block).into())));
         match found(&genesis, &store).await.unwrap_err() {
             ChainError::StoredBlock(rejection) => assert_eq!((rejection.height, rejection.rule), (at as Height, rule)),
             other => panic!("{other}"),
@@ -133,7 +98,7 @@ async fn names_the_height_and_the_rule_of_a_block_that_is_not_what_it_was() {
 async fn names_a_block_that_cannot_be_read_and_one_that_is_missing() {
     let (genesis, _, mut store) = stored().await;
     for body in [Some(Bytes::from_static(b"\xff\xff")), None] {
-        store.body = Some((7, body));
+        store.hooks.0 = Some((7, body));
         let error = found(&genesis, &store).await.unwrap_err();
         assert!(error.to_string().contains("block 7 "), "{error}");
     }

@@ -8,72 +8,41 @@ use super::*;
 use crate::env::{Clock, ComputePool};
 use crate::executor::accounts::AccountExecutor;
 use crate::store::memory::MemoryStore;
-use crate::store::{Commit, StateChange, StateKey, StateValue, StateView};
 use crate::sync::BatchId;
-use crate::types::{EncodedBlock, Tip};
+use crate::testkit::store::{HookedStore, StoreCall, StoreHooks};
 
 /// A store on a disk that fails when it is told to.
+type Failing = HookedStore<MemoryStore, Failures>;
+
 #[derive(Debug, Default)]
-struct Failing {
-    inner: MemoryStore,
+struct Failures {
     /// The next commit fails and leaves nothing.
     refuses: AtomicBool,
     /// The next commit takes effect, and fails all the same: as one whose last `fsync` reports an error.
     fails_late: AtomicBool,
-    /// The next rollback takes effect, and nothing can be read after it.
+    /// The next rollback takes effect, and no block can be read after it.
     breaks_at_rollback: AtomicBool,
     broken: AtomicBool,
 }
 
-fn failure() -> StoreError {
-    StoreError::new(StoreErrorKind::Io, "the disk failed")
+fn failing(fails: bool) -> Result<(), StoreError> {
+    if fails { Err(StoreError::new(StoreErrorKind::Io, "the disk failed")) } else { Ok(()) }
 }
 
-#[async_trait::async_trait]
-impl ChainStore for Failing {
-    async fn bind(&self, genesis: Hash32, state: Vec<(StateKey, StateValue)>) -> Result<(), StoreError> {
-        self.inner.bind(genesis, state).await
-    }
-    async fn tip(&self) -> Result<Option<Tip>, StoreError> {
-        self.inner.tip().await
-    }
-    async fn blocks(
-        &self,
-        heights: RangeInclusive<Height>,
-        budget: ByteBudget,
-    ) -> Result<Vec<EncodedBlock>, StoreError> {
-        if self.broken.load(Ordering::Relaxed) {
-            return Err(failure());
+impl StoreHooks for Failures {
+    fn before(&self, call: StoreCall) -> Result<(), StoreError> {
+        match call {
+            StoreCall::Blocks => failing(self.broken.load(Ordering::Relaxed)),
+            StoreCall::Commit => failing(self.refuses.swap(false, Ordering::Relaxed)),
+            _ => Ok(()),
         }
-        self.inner.blocks(heights, budget).await
     }
-    async fn height_of(&self, hash: Hash32) -> Result<Option<Height>, StoreError> {
-        self.inner.height_of(hash).await
-    }
-    async fn commit(&self, batch: Vec<Commit>) -> Result<Tip, StoreError> {
-        if self.refuses.swap(false, Ordering::Relaxed) {
-            return Err(failure());
+
+    fn after(&self, call: StoreCall) -> Result<(), StoreError> {
+        if call == StoreCall::Rollback {
+            self.broken.store(self.breaks_at_rollback.load(Ordering::Relaxed), Ordering::Relaxed);
         }
-        let tip = self.inner.commit(batch).await?;
-        if self.fails_late.swap(false, Ordering::Relaxed) { Err(failure()) } else { Ok(tip) }
-    }
-    async fn rollback(&self, keep: Option<Height>) -> Result<Moved, StoreError> {
-        let moved = self.inner.rollback(keep).await?;
-        self.broken.store(self.breaks_at_rollback.load(Ordering::Relaxed), Ordering::Relaxed);
-        Ok(moved)
-    }
-    async fn finish_reorg(&self, outcome: ReorgOutcome) -> Result<Moved, StoreError> {
-        self.inner.finish_reorg(outcome).await
-    }
-    fn state(&self) -> Result<Arc<dyn StateView>, StoreError> {
-        self.inner.state()
-    }
-    async fn replace_state(
-        &self,
-        state: Vec<(StateKey, StateValue)>,
-        undo: Vec<Vec<StateChange>>,
-    ) -> Result<(), StoreError> {
-        self.inner.replace_state(state, undo).await
+        failing(call == StoreCall::Commit && self.fails_late.swap(false, Ordering::Relaxed))
     }
 }
 
@@ -144,7 +113,7 @@ impl Bench {
 async fn a_commit_that_took_effect_although_it_failed_is_built_on() {
     let mut bench = Bench::new().await;
     bench.import(0..=9).await;
-    bench.store.fails_late.store(true, Ordering::Relaxed);
+    bench.store.hooks.fails_late.store(true, Ordering::Relaxed);
     let outcome = bench.import(10..=19).await;
     assert!(matches!(outcome.stop, Some(Stop::Local(_))), "{outcome:?}");
     assert!(outcome.applied.is_empty(), "nobody may count on what was said to have failed");
@@ -158,7 +127,7 @@ async fn a_commit_that_took_effect_although_it_failed_is_built_on() {
 async fn a_commit_that_failed_is_done_again() {
     let mut bench = Bench::new().await;
     bench.import(0..=9).await;
-    bench.store.refuses.store(true, Ordering::Relaxed);
+    bench.store.hooks.refuses.store(true, Ordering::Relaxed);
     let outcome = bench.import(10..=19).await;
     assert!(matches!(outcome.stop, Some(Stop::Local(_))), "{outcome:?}");
     assert_eq!(outcome.tip.unwrap().height, 9);
@@ -171,7 +140,7 @@ async fn a_commit_that_failed_is_done_again() {
 async fn a_rollback_that_cannot_be_followed_ends_the_chain_instead_of_passing_for_none() {
     let mut bench = Bench::new().await;
     bench.import(0..=9).await;
-    bench.store.breaks_at_rollback.store(true, Ordering::Relaxed);
+    bench.store.hooks.breaks_at_rollback.store(true, Ordering::Relaxed);
     let event = bench.order(ChainCommand::Rollback { keep: Some(5), room: usize::MAX }).await;
     assert!(matches!(event, ChainEvent::Failed(_)), "{event:?}");
     assert_eq!(bench.height().await, Some(5), "the store did move");

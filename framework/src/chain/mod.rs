@@ -67,6 +67,8 @@ mod audit_tests;
 mod core;
 #[cfg(test)]
 mod failing_store_tests;
+#[cfg(test)]
+mod length_tests;
 mod overlay;
 mod pipeline;
 mod produce;
@@ -88,7 +90,7 @@ pub use pipeline::{ChainCommand, ChainEvent, ChainHandle, ChainOutcome};
 pub(crate) use pipeline::{TOLD_EARLY, genesis_hash_in};
 pub use produce::ProduceError;
 pub(crate) use verified_txs::{SignedId, VerifiedTxs};
-pub(crate) use verify::{BatchVerifier, KeyBook, Known, learn_staked, proposer_signed};
+pub(crate) use verify::{ANY_LENGTH, BatchVerifier, KeyBook, Known, learn_staked, proposer_signed};
 
 use self::core::Core;
 use crate::env::Env;
@@ -114,6 +116,8 @@ pub struct Chain {
     /// Whoever signs our blocks, where this node is a validator's.
     signer: Option<Arc<Mutex<Signer>>>,
     verified_txs: VerifiedTxs,
+    /// In bytes as JSON.
+    longest_block: usize,
 }
 
 /// A block that was applied.
@@ -253,7 +257,16 @@ impl Chain {
             commits: 0,
             signer: None,
             verified_txs: VerifiedTxs::default(),
+            longest_block: crate::limits::longest_block(),
         })
+    }
+
+    /// Has this chain take no block that is longer than so many bytes as JSON: 32 MiB, unless told otherwise, which is the longest answer that a
+    /// node reads. What is stored already stays, however long it is.
+    #[must_use]
+    pub fn with_longest_block(mut self, bytes: usize) -> Self {
+        self.longest_block = bytes;
+        self
     }
 
     /// Has this chain propose blocks of a validator.
@@ -305,6 +318,7 @@ impl Chain {
             keys: self.keys.clone(),
             verified: self.verified_txs.clone(),
             pool: self.env.pool.clone(),
+            longest: self.longest_block,
         }
     }
 

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::core::Core;
-use super::verify::{BatchVerifier, Known, VerifiedBatch, VerifiedBlock};
+use super::verify::{ANY_LENGTH, BatchVerifier, Known, VerifiedBatch, VerifiedBlock};
 use super::{ChainError, KeyBook, Stop, VerifiedTxs, damaged, decode_stored};
 use crate::env::Env;
 use crate::executor::Executor;
@@ -108,9 +108,9 @@ fn read(
     let blocks = pool.map(stored, |block| hashed(verifier, block)).into_iter().collect::<Result<Vec<_>, _>>()?;
     if depth == Depth::Everything {
         let (verifier, keys, pool) = (verifier.clone(), keys.clone(), pool.clone());
-        return Ok(
-            BatchVerifier { verifier, keys, verified: VerifiedTxs::default(), pool }.verify(blocks, Known::Nothing)
-        );
+        let verified = VerifiedTxs::default();
+        let all = BatchVerifier { verifier, keys, verified, pool, longest: ANY_LENGTH };
+        return Ok(all.verify(blocks, Known::Nothing));
     }
     let trusted = |(hashed, stored): (HashedBlock, &EncodedBlock)| VerifiedBlock {
         hashed,

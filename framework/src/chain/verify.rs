@@ -8,8 +8,8 @@ use crate::env::ComputePool;
 use crate::fast_map::FastMap;
 use crate::rules::keys::{self, VALIDATOR_PREFIX};
 use crate::rules::payload;
-use crate::rules::{HashedBlock, MAX_BATCH, Rejection, SignatureCheck, Verifier};
-use crate::types::{Address, Height, HexText, TxType, encoding};
+use crate::rules::{HashedBlock, MAX_BATCH, Rejection, Rule, SignatureCheck, Verifier};
+use crate::types::{Address, Height, HexText, TxType, encoding, json_length};
 
 /// Public keys of proposers by address. An address certifies its key, so an entry is never wrong, whoever brought it.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +31,9 @@ impl KeyBook {
         keys.insert(address, key);
     }
 }
+
+/// Of what is stored already any length is good.
+pub(crate) const ANY_LENGTH: usize = usize::MAX;
 
 /// A block that passed all checks which need neither state nor order.
 #[derive(Debug)]
@@ -69,6 +72,8 @@ pub(crate) struct BatchVerifier {
     /// Transactions whose signatures need no check.
     pub(crate) verified: VerifiedTxs,
     pub(crate) pool: ComputePool,
+    /// The longest block that is good, in bytes as JSON.
+    pub(crate) longest: usize,
 }
 
 impl BatchVerifier {
@@ -107,6 +112,7 @@ impl BatchVerifier {
             } else {
                 prepare(&self.verifier, &self.keys, &self.verified, &staked, block, known == Known::Signed)
             }
+            .and_then(|prepared| check_length(block, prepared.bytes.len(), self.longest).map(|()| prepared))
         });
 
         let mut rejection: Option<(usize, Rejection)> = None;
@@ -231,6 +237,31 @@ fn prepare_vouched(verifier: &Verifier, block: &HashedBlock) -> Result<Prepared,
     Ok(Prepared { bytes: encoded(block), checks: Vec::new(), signed: true })
 }
 
+/// The longest texts of a header that no hash covers, in bytes: many times what a proof's hash has. An answer with this header must fit a frame too.
+pub(super) const HEADER_TEXTS: usize = 16 << 10;
+
+/// Whether a block that has so many bytes encoded can be given on to every node (attacks.md row 23).
+fn check_length(block: &HashedBlock, encoded: usize, longest: usize) -> Result<(), Rejection> {
+    let reject = |detail| Err(Rejection::new(block.link.height, Rule::Length, detail));
+    let header = &block.block.header;
+    let texts = [&header.zk_state_proof_hash, &header.zk_compute_proof_hash];
+    let texts = texts.into_iter().flatten().map(String::len).sum::<usize>();
+    if texts > HEADER_TEXTS && longest != ANY_LENGTH {
+        return reject(format!("the hashes of proofs in its header have {texts} bytes, more than {HEADER_TEXTS}"));
+    }
+    // Hardly a block is so long that it has to be counted.
+    if encoded <= longest / json_length::MOST_FOR_A_BYTE {
+        return Ok(());
+    }
+    let found = json_length::block(&block.block);
+    if found <= longest {
+        return Ok(());
+    }
+    reject(format!(
+        "it has {found} bytes as JSON, and nodes read {longest} at most, so that it could not be given to them; another copy of it may be shorter"
+    ))
+}
+
 /// The keys of validators that come in with these very blocks and may propose later ones among them.
 fn keys_staked_in(verifier: &Verifier, blocks: &[HashedBlock]) -> HashMap<Address, HexText> {
     let rules = verifier.hasher().rules();
@@ -322,7 +353,7 @@ mod tests {
         let blocks: Vec<HashedBlock> = (0..6).map(|_| chain.next_block().unwrap().block).collect();
         let verifier = Verifier::new(Arc::clone(chain.genesis()));
         let (keys, verified, pool) = (KeyBook::default(), VerifiedTxs::default(), ComputePool::Inline);
-        let all = BatchVerifier { verifier, keys, verified, pool };
+        let all = BatchVerifier { verifier, keys, verified, pool, longest: ANY_LENGTH };
         let spoil = |at: usize, what: usize| {
             let mut block = Block::clone(&blocks[at].block);
             match what {

@@ -20,6 +20,7 @@ use crate::fast_map::FastMap;
 use crate::limits::Limits;
 use crate::memory::MemoryShares;
 use crate::mempool::PooledTx;
+use crate::peers::Host;
 use crate::sync::{ConnId, SyncEvent};
 use crate::types::{Address, BlockLink, Hash32, Height, MAX_ANNOUNCED_BLOCKS, MAX_ANNOUNCED_TXS, Message, WireBlock};
 
@@ -241,6 +242,22 @@ impl Core {
             }
         }
         self.ask_for(now, asked);
+    }
+
+    /// So many of the pool's bytes are needed for an answer that is being read: what pays least goes.
+    pub(crate) fn lend_from_pool(&mut self, now: Duration, bytes: usize) {
+        let dropped = self.pool.lend(bytes);
+        if !dropped.is_empty()
+            && let Some(more) = self.log.allow(&Host::Name("pool".into()), "lent", now)
+        {
+            let dropped = dropped.len();
+            tracing::warn!(
+                dropped,
+                more,
+                "a long answer needs memory: the pool drops what pays least, which may come again"
+            );
+        }
+        self.forget_transactions(&dropped);
     }
 
     /// What left our pool without a block may come again: it is fetched, taken and passed on as if it were new.

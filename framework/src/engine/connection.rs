@@ -9,12 +9,14 @@ use tokio::time::{Instant, timeout};
 
 use super::budget::Permit;
 use super::crowd::{Crowd, Held, Short};
-use super::large::LargeFrame;
+use super::large::{LargeFrame, Right};
+use super::loan::Loan;
 use super::outbox::{Outbox, OutboxLimits};
 use super::peer::Wanted;
 use super::preparing::{prepare, prepare_tx};
 use super::serve::AnswerSizes;
 use super::verifying::TXS_ON_THEIR_WAY;
+use super::weight::Weight;
 use super::writer::Writer;
 use crate::codec::{Codec, DecodeError};
 use crate::limits::Limits;
@@ -27,7 +29,7 @@ use crate::types::{BlockLink, Handshake, Hash32, Message, MessageKind, Transacti
 /// How much is asked of a socket at a time.
 const READ_CHUNK: usize = 64 * 1024;
 /// A buffer that grew beyond this is given back once it is empty; up to here it needs no room of the share of all.
-const BUFFER_KEPT: usize = READ_CHUNK;
+pub(super) const BUFFER_KEPT: usize = READ_CHUNK;
 /// How long a connection that we end may take to send what waits.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// Transactions that go to the engine together, as far as they came together.
@@ -178,6 +180,7 @@ pub(crate) enum Inbound {
         blocks: Vec<HashedBlock>,
         malformed: Option<String>,
         bytes: usize,
+        weight: Weight,
     },
     /// Headers, of which only their places matter. They link to each other; ascending.
     Headers {
@@ -212,7 +215,7 @@ pub(crate) struct Received {
     pub(crate) inbound: Inbound,
     pub(crate) _share: Option<OwnedSemaphorePermit>,
     /// The right to hold a large frame, where it is what became of one.
-    pub(crate) _large: Option<OwnedSemaphorePermit>,
+    pub(crate) _large: Option<Box<Right>>,
 }
 
 /// What readers tell the engine.
@@ -231,8 +234,6 @@ pub(crate) enum CloseReason {
     Fatal(DecodeError),
     /// A block that nobody asked for is longer than what is read unasked, which is nobody's fault.
     LargeBlock { cap: usize },
-    /// Of its answer so much came without a whole block, which is all that is held.
-    LongAnswer { held: usize },
     /// A frame was begun and did not end in time.
     SlowFrame,
     /// Nothing came for too long.
@@ -251,10 +252,6 @@ impl std::fmt::Display for CloseReason {
             Self::LargeBlock { cap } => {
                 write!(f, "a block of more than {cap} bytes, which are all that is read unasked: it can be asked for")
             }
-            Self::LongAnswer { held } => write!(
-                f,
-                "no block was whole after {held} bytes of its answer, which are all that is held: larger blocks need more memory (--memory)"
-            ),
             Self::SlowFrame => f.write_str("a message was begun and not finished in time"),
             Self::Idle => f.write_str("nothing came for too long"),
             Self::NotReading => f.write_str("it does not read what we send"),
@@ -276,8 +273,10 @@ pub(crate) struct Inbox {
     budget_units: u32,
     /// Frames from here on come one at a time in the whole node,
     large_from: usize,
-    /// and so much of one is held.
+    /// and have so much of the share;
     held_of_one: usize,
+    /// what one is longer, held and decoded, the pool gives up meanwhile.
+    beyond: usize,
     large_frame: LargeFrame,
 }
 
@@ -293,9 +292,15 @@ impl Inbox {
             budget_units,
             large_from: shares.frame().min(limits.frame_max),
             held_of_one: shares.held_of_one(limits.frame_max),
+            beyond: 2 * limits.frame_response_max.saturating_sub(shares.held_of_one(limits.frame_max)),
             large_frame: LargeFrame::new(limits.response_frames_at_once),
             limits,
         }
+    }
+
+    /// What readers want the pool to give up.
+    pub(super) fn loan(&self) -> &Arc<Loan> {
+        self.large_frame.loan()
     }
 
     /// Room for so many bytes, once decoded; for no more than there is at all.
@@ -408,8 +413,8 @@ struct Reader {
     inbox: Inbox,
     /// Room for what has begun to come.
     room: Permit,
-    /// The right to hold a large frame, and since when it is held.
-    large: Option<(OwnedSemaphorePermit, Instant)>,
+    /// The right to hold a large frame.
+    large: Option<Box<Right>>,
     /// Room for what can be decoded of the buffer.
     decoding: Option<OwnedSemaphorePermit>,
     /// The other side dialled, and has said nothing yet that could be read.
@@ -441,7 +446,12 @@ impl Reader {
             if ready && self.decoding.is_none() {
                 self.decoding = self.inbox.share(before).await;
             }
+            let behind_front = decoder.is_mid_frame();
             let decoded = if ready { decoder.decode(&mut buffer, cap) } else { Ok(None) };
+            if behind_front && !decoder.is_mid_frame() {
+                // The rest of a frame has come: what follows has its own time.
+                waited = Duration::ZERO;
+            }
             self.let_go(&mut buffer);
             // Nothing overtakes a transaction, and none waits for what has not come yet.
             if (txs.are_enough() || !matches!(decoded, Ok(Some(Message::NewTx(_)))))
@@ -462,10 +472,7 @@ impl Reader {
                 Ok(Some(message)) => prepare(&self.inbox.hasher, message, before - buffer.len()),
                 Ok(None) => {
                     self.decoding = None;
-                    if buffer.len() > self.inbox.held_of_one {
-                        return CloseReason::LongAnswer { held: self.inbox.held_of_one };
-                    }
-                    match self.read(&mut buffer, &mut waited).await {
+                    match self.read(&mut buffer, decoder.is_mid_frame(), &mut waited).await {
                         Ok(()) => continue,
                         Err(why) => return why,
                     }
@@ -516,8 +523,7 @@ impl Reader {
             None => None,
         };
         self.link.coming[self.lane as usize].moved();
-        let received =
-            Received { conn: self.link.id, inbound, _share: share, _large: self.large.take().map(|(right, _)| right) };
+        let received = Received { conn: self.link.id, inbound, _share: share, _large: self.large.take() };
         let sent = self.inbox.events.send(ConnEvent::Received(received)).await;
         sent.map_err(|_| CloseReason::Ended("this node is shutting down".into()))
     }
@@ -576,11 +582,12 @@ impl Reader {
         }
     }
 
-    async fn read(&mut self, buffer: &mut BytesMut, waited: &mut Duration) -> Result<(), CloseReason> {
+    /// Waits for more; `mid_frame` where what comes belongs to a frame that has begun, though nothing of it is kept.
+    async fn read(&mut self, buffer: &mut BytesMut, mid_frame: bool, waited: &mut Duration) -> Result<(), CloseReason> {
         self.make_room(buffer.len()).await?;
         let limits = &self.inbox.limits;
         let patient = self.link.patient.load(Ordering::Acquire);
-        let in_frame = !buffer.is_empty();
+        let in_frame = mid_frame || !buffer.is_empty();
         let patience = match (in_frame, patient) {
             (true, false) => Some(limits.frame_timeout.saturating_sub(*waited)),
             (true, true) => Some(limits.legacy_timeout.saturating_sub(*waited)),
@@ -625,8 +632,8 @@ impl Reader {
     fn large_slice(&self) -> Result<Option<Duration>, CloseReason> {
         /// How often it is looked.
         const LOOK: Duration = Duration::from_secs(1);
-        let Some((_, since)) = &self.large else { return Ok(None) };
-        if since.elapsed() >= self.inbox.limits.frame_timeout && self.inbox.large_frame.is_wanted() {
+        let Some(right) = &self.large else { return Ok(None) };
+        if right.held_for() >= self.inbox.limits.frame_timeout && self.inbox.large_frame.is_wanted() {
             return Err(CloseReason::SlowFrame);
         }
         Ok(Some(LOOK))
@@ -641,12 +648,24 @@ impl Reader {
             self.resize_room(large_from).await?;
             tokio::select! {
                 biased;
-                right = self.inbox.large_frame.acquire() => self.large = right.map(|right| (right, Instant::now())),
+                right = self.inbox.large_frame.acquire() => self.large = right.map(Box::new),
                 () = self.link.over() => return Err(CloseReason::Ended(GONE_WAITING.into())),
             }
         }
         let most = if self.large.is_some() { self.inbox.held_of_one } else { large_from };
-        self.resize_room(wanted.min(most)).await
+        self.resize_room(wanted.min(most)).await?;
+        let (beyond, over) = (self.inbox.beyond, self.link.over());
+        if let Some(right) = &mut self.large
+            && wanted > most
+            && !right.has_more()
+        {
+            tokio::select! {
+                biased;
+                () = right.take_more(beyond) => {}
+                () = over => return Err(CloseReason::Ended(GONE_WAITING.into())),
+            }
+        }
+        Ok(())
     }
 
     async fn resize_room(&mut self, bytes: usize) -> Result<(), CloseReason> {

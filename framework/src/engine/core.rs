@@ -274,9 +274,9 @@ impl Core {
         if self.clean_up_due <= now {
             self.clean_up_due = now + CLEAN_UP_INTERVAL;
             self.dialer.clean_up(now);
-            let expired = self.pool.expire(now);
-            self.forget_transactions(&expired);
         }
+        let expired = self.pool.expire(now);
+        self.forget_transactions(&expired);
         self.continue_offers(now);
         self.save_changed_pool(now);
         if self.sync.next_deadline().is_some_and(|at| at <= now) {
@@ -312,6 +312,7 @@ impl Core {
                     self.stuck_deadline(),
                     self.saving_deadline(),
                     (!self.pool.is_empty()).then_some(self.clean_up_due),
+                    self.pool.expires_at(),
                     self.serving_deadline(),
                 ]
                 .into_iter()

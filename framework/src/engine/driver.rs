@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use super::announcing::gossip_frame_max;
 use super::connection::{self, ConnEvent, Inbox, Link, Received};
@@ -14,6 +14,7 @@ use super::links::{self, NodeLink};
 use super::outbox::{Class, Full, Pushed};
 use super::peer::Wanted;
 use super::recovering;
+use super::saver::{Files, Saver};
 use super::serve;
 use super::turns::Turns;
 use super::unchecked::Unchecked;
@@ -22,9 +23,9 @@ use crate::chain::{ChainCommand, ChainEvent, ChainHandle, KeyBook, VerifiedTxs};
 use crate::codec::Codec;
 use crate::env::Env;
 use crate::limits::Limits;
-use crate::mempool::{PoolSnapshot, Refusal, saved};
+use crate::mempool::{PoolSnapshot, Refusal};
 use crate::node::{NodeEvent, NodeStatus};
-use crate::peers::{PeerInfo, Standing, peers_file};
+use crate::peers::{PeerInfo, Standing};
 use crate::rules::Verifier;
 use crate::store::ChainStore;
 use crate::sync::{ConnId, StakeBlock};
@@ -95,6 +96,8 @@ enum Internal {
     },
     Served {
         conn: ConnId,
+        /// What could not be answered, and why.
+        failed: Option<(Wanted, String)>,
     },
     Verified {
         verdicts: Verdicts,
@@ -119,7 +122,8 @@ enum Next {
     Internal(Internal),
     Conn(ConnEvent),
     Time,
-    Saved,
+    /// A reader needs so many of the pool's bytes.
+    Lend(usize),
     Nothing,
     End,
 }
@@ -147,12 +151,8 @@ pub(crate) struct Driver {
     /// Accept loops, dials, upgrades and answers under way: all end with the driver.
     tasks: JoinSet<()>,
     answering: Arc<Turns>,
-    peers_file: Option<PathBuf>,
     kept: Vec<Endpoint>,
-    unsaved_peers: Option<Vec<Endpoint>>,
-    pool_file: Option<PathBuf>,
-    unsaved_pool: Option<Vec<Arc<Transaction>>>,
-    saving: Option<JoinHandle<()>>,
+    saver: Saver,
     verifier: Verifier,
     verified: VerifiedTxs,
     unchecked: Arc<Unchecked>,
@@ -190,12 +190,8 @@ impl Driver {
             next_conn: 0,
             tasks,
             answering: Turns::new(ANSWERS_AT_ONCE),
-            peers_file: parts.peers_file,
             kept: parts.kept,
-            unsaved_peers: None,
-            pool_file: parts.pool_file,
-            unsaved_pool: None,
-            saving: None,
+            saver: Saver::new(Files { peers: parts.peers_file, pool: parts.pool_file }),
             verifier: parts.verifier,
             verified: parts.verified,
             unchecked: Arc::new(unchecked),
@@ -229,9 +225,9 @@ impl Driver {
                     let now = self.now();
                     self.core.tick(now);
                 }
-                Next::Saved => {
-                    self.saving = None;
-                    self.save_files();
+                Next::Lend(bytes) => {
+                    self.core.lend_from_pool(self.env.clock.elapsed(), bytes);
+                    self.inbox.loan().give(bytes);
                 }
                 Next::Nothing => {}
                 Next::End => break None,
@@ -248,6 +244,7 @@ impl Driver {
         // What has ended is let go even while there is always something else to do.
         while self.tasks.try_join_next().is_some() {}
         let wait = self.core.next_deadline().map(|at| at.saturating_sub(self.now()));
+        let loan = self.inbox.loan();
         // The chain first: what it has done makes room for what peers send.
         tokio::select! {
             biased;
@@ -255,7 +252,8 @@ impl Driver {
             _ = self.chain.commands.reserve(), if !self.chain_backlog.is_empty() => Next::ChainHasRoom,
             command = self.commands.recv() => command.map_or(Next::End, Next::Command),
             Some(event) = self.internal.recv() => Next::Internal(event),
-            () = finished(&mut self.saving) => Next::Saved,
+            bytes = loan.changed() => Next::Lend(bytes),
+            () = self.saver.turn() => Next::Nothing,
             Some(event) = self.inbound.recv() => Next::Conn(event),
             () = tokio::time::sleep(wait.unwrap_or(Duration::MAX)), if wait.is_some() => Next::Time,
             Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => Next::Nothing,
@@ -362,7 +360,12 @@ impl Driver {
             Internal::OwnLinks { links } => self.core.own_links(now, links),
             Internal::OwnStakes { below, stakes } => self.core.own_stakes(now, below, stakes),
             Internal::Verified { verdicts } => self.core.transactions_verified(now, verdicts),
-            Internal::Served { conn } => self.core.served(now, conn),
+            Internal::Served { conn, failed } => {
+                if let Some((wanted, why)) = failed {
+                    self.core.not_answered(now, conn, wanted, &why);
+                }
+                self.core.served(now, conn);
+            }
             Internal::ListenerFailed { error } => {
                 tracing::error!("no more connections are accepted: {error}");
                 self.core.fail(error.to_string());
@@ -462,17 +465,9 @@ impl Driver {
                 Action::SavePeers(mut peers) => {
                     peers.extend(self.kept.iter().cloned());
                     peers.truncate(self.limits.addresses);
-                    self.unsaved_peers = Some(peers);
-                    if self.saving.is_none() {
-                        self.save_files();
-                    }
+                    self.saver.save_peers(peers);
                 }
-                Action::SavePool(txs) => {
-                    self.unsaved_pool = Some(txs);
-                    if self.saving.is_none() {
-                        self.save_files();
-                    }
-                }
+                Action::SavePool(txs) => self.saver.save_pool(txs),
                 Action::Publish(event) => {
                     // Nobody may be listening.
                     let _ = self.events.send(event);
@@ -530,18 +525,19 @@ impl Driver {
                 answer = answer => answer,
                 () = link.over() => None,
             };
-            match answer {
-                Some((Ok(frame), mut room)) => {
+            let mut failed = None;
+            if let Some((answer, mut room)) = answer {
+                // Whoever asked must not wait for what will not come.
+                let frame = answer.or_else(|error| {
+                    failed = Some((wanted, error.to_string()));
+                    serve::nothing(&link, wanted, &limits)
+                });
+                if let Ok(frame) = frame {
                     room.force_resize(frame.len());
                     link.answers().push_when_room(frame, room).await;
                 }
-                None => {}
-                Some((Err(error), _)) => {
-                    let Wanted { from, to, .. } = wanted;
-                    tracing::error!("a request for {from}..={to} cannot be answered: {error}");
-                }
             }
-            let _ = events.send(Internal::Served { conn }).await;
+            let _ = events.send(Internal::Served { conn, failed }).await;
         });
     }
 
@@ -578,21 +574,6 @@ impl Driver {
         });
     }
 
-    /// Writes what is to be saved, one write at a time, the newest only.
-    fn save_files(&mut self) {
-        let unsaved = self.unsaved();
-        if !unsaved.is_empty() {
-            self.saving = Some(tokio::task::spawn_blocking(move || unsaved.write()));
-        }
-    }
-
-    fn unsaved(&mut self) -> Unsaved {
-        Unsaved {
-            peers: self.peers_file.clone().zip(self.unsaved_peers.take()),
-            pool: self.pool_file.clone().zip(self.unsaved_pool.take()),
-        }
-    }
-
     fn publish(&self) {
         let status = self.core.status();
         self.status.send_if_modified(|old| {
@@ -627,49 +608,7 @@ impl Driver {
             link.abort("this node is shutting down");
         }
         self.chain.shutdown().await;
-        if let Some(saving) = self.saving.take() {
-            let _ = saving.await;
-        }
-        let unsaved =
-            Unsaved { peers: self.peers_file.zip(self.unsaved_peers), pool: self.pool_file.zip(self.unsaved_pool) };
-        if !unsaved.is_empty() {
-            let _ = tokio::task::spawn_blocking(move || unsaved.write()).await;
-        }
-    }
-}
-
-/// What is to be written, each to its file.
-struct Unsaved {
-    peers: Option<(PathBuf, Vec<Endpoint>)>,
-    pool: Option<(PathBuf, Vec<Arc<Transaction>>)>,
-}
-
-impl Unsaved {
-    fn is_empty(&self) -> bool {
-        self.peers.is_none() && self.pool.is_none()
-    }
-
-    fn write(self) {
-        if let Some((path, peers)) = self.peers
-            && let Err(error) = peers_file::write(&path, &peers)
-        {
-            tracing::warn!("{error}");
-        }
-        if let Some((path, txs)) = self.pool
-            && let Err(error) = saved::write(&path, &txs)
-        {
-            tracing::warn!("the pool cannot be saved in {}: {error}", path.display());
-        }
-    }
-}
-
-/// Waits for the write under way; for ever where there is none.
-async fn finished(saving: &mut Option<JoinHandle<()>>) {
-    match saving {
-        Some(handle) => {
-            let _ = handle.await;
-        }
-        None => std::future::pending().await,
+        self.saver.finish().await;
     }
 }
 

@@ -5,6 +5,8 @@ use super::core::{Action, Core, ImportOrigin};
 use super::fetching::Item;
 use super::handshake::shown;
 use super::peer::{Part, Wanted};
+use super::requests::Size;
+use super::weight::Weight;
 use crate::chain::{ChainCommand, Stop, proposer_signed};
 use crate::executor::accounts::state;
 use crate::memory::MemoryShares;
@@ -43,8 +45,8 @@ impl Core {
             Inbound::NewHashes { blocks, txs } => self.hashes_announced(now, conn, &blocks, &txs),
             Inbound::GetData { blocks, txs } => self.data_asked(now, conn, &blocks, &txs),
             Inbound::Asked(wanted) => self.range_asked(now, conn, wanted),
-            Inbound::Blocks { id, blocks, malformed, bytes } => {
-                self.blocks_received(now, conn, id, blocks, malformed.as_deref(), bytes);
+            Inbound::Blocks { id, blocks, malformed, bytes, weight } => {
+                self.blocks_received(now, conn, id, blocks, malformed.as_deref(), Size { bytes, weight });
             }
             Inbound::Headers { id, links, bytes } => self.headers_received(now, conn, id, links, bytes),
         }
@@ -200,10 +202,9 @@ impl Core {
     }
 }
 
-/// What a decoded block takes.
+/// What a block takes, which keeps no more of its frame than itself.
 fn memory_of(block: &HashedBlock) -> usize {
-    let encoded = block.encoded.as_ref().map_or(0, bytes::Bytes::len);
-    block.block.txs.iter().map(mempool::tx_bytes).fold(encoded, usize::saturating_add)
+    Weight::of(std::slice::from_ref(block), 0).memory
 }
 
 impl Inbound {

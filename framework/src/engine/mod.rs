@@ -25,6 +25,7 @@ mod importing;
 mod importing_tests;
 mod large;
 mod links;
+mod loan;
 mod offering;
 mod outbox;
 mod outgoing;
@@ -40,8 +41,11 @@ mod recent;
 mod recovering;
 mod report;
 mod requests;
+mod saver;
 mod saving;
 mod serve;
+#[cfg(test)]
+mod serve_tests;
 mod serving;
 #[cfg(test)]
 mod serving_tests;

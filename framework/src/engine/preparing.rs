@@ -7,15 +7,18 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::connection::{Inbound, NewTx};
 use super::peer::{Part, Wanted};
+use super::weight::{Weight, let_go_of_frame};
 use crate::codec::DecodeError;
 use crate::memory::DECODED;
 use crate::rules::{HashedBlock, Hasher};
-use crate::types::{Block, BlockLink, Hash32, MAX_HEADERS, Message, MessageKind, Transaction, WireBlock, encoding};
+use crate::types::{BlockLink, Hash32, MAX_HEADERS, Message, MessageKind, Transaction, WireBlock, encoding};
 
 /// What is no larger is decoded without a look at how much memory that takes.
 const ROOM_FOR_SMALL: usize = 64 * 1024;
-/// The signature alone of a transaction takes so many bytes in every codec.
-const LEAST_SIGNED: usize = 64;
+/// A transaction that some rule may take has so many bytes in every codec: half a signature, a key, the address of a key, and what else there is.
+const LEAST_SIGNED: usize = 96;
+/// Room is made at once for the blocks of an answer up to so many, which are all that anybody asks for.
+const BLOCKS_OF_AN_ANSWER: usize = 500;
 
 /// What names all the bytes of a transaction.
 pub(super) fn id_of(tx: &Transaction) -> Hash32 {
@@ -40,8 +43,11 @@ pub(super) fn prepare(hasher: &Hasher, message: Message, bytes: usize) -> Inboun
 fn prepare_with(hasher: &Hasher, id: Option<u64>, message: Message, bytes: usize) -> Inbound {
     match message {
         Message::Handshake(handshake) => Inbound::Handshake(handshake),
-        Message::NewBlock(block) => match hash(hasher, &block) {
-            Ok(block) => Inbound::NewBlock(block),
+        Message::NewBlock(block) => match hash(hasher, &block).and_then(|block| Room::of(bytes).take(block)) {
+            Ok(mut block) => {
+                let_go_of_frame(std::slice::from_mut(&mut block), bytes);
+                Inbound::NewBlock(block)
+            }
             Err(why) => unreadable(MessageKind::NewBlock, &why),
         },
         Message::NewTx(tx) => Inbound::NewTxs(vec![prepare_tx(hasher, tx, None)]),
@@ -63,16 +69,10 @@ fn prepare_with(hasher: &Hasher, id: Option<u64>, message: Message, bytes: usize
         }
         Message::Numbered { message, .. } => unreadable(message.kind(), "two numbers"),
         Message::BlocksResponse { blocks, mut malformed } => {
-            let mut hashed = Vec::with_capacity(blocks.len());
-            // Of an honest answer it is more than enough; small transactions without signatures would take far more.
-            let mut room = 2 * DECODED * bytes + ROOM_FOR_SMALL;
+            let mut hashed = Vec::with_capacity(blocks.len().min(BLOCKS_OF_AN_ANSWER));
+            let mut room = Room::of(bytes);
             for block in &blocks {
-                let read = hash(hasher, block).and_then(|block| {
-                    let takes = size_of_val(block.block.txs.as_slice()) + size_of::<Block>();
-                    room = room.checked_sub(takes).ok_or("its blocks take too much memory once decoded")?;
-                    Ok(block)
-                });
-                match read {
+                match hash(hasher, block).and_then(|block| room.take(block)) {
                     Ok(block) => hashed.push(block),
                     Err(why) => {
                         malformed = Some(why);
@@ -80,8 +80,25 @@ fn prepare_with(hasher: &Hasher, id: Option<u64>, message: Message, bytes: usize
                     }
                 }
             }
-            Inbound::Blocks { id, blocks: hashed, malformed, bytes }
+            let_go_of_frame(&mut hashed, bytes);
+            let weight = Weight::of(&hashed, bytes);
+            Inbound::Blocks { id, blocks: hashed, malformed, bytes, weight }
         }
+    }
+}
+
+/// The memory that the blocks of one frame may take once decoded, in proportion to its bytes: for honest ones more than enough; small transactions
+/// without signatures would take far more.
+struct Room(usize);
+
+impl Room {
+    fn of(frame: usize) -> Self {
+        Self((2 * DECODED).saturating_mul(frame).saturating_add(ROOM_FOR_SMALL))
+    }
+
+    fn take(&mut self, block: HashedBlock) -> Result<HashedBlock, String> {
+        self.0 = self.0.checked_sub(block.block.memory()).ok_or("its blocks take too much memory once decoded")?;
+        Ok(block)
     }
 }
 

@@ -1,6 +1,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::outgoing::Outgoing;
 use crate::chain::Applied;
 use crate::types::{Hash32, Message, WireBlock};
@@ -47,8 +49,8 @@ impl RecentBlocks {
         {
             self.used -= oldest.bytes;
         }
-        // Its bytes alone: decoded it would take several times as much.
-        let message = Message::NewBlock(WireBlock::Encoded(block.bytes.clone()));
+        // Its bytes alone: decoded it would take several times as much, and a slice of what it came in all of that, other blocks included.
+        let message = Message::NewBlock(WireBlock::Encoded(Bytes::copy_from_slice(&block.bytes)));
         let body = Arc::new(Outgoing::keeping(message, encoded * FRAMED));
         self.used += bytes;
         self.blocks.push_back(Recent { hash: block.link.hash, body, bytes });
@@ -63,8 +65,6 @@ impl RecentBlocks {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use crate::testkit::messages::Messages;
     use crate::types::BlockLink;
@@ -88,6 +88,16 @@ mod tests {
         assert_eq!((recent.used, recent.blocks.len()), (3600, 3));
         assert!(recent.keep(&block(7, 1000)));
         assert_eq!((recent.used, recent.blocks.len()), (4000, 1));
+    }
+
+    #[test]
+    fn keeps_nothing_of_what_a_block_came_in() {
+        let mut recent = RecentBlocks::new(4000);
+        let frame = Bytes::from(vec![0; 1 << 20]);
+        assert!(recent.keep(&Applied { bytes: frame.slice(..100), ..block(1, 0) }));
+        let Message::NewBlock(WireBlock::Encoded(kept)) = recent.blocks[0].body.message() else { panic!() };
+        assert_eq!(kept, &frame[..100]);
+        assert!(frame.is_unique(), "the frame is kept");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::core::{Action, Core};
 use super::outbox::Class;
 use super::outgoing::Outgoing;
 use super::peer::{Forgiven, Outstanding, Part};
-use super::weight::weight;
+use super::weight::{Weight, let_go_of_frame};
 use crate::peers::Offence;
 use crate::rules::HashedBlock;
 use crate::sync::{ConnId, IN_FLIGHT, RequestFailure, RequestId, SyncEvent};
@@ -16,6 +16,15 @@ const FORGIVEN: usize = 2 * IN_FLIGHT;
 /// Requests that a legacy peer has missed and whose answers cost it nothing: it is asked one a minute at most while it answers nothing, so that
 /// this is an hour.
 const MISSED: usize = 64;
+
+/// How much an answer with blocks is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    /// Bytes on the wire.
+    pub(super) bytes: usize,
+    /// What they weigh once decoded.
+    pub(super) weight: Weight,
+}
 
 impl Core {
     /// Asks a peer for blocks or headers; the event that says so where that cannot be.
@@ -89,7 +98,7 @@ impl Core {
         id: Option<u64>,
         mut blocks: Vec<HashedBlock>,
         malformed: Option<&str>,
-        bytes: usize,
+        Size { bytes, mut weight }: Size,
     ) {
         let first = blocks.first().map(|block| block.link.height);
         let Some(asked) = self.answered(now, conn, id, Part::Block, first) else { return };
@@ -118,13 +127,17 @@ impl Core {
         // Blocks that do not follow one another cannot be one chain's: what links is kept.
         let linked = linked_prefix(&blocks);
         let broken = linked < blocks.len();
-        blocks.truncate(linked);
+        if broken {
+            blocks.truncate(linked);
+            let_go_of_frame(&mut blocks, bytes);
+            weight = Weight::of(&blocks, bytes);
+        }
         let links: Vec<BlockLink> = blocks.iter().map(|block| block.link).collect();
-        let (batch, weight) = (self.new_batch(), weight(&blocks, bytes));
+        let batch = self.new_batch();
         self.delivered.insert(batch, blocks);
         self.senders.insert(batch, (conn, links.clone()));
         let (request, malformed) = (asked.request, malformed.is_some() || broken);
-        let event = SyncEvent::Blocks { peer: conn, request, batch, links, bytes, weight, malformed };
+        let event = SyncEvent::Blocks { peer: conn, request, batch, links, bytes, weight: weight.window, malformed };
         self.sync_event(now, event);
     }
 

@@ -3,10 +3,11 @@ use bytes::{Bytes, BytesMut};
 use super::connection::Link;
 use super::peer::{Part, Wanted};
 use super::unchecked::Unchecked;
+use crate::codec::{Codec, EncodeError};
 use crate::limits::Limits;
 use crate::store::{ByteBudget, ChainStore, StoreError};
 use crate::types::encoding::{self, BlockDecodeError};
-use crate::types::{BlockLink, Height, Message, WireBlock};
+use crate::types::{BlockLink, EncodedBlock, Height, Message, WireBlock};
 
 /// The answer to a request, as a frame. To `cost` is added what is read for it, in bytes, whatever becomes of it.
 pub(super) async fn answer(
@@ -30,6 +31,17 @@ pub(super) async fn answer(
     }
 }
 
+/// The answer that there is nothing, as a frame.
+pub(super) fn nothing(link: &Link, wanted: Wanted, limits: &Limits) -> Result<Bytes, AnswerError> {
+    let message = match wanted.part {
+        Part::Block => Message::BlocksResponse { blocks: Vec::new(), malformed: None },
+        Part::Header => Message::HeaderChain { headers: Bytes::new() },
+    };
+    let mut frame = BytesMut::new();
+    link.codec.encode(&message.with_id(wanted.id), limits.frame_response_max, &mut frame)?;
+    Ok(frame.freeze())
+}
+
 /// The answer to a `get_blocks`: as many blocks as there are, up to the protocol's number, and as fit the byte
 /// budget *on the wire*; the first one always.
 async fn block_answer(
@@ -41,26 +53,48 @@ async fn block_answer(
     cost: &mut usize,
 ) -> Result<Bytes, AnswerError> {
     let Wanted { id, from, to, .. } = wanted;
-    let mut blocks = if from > to {
+    let blocks = if from > to {
         Vec::new()
     } else {
         unchecked.read(store, from, to, ByteBudget(limits.get_blocks_bytes)).await?
     };
     *cost += blocks.iter().map(|block| block.bytes.len()).sum::<usize>();
+    blocks_frame(link.codec.as_ref(), &link.answer_sizes, unchecked, &blocks, id, limits)
+}
+
+/// As many of these blocks as fit the byte budget on the wire, as an answer: the first one always, unless no node would read it. Then none:
+/// whoever asks has it from another, or waits as for one that is not there yet.
+pub(super) fn blocks_frame(
+    codec: &dyn Codec,
+    sizes: &AnswerSizes,
+    unchecked: &Unchecked,
+    blocks: &[EncodedBlock],
+    id: Option<u64>,
+    limits: &Limits,
+) -> Result<Bytes, AnswerError> {
+    let budget = limits.get_blocks_bytes;
     // A text codec needs more bytes than the store does; how many more the last answer has shown.
-    let mut count = link.answer_sizes.fitting(blocks.iter().map(|block| block.bytes.len()), limits.get_blocks_bytes);
+    let mut count = sizes.fitting(blocks.iter().map(|block| block.bytes.len()), budget);
     loop {
-        blocks.truncate(count);
-        let stored: usize = blocks.iter().map(|block| block.bytes.len()).sum();
-        let message = Message::BlocksResponse { blocks: blocks.iter().map(WireBlock::from).collect(), malformed: None };
-        let message = message.with_id(id);
+        let given = &blocks[..count];
+        let message = Message::BlocksResponse { blocks: given.iter().map(WireBlock::from).collect(), malformed: None };
         let mut frame = BytesMut::new();
-        link.codec.encode(&message, limits.frame_response_max, &mut frame)?;
-        link.answer_sizes.learn(stored, frame.len());
-        if frame.len() <= limits.get_blocks_bytes || count <= 1 {
+        match codec.encode(&message.with_id(id), limits.frame_response_max, &mut frame) {
+            Ok(()) => {}
+            Err(error @ EncodeError::TooLarge { .. }) if count > 0 => {
+                if count == 1 {
+                    unchecked.note_too_long(given[0].link.height, codec.name(), &error);
+                }
+                count /= 2;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        sizes.learn(given.iter().map(|block| block.bytes.len()).sum(), frame.len());
+        if frame.len() <= budget || count <= 1 {
             return Ok(frame.freeze());
         }
-        count = (count * limits.get_blocks_bytes / frame.len()).clamp(1, count - 1);
+        count = (count * budget / frame.len()).clamp(1, count - 1);
     }
 }
 
@@ -132,7 +166,7 @@ pub(super) enum AnswerError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Encode(#[from] crate::codec::EncodeError),
+    Encode(#[from] EncodeError),
     #[error("a stored block: {0}")]
     Stored(#[from] BlockDecodeError),
 }

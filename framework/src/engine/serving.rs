@@ -42,6 +42,17 @@ impl Core {
         }
     }
 
+    /// A question could not be answered, since a block of ours cannot be read or is too long for its codec; whoever asked was given nothing. Peers
+    /// could ask for it again and again (attacks.md row 26).
+    pub(crate) fn not_answered(&mut self, now: Duration, conn: ConnId, wanted: Wanted, why: &str) {
+        let Wanted { from, to, .. } = wanted;
+        self.last_error = Some(format!("a request for {from}..={to} cannot be answered: {why}"));
+        let Some(peer) = self.peers.get(&conn) else { return };
+        if let Some(more) = self.log.allow(&peer.host, "not answered", now) {
+            tracing::error!(peer = %peer.label(), more, "a request for {from}..={to} cannot be answered: {why}");
+        }
+    }
+
     /// What waited for the disk, or since it was served a moment ago, may have its turn now.
     pub(super) fn serve_waiting(&mut self, now: Duration) {
         let waiting: Vec<ConnId> =

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::connection::{CloseReason, Inbound};
 use super::core::{Action, Core, CoreConfig, OwnName};
+use super::weight::Weight;
 use crate::chain::KeyBook;
 use crate::executor::Executor;
 use crate::executor::accounts::AccountExecutor;
@@ -180,7 +181,11 @@ impl Bench {
             return;
         }
         let blocks = (from..=to.min(node.has)).map(|height| self.block(height)).collect();
-        self.core.received(self.now, conn, Inbound::Blocks { id: None, blocks, malformed: None, bytes: 20 });
+        self.core.received(
+            self.now,
+            conn,
+            Inbound::Blocks { id: None, blocks, malformed: None, bytes: 20, weight: Weight::default() },
+        );
     }
 
     fn block(&self, height: Height) -> HashedBlock {

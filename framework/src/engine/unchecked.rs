@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::chain::{BatchVerifier, ChainError, KeyBook, Known, VerifiedTxs, decode_stored};
+use crate::chain::{ANY_LENGTH, BatchVerifier, ChainError, KeyBook, Known, VerifiedTxs, decode_stored};
+use crate::codec::EncodeError;
 use crate::env::ComputePool;
 use crate::executor::accounts::state;
 use crate::rules::{HashedBlock, Rejection, Verifier};
@@ -35,6 +36,8 @@ struct Seen {
     good: BTreeMap<Height, Height>,
     /// What was said in the log.
     bad: BTreeSet<Height>,
+    /// What was said of blocks that are too long.
+    too_long: BTreeSet<Height>,
 }
 
 impl Unchecked {
@@ -79,6 +82,17 @@ impl Unchecked {
         Ok(blocks)
     }
 
+    /// Says, once in a run, that no node would read the answer that gives this block: one that was taken before such blocks were refused.
+    pub(super) fn note_too_long(&self, height: Height, codec: &str, error: &EncodeError) {
+        let mut seen = self.seen();
+        if seen.too_long.len() < MOST_REMEMBERED && seen.too_long.insert(height) {
+            tracing::warn!(
+                "our block {height} cannot be given to others over {codec}: {error}; somebody may have padded it, where no hash covers it; \
+                 they have it from others; to have it shorter, sync into a new datadir"
+            );
+        }
+    }
+
     /// The last block in front whose signatures hold, and the first one whose do not.
     async fn look_at(
         &self,
@@ -97,7 +111,8 @@ impl Unchecked {
                 }
             }
             learn_proposers(&keys, view.as_ref(), &hashed)?;
-            let all = BatchVerifier { verifier, keys, verified: VerifiedTxs::default(), pool };
+            let verified = VerifiedTxs::default();
+            let all = BatchVerifier { verifier, keys, verified, pool, longest: ANY_LENGTH };
             let verified = all.verify(hashed, Known::Nothing);
             let bad = verified.rejection.map(|rejection: Rejection| (rejection.height, rejection.to_string()));
             Ok((verified.blocks.last().map(|block| block.hashed.link.height), bad))

@@ -41,6 +41,14 @@ fn devnet_takes_eight_connections_of_one_address_and_others_one() {
 }
 
 #[test]
+fn a_block_that_is_taken_can_be_read_by_a_node_of_default_limits() {
+    let block_max = |mib: usize| Limits { frame_response_max: mib << 20, ..Limits::default() }.block_max();
+    let answer = |mib: usize| (mib << 20) - ENVELOPE;
+    assert_eq!([8, 32, 64].map(block_max), [8, 32, 32].map(answer));
+    assert_eq!(longest_block(), answer(32));
+}
+
+#[test]
 fn pauses_double_up_to_the_longest_and_are_shortened_by_at_most_a_quarter() {
     let backoff = Limits::default().dial_backoff_configured;
     for (earlier, full) in [(0, 1), (1, 2), (5, 32), (6, 60), (7, 60), (u32::MAX, 60)] {

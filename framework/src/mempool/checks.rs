@@ -63,7 +63,7 @@ impl Mempool {
             return Err(Refusal::TooLarge { bytes, most: limits.pool_tx_bytes });
         }
         let others = self.bytes - replaced.map_or(0, |old| old.bytes);
-        if (replaced.is_none() && self.entries.len() >= limits.pool_txs) || others + bytes > limits.pool_bytes {
+        if (replaced.is_none() && self.entries.len() >= limits.pool_txs) || others + bytes > self.most_bytes() {
             return Err(Refusal::PoolFull);
         }
         let of_sender = queue.map_or(0, SenderQueue::len);

@@ -1,4 +1,4 @@
-use crate::types::{HexText, Quantity, Transaction};
+use crate::types::Transaction;
 
 /// What a transaction pays for its gas.
 pub(super) fn gas_cost(tx: &Transaction) -> Option<u128> {
@@ -15,14 +15,7 @@ const BOOKKEEPING: usize = 768;
 
 /// What a transaction takes in memory, with its place in the pool.
 pub(crate) fn tx_bytes(tx: &Transaction) -> usize {
-    let hex = |text: &HexText| text.canonical_bytes().map_or_else(|| text.text().len(), <[u8]>::len);
-    let digits = |number: &Quantity| if number.to_u128().is_some() { 0 } else { number.to_string().len() };
-    BOOKKEEPING
-        + tx.from_address.as_str().len()
-        + tx.to_address.as_ref().map_or(0, |to| to.as_str().len())
-        + hex(&tx.signature)
-        + hex(&tx.pub_key)
-        + digits(&tx.fee)
-        + digits(&tx.gas_limit)
-        + tx.payload.as_str().len()
+    let addresses = tx.from_address.as_bytes().len() + tx.to_address.as_ref().map_or(0, |to| to.as_bytes().len());
+    let numbers = tx.fee.heap() + tx.gas_limit.heap();
+    BOOKKEEPING + addresses + tx.signature.size() + tx.pub_key.size() + numbers + tx.payload.as_str().len()
 }

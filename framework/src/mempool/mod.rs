@@ -60,9 +60,13 @@ pub struct Mempool {
     /// Accounts of senders without a queue, as heard at this tip. When there are as many as the pool has places, they are forgotten.
     heard: FastMap<Address, Account>,
     bytes: usize,
+    /// So many of its bytes are lent.
+    lent: usize,
     waiting: usize,
     /// The latest time that was heard of.
     now: Duration,
+    /// Nothing that waits has waited too long before.
+    expires_at: Duration,
     /// How often a transaction was added or taken out.
     changes: u64,
 }
@@ -93,8 +97,10 @@ impl Mempool {
             tips: 0,
             heard: FastMap::default(),
             bytes: 0,
+            lent: 0,
             waiting: 0,
             now: Duration::ZERO,
+            expires_at: limits.pool_wait,
             changes: 0,
         }
     }

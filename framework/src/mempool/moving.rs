@@ -1,5 +1,6 @@
 //! What becomes of the pool as the chain moves and time passes.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,11 +98,47 @@ impl Mempool {
     /// Drops what has waited too long, and gives it back, since it may come again. Call it now and then.
     pub fn expire(&mut self, now: Duration) -> Vec<PooledTx> {
         self.tell_time(now);
-        let began = now.checked_sub(self.limits.pool_wait);
-        let Some(began) = began else { return Vec::new() };
+        if now < self.expires_at {
+            return Vec::new();
+        }
+        let wait = self.limits.pool_wait;
+        let began = now.saturating_sub(wait);
         let waiting = self.senders.values().filter(|queue| queue.waiting() > 0);
         let gone: Vec<Hash32> = waiting.flat_map(|queue| queue.waits_since(began)).collect();
-        gone.into_iter().filter_map(|hash| Some((self.take(&hash)?.tx, hash))).collect()
+        let gone = gone.into_iter().filter_map(|hash| Some((self.take(&hash)?.tx, hash))).collect();
+        // What begins to wait from now on waits longer than all that is here.
+        let next = self.senders.values().filter_map(SenderQueue::longest_waits_since).min();
+        self.expires_at = next.unwrap_or(now).saturating_add(wait);
+        gone
+    }
+
+    /// When to call [`expire`](Self::expire) next.
+    pub fn expires_at(&self) -> Option<Duration> {
+        (self.waiting > 0).then_some(self.expires_at)
+    }
+
+    /// Does without so many of its bytes, or as many as it can, until it is told of another number: what pays least for its gas goes, of those
+    /// the newest first, with what could not be included without it. Gives what went, which may come again.
+    pub fn lend(&mut self, bytes: usize) -> Vec<PooledTx> {
+        self.lent = bytes.min(self.limits.pool_bytes / 8 * 7);
+        if self.bytes <= self.most_bytes() {
+            return Vec::new();
+        }
+        let line = self.entries.iter();
+        let mut line: Vec<_> = line.map(|(hash, entry)| (Reverse(entry.tx.gas_price), entry.place, *hash)).collect();
+        line.sort_unstable();
+        let mut dropped = Vec::new();
+        while self.bytes > self.most_bytes()
+            && let Some((.., least)) = line.pop()
+        {
+            dropped.extend(self.evict(&least));
+        }
+        dropped
+    }
+
+    /// The most bytes that the transactions may take now.
+    pub(super) fn most_bytes(&self) -> usize {
+        self.limits.pool_bytes - self.lent
     }
 
     /// Where too many wait, the newest of these senders' that do go. These are those whose accounts have changed: nobody

@@ -100,6 +100,11 @@ impl SenderQueue {
         waiting.filter(move |queued| queued.waits_since.is_some_and(|since| since <= then)).map(|queued| queued.hash)
     }
 
+    /// When the one that has waited longest began to.
+    pub(super) fn longest_waits_since(&self) -> Option<Duration> {
+        self.queued[self.ready..].iter().filter_map(|queued| queued.waits_since).min()
+    }
+
     /// How many would wait if this were the account, and this transaction were here, in the place of another with its nonce.
     pub(super) fn waiting_with(&self, account: Account, nonce: u64, cost: u128) -> usize {
         if account == self.account && self.is_last(nonce) {

@@ -112,6 +112,13 @@ impl Bench {
         self.pool.ready(most).iter().map(|tx| (who(tx), tx.nonce)).collect()
     }
 
+    /// A transfer with a payload of so many bytes that pays so much for its gas.
+    fn heavy(&self, who: usize, nonce: u64, bytes: usize, gas_price: u128) -> Arc<Transaction> {
+        let payload = Payload::new(&format!(r#"{{"x":"{}"}}"#, "x".repeat(bytes))).unwrap();
+        let fee = Quantity::from(21_000 * gas_price);
+        self.sign(who, Transaction { fee, payload, gas_price, ..self.unsigned(who, nonce) })
+    }
+
     /// All the pool's counts agree with what it holds.
     fn check_books(&self) {
         let pool = &self.pool;
@@ -358,9 +365,11 @@ fn what_waits_goes_after_an_hour_and_what_does_not_stays() {
         bench.admit_at(&tx, Duration::from_secs(at)).unwrap();
     }
     bench.pool.expire(Duration::from_secs(3599));
-    assert_eq!(bench.nonces().len(), 3);
+    assert_eq!((bench.nonces().len(), bench.pool.expires_at()), (3, Some(Duration::from_secs(3600))));
     bench.pool.expire(Duration::from_secs(3600));
-    assert_eq!(bench.nonces(), [(1, 0), (1, 4)]);
+    assert_eq!((bench.nonces(), bench.pool.expires_at()), (vec![(1, 0), (1, 4)], Some(Duration::from_secs(5400))));
+    bench.pool.expire(Duration::from_secs(5400));
+    assert_eq!((bench.nonces(), bench.pool.expires_at()), (vec![(1, 0)], None));
     bench.check_books();
 }
 
@@ -588,4 +597,30 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_pool_that_lends_memory_does_without_the_newest_of_what_pays_least_and_what_follows_them() {
+    const EACH: usize = 100 << 10;
+    let mut bench = Bench::new(|limits| limits.pool_bytes = 8 * (EACH + (2 << 10)));
+    for (who, nonce, price) in [(0, 0, PRICE), (1, 0, 3 * PRICE), (1, 1, PRICE), (2, 0, 2 * PRICE), (0, 1, 4 * PRICE)] {
+        bench.admit(&bench.heavy(who, nonce, EACH, price)).unwrap();
+    }
+    let room = bench.pool.limits.pool_bytes - bench.pool.bytes();
+    let lend = |bench: &mut Bench, bytes| {
+        let dropped = bench.pool.lend(bytes);
+        bench.check_books();
+        dropped.len()
+    };
+    assert_eq!(lend(&mut bench, room), 0, "it was not needed");
+    assert_eq!(lend(&mut bench, room + 1), 1);
+    assert_eq!(bench.nonces(), [(0, 0), (1, 0), (2, 0), (0, 1)], "of the two that pay least the newer one went");
+    assert_eq!(bench.admit(&bench.heavy(3, 0, EACH, 9 * PRICE)), Err(Refusal::PoolFull));
+    assert_eq!(lend(&mut bench, room + EACH + (8 << 10)), 2, "without a lower nonce the higher one is of no use");
+    assert_eq!(bench.nonces(), [(1, 0), (2, 0)]);
+    assert_eq!(lend(&mut bench, usize::MAX), 1);
+    assert_eq!(bench.nonces(), [(1, 0)]);
+    assert_eq!(bench.pool.most_bytes(), bench.pool.limits.pool_bytes / 8, "an eighth stays");
+    assert_eq!(lend(&mut bench, 0), 0);
+    bench.admit(&bench.heavy(3, 0, EACH, PRICE)).unwrap();
 }

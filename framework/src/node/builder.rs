@@ -261,7 +261,7 @@ impl NodeBuilder {
         let validator = signer.as_ref().map(|signer| signer.address().clone());
         let mut chain = Chain::open(Arc::clone(&genesis), Arc::clone(&self.store), self.executor, env.clone()).await?;
         // Half of what was seen: 50,000 by default, five times what the pool holds.
-        chain = chain.remembering_txs(limits.seen_cache / 2);
+        chain = chain.remembering_txs(limits.seen_cache / 2).with_longest_block(limits.block_max());
         if let Some(signer) = signer {
             tracing::info!(validator = %signer.address(), "this node proposes blocks when it is this validator's turn");
             chain = chain.with_signer(signer);

@@ -156,6 +156,20 @@ mod tests {
     }
 
     #[test]
+    fn by_default_100_000_ids_are_remembered_and_of_each_peer_1024_blocks_and_4096_transactions() {
+        let limits = Limits::default();
+        let mut seen = SeenCache::new(limits.seen_cache);
+        assert!((0..100_000).all(|n| seen.insert(id(n))));
+        assert!(seen.contains(&id(0)) && seen.len() == 100_000);
+        assert!(seen.insert(id(100_000)) && !seen.contains(&id(0)) && seen.contains(&id(1)));
+        let mut known = KnownByPeer::new(&limits);
+        assert!((0..1024).all(|n| known.insert_block(&id(n))) && known.knows_block(&id(0)));
+        assert!(known.insert_block(&id(1024)) && !known.knows_block(&id(0)) && known.knows_block(&id(1)));
+        assert!((0..4096).all(|n| known.insert_tx(&id(n))) && known.knows_tx(&id(0)));
+        assert!(known.insert_tx(&id(4096)) && !known.knows_tx(&id(0)) && known.knows_tx(&id(1)));
+    }
+
+    #[test]
     fn a_cache_for_nothing_holds_nothing_and_says_that_all_is_new() {
         let mut seen = SeenCache::new(0);
         assert!(seen.insert(id(1)) && seen.insert(id(1)) && seen.is_empty());

@@ -102,7 +102,7 @@ fn a_refused_block_is_a_proof_only_where_its_sender_alone_can_be_at_fault() {
     let invalid = Offence::of_block(&rejection(Rule::StateRoot, false), None);
     assert_eq!(invalid.unwrap().to_string(), "block 4 is invalid: state root: x");
     assert_eq!(Offence::of_block(&rejection(Rule::StateRoot, true), None), None);
-    for rule in [Rule::Proposer, Rule::FutureTimestamp, Rule::PrevHash, Rule::TxRoot, Rule::Checkpoint] {
+    for rule in [Rule::Proposer, Rule::FutureTimestamp, Rule::PrevHash, Rule::TxRoot, Rule::Length, Rule::Checkpoint] {
         assert_eq!(Offence::of_block(&rejection(rule, false), None), None, "{rule}");
     }
 }

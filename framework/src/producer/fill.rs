@@ -1,9 +1,8 @@
-use std::io;
 use std::sync::Arc;
 
 use crate::limits::Limits;
 use crate::mempool::Mempool;
-use crate::types::{MAX_BLOCK_TXS, NetworkParams, Transaction};
+use crate::types::{MAX_BLOCK_TXS, NetworkParams, Transaction, json_length};
 
 /// Bytes of a block's frame that are kept for what is no transaction: the envelope, the header with its texts, and the
 /// signature take 2 KiB in JSON, the longest of our codecs.
@@ -26,23 +25,26 @@ fn take(room: &mut usize, bytes: usize) -> bool {
 
 /// The bytes of a transaction in JSON, with the comma after it. No codec needs more.
 fn wire_bytes(tx: &Transaction) -> usize {
-    let mut count = Count(1);
-    match serde_json::to_writer(&mut count, tx) {
-        Ok(()) => count.0,
-        // Nothing in a transaction fails to be written; if it did, it could not be sent either.
-        Err(_) => usize::MAX,
-    }
+    json_length::transaction(tx) + 1
 }
 
-struct Count(usize);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mempool::tx_bytes;
+    use crate::producer::any_block;
+    use crate::types::Address;
 
-impl io::Write for Count {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    #[test]
+    fn whatever_the_pool_takes_fits_a_block_that_every_node_takes() {
+        let limits = Limits::default();
+        let mut tx = any_block().txs[0].clone();
+        // Nothing takes more bytes in JSON for its bytes in the pool.
+        let room = limits.pool_tx_bytes - tx_bytes(&tx);
+        tx.to_address = Some(Address::new(&"\u{1}".repeat(room)));
+        assert_eq!(tx_bytes(&tx), limits.pool_tx_bytes);
+        assert!(wire_bytes(&tx) > 5 * limits.pool_tx_bytes);
+        assert!(wire_bytes(&tx) <= limits.frame_max - HEADER_ROOM);
+        assert!(limits.frame_max <= limits.block_max());
     }
 }

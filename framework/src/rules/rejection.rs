@@ -56,6 +56,9 @@ pub enum Rule {
     TxPayload,
     /// The block can be read.
     Encoding,
+    /// The block can be given on to every node, whichever codec that speaks (attacks.md row 23). A bound of ours, and no rule of the chain: no hash
+    /// covers all of a block, so that another copy of it may be shorter.
+    Length,
     /// The block does not contradict a checkpoint.
     Checkpoint,
 }
@@ -104,6 +107,7 @@ impl fmt::Display for Rule {
             Self::TxRecipient => "transfer recipient",
             Self::TxPayload => "transaction payload",
             Self::Encoding => "encoding",
+            Self::Length => "length",
             Self::Checkpoint => "checkpoint",
         })
     }
@@ -121,7 +125,7 @@ impl Rejection {
             _ if self.perhaps_ours => RejectKind::WrongProposer,
             Rule::Proposer => RejectKind::WrongProposer,
             Rule::FutureTimestamp => RejectKind::FromTheFuture,
-            Rule::TxRoot => RejectKind::BodyMismatch,
+            Rule::TxRoot | Rule::Length => RejectKind::BodyMismatch,
             Rule::Checkpoint => RejectKind::Checkpoint,
             _ if self.stricter_than_v1 => RejectKind::Stricter,
             Rule::Height | Rule::PrevHash => RejectKind::NotLinked,

@@ -13,7 +13,7 @@
 //!
 //! Besides them: [`chains`] makes chains of any shape, [`messages`] makes up messages with every oddity that chains may hold, [`sync::World`] is
 //! a strategy in virtual time, [`sim`] runs whole nodes so, with faults and Byzantine peers, by seed,
-//! and [`fuzz`] has the bodies of fuzz targets.
+//! [`fuzz`] has the bodies of fuzz targets, and [`store::HookedStore`] fails, waits or lies where a test wants it to.
 
 pub mod chains;
 pub mod codec;

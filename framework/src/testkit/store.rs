@@ -31,6 +31,9 @@ use crate::store::{
 };
 use crate::types::{EncodedBlock, Height};
 
+pub use self::hooked::{HookedStore, StoreCall, StoreHooks};
+
+mod hooked;
 mod model;
 
 /// Makes the stores that the suite works on.

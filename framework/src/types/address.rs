@@ -102,6 +102,14 @@ impl Address {
         }
     }
 
+    /// The bytes that it keeps besides itself.
+    pub(crate) fn heap(&self) -> usize {
+        match &self.text {
+            Text::Short(..) => 0,
+            Text::Long(text) => text.len() + super::SHARED,
+        }
+    }
+
     /// `cpc` or `cpcvalcons`, where the text is exactly the bech32 address of 20 bytes under that prefix.
     pub fn known_prefix(&self) -> Option<&'static str> {
         PREFIXES.into_iter().find(|(known, _)| *known == self.compact[1]).map(|(_, prefix)| prefix)

@@ -46,6 +46,14 @@ impl Quantity {
         }
     }
 
+    /// The bytes that it keeps besides itself.
+    pub(crate) fn heap(&self) -> usize {
+        match &self.0 {
+            Repr::Small(_) => 0,
+            Repr::Large(digits) => digits.len(),
+        }
+    }
+
     /// The value, where it fits 128 bits.
     pub fn to_u128(&self) -> Option<u128> {
         match self.0 {

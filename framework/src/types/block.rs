@@ -60,10 +60,11 @@ pub struct Block {
 /// Without this a block of a few bytes a transaction would take twenty times its bytes in memory.
 pub const MAX_BLOCK_TXS: usize = 1 << 16;
 
-/// Of those, so many may be without a signature of at least 32 bytes, which is `r` alone: no rule takes a block that has one, and in memory
-/// they take many times their bytes.
+/// Of those, so many may be without a signature of at least 32 bytes, which is `r` alone, or without a key of as many, which no scheme has a
+/// shorter one than: no rule takes a block that has one, and in memory they take many times their bytes.
 const MAX_UNSIGNED_TXS: usize = 1 << 10;
 const LEAST_SIGNATURE: usize = 32;
+const LEAST_KEY: usize = 32;
 
 fn bounded_txs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Transaction>, D::Error> {
     struct Txs;
@@ -81,7 +82,7 @@ fn bounded_txs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Transac
                 if txs.len() == MAX_BLOCK_TXS {
                     return Err(de::Error::custom(format_args!("more than {MAX_BLOCK_TXS} transactions")));
                 }
-                unsigned += usize::from(tx.signature.size() < LEAST_SIGNATURE);
+                unsigned += usize::from(tx.signature.size() < LEAST_SIGNATURE || tx.pub_key.size() < LEAST_KEY);
                 if unsigned > MAX_UNSIGNED_TXS {
                     return Err(de::Error::custom(format_args!("more than {MAX_UNSIGNED_TXS} unsigned transactions")));
                 }

@@ -12,6 +12,8 @@ type Result<T> = std::result::Result<T, BlockDecodeError>;
 /// Most transactions are longer, in bytes, for their signature and key alone: room is made at once for as many as the bytes
 /// that are left may hold of this length, and more of it as they come.
 const USUAL_TRANSACTION: usize = 128;
+/// What a count reserves at once at most, in bytes, whatever has arrived (attacks.md row 4).
+const RESERVED: usize = 1 << 20;
 
 /// The bytes that are left.
 pub(super) struct Reader<'a>(&'a [u8]);
@@ -32,7 +34,7 @@ impl<'a> Reader<'a> {
         if count > MAX_BLOCK_TXS {
             return Err(malformed(format!("more than {MAX_BLOCK_TXS} transactions")));
         }
-        let mut txs = Vec::with_capacity(count.min(self.left() / USUAL_TRANSACTION));
+        let mut txs = Vec::with_capacity(transactions_reserved(count, self.left()));
         for _ in 0..count {
             txs.push(self.transaction()?);
         }
@@ -205,10 +207,28 @@ fn minimal(last: u8, shift: u32) -> Result<()> {
     if last == 0 && shift > 0 { Err(BlockDecodeError::NotCanonical) } else { Ok(()) }
 }
 
+/// For how many transactions room is made before they are read.
+fn transactions_reserved(count: usize, left: usize) -> usize {
+    count.min(left / USUAL_TRANSACTION).min(RESERVED / size_of::<Transaction>())
+}
+
 fn malformed(why: impl Into<String>) -> BlockDecodeError {
     BlockDecodeError::Malformed(why.into())
 }
 
 fn ends() -> BlockDecodeError {
     malformed("the bytes end early")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_reserves_at_most_a_mebibyte_and_less_where_less_has_come() {
+        let bytes = |count, left| transactions_reserved(count, left) * size_of::<Transaction>();
+        assert_eq!(transactions_reserved(7, 1 << 22), 7);
+        assert_eq!(transactions_reserved(MAX_BLOCK_TXS, 1280), 10);
+        assert!((1 << 19..=1 << 20).contains(&bytes(MAX_BLOCK_TXS, 1 << 25)));
+    }
 }

@@ -107,6 +107,15 @@ impl HexText {
         self.form().1.len()
     }
 
+    /// The bytes that it keeps besides itself.
+    pub(crate) fn heap(&self) -> usize {
+        match &self.0 {
+            Repr::Short(..) => 0,
+            Repr::Long(bytes) => bytes.len(),
+            Repr::Text(text) => text.len(),
+        }
+    }
+
     /// Whether the text is empty, which stands for "absent".
     pub fn is_empty(&self) -> bool {
         matches!(&self.0, Repr::Text(text) if text.is_empty())

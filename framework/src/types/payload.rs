@@ -28,6 +28,11 @@ impl Payload {
         self.0.as_deref().unwrap_or("{}")
     }
 
+    /// The bytes that it keeps besides itself.
+    pub(crate) fn heap(&self) -> usize {
+        self.0.as_ref().map_or(0, |json| json.len() + super::SHARED)
+    }
+
     /// What binary formats carry: the text, and nothing for `{}`, by far the most common payload.
     pub(super) fn form(&self) -> &str {
         self.0.as_deref().unwrap_or("")

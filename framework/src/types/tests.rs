@@ -77,17 +77,17 @@ fn trailing_bytes_are_refused() {
 #[test]
 fn a_block_of_more_than_1024_unsigned_transactions_is_not_read_and_one_of_more_signed_ones_is() {
     let mut block: Block = serde_json::from_str(&vector_blocks()[0]).unwrap();
-    let mut read = |txs: usize, signature: &str| {
-        block.txs = vec![Transaction { signature: HexText::new(signature), ..transaction() }; txs];
+    let mut read = |txs: usize, signature: usize, key: usize| {
+        let [signature, pub_key] = [signature, key].map(|bytes| HexText::new(&"ab".repeat(bytes)));
+        block.txs = vec![Transaction { signature, pub_key, ..transaction() }; txs];
         serde_json::from_str::<Block>(&serde_json::to_string(&block).unwrap()).map(|read| assert_eq!(read, block))
     };
-    let short = "ab".repeat(31);
-    for signature in ["", short.as_str()] {
-        assert!(read(1024, signature).is_ok());
-        let error = read(1025, signature).unwrap_err().to_string();
+    for (signature, key) in [(0, 32), (31, 32), (64, 0), (64, 31)] {
+        assert!(read(1024, signature, key).is_ok());
+        let error = read(1025, signature, key).unwrap_err().to_string();
         assert!(error.contains("more than 1024 unsigned transactions"), "{error}");
     }
-    assert!(read(1025, &"ab".repeat(32)).is_ok());
+    assert!(read(1025, 32, 32).is_ok());
 }
 
 #[test]

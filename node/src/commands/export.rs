@@ -42,7 +42,7 @@ pub(super) async fn export(datadir: &Datadir, args: ExportArgs) -> Result<(), Cl
     }
     let chain = Range { store: &store, from, to, stop: &stop };
     let compressed = args.file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
-    let at = |error: io::Error| CliError::file("write", &args.file, &error);
+    let at = |error: io::Error| CliError::unwritten(&args.file, &error);
     if args.file == Path::new("-") {
         return streamed(chain.write(io::stdout(), false).await, &args.file);
     }
@@ -79,7 +79,7 @@ async fn destination(file: &Path, mut stop: Stop) -> Result<Destination, CliErro
         () = stop.wanted() => Err(CliError::failed(INTERRUPTED)),
         opened = opening => opened
             .unwrap_or_else(|error| Err(error.into()))
-            .map_err(|error| CliError::file("write", file, &error)),
+            .map_err(|error| CliError::unwritten(file, &error)),
     }
 }
 
@@ -94,7 +94,7 @@ impl Failure {
     fn into_error(self, file: &Path) -> CliError {
         match self {
             Self::Read(error) => error,
-            Self::Write(error) => CliError::file("write", file, &error),
+            Self::Write(error) => CliError::unwritten(file, &error),
         }
     }
 }

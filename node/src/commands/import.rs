@@ -264,6 +264,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_block_that_no_node_would_read_is_refused_with_its_length() {
+        let good = file("blocks.jsonl.gz");
+        let at = good.iter().position(|line| line.contains(r#""payload":{}"#)).unwrap();
+        let mut lines = good[..=at].to_vec();
+        // A line may have 32 MiB, and so may an answer, which has more in it than the block.
+        let payload = format!(r#""payload":{{"x":"{}"}}"#, "x".repeat((32 << 20) - 20 - lines[at].len()));
+        lines[at] = lines[at].replacen(r#""payload":{}"#, &payload, 1);
+        let mut chain = empty().await;
+        let why = import(&mut chain, &lines).await.unwrap_err();
+        let words = format!("line {}: block {at} is invalid: length: it has 3355", at + 1);
+        assert!(why.starts_with(&words) && why.contains("nodes read 33554176 at most"), "{why}");
+        import(&mut chain, &good[at..]).await.unwrap();
+        assert_eq!(height(&chain), Some(120));
+    }
+
+    #[tokio::test]
     async fn another_branch_is_refused_where_it_leaves_ours() {
         let mut chain = empty().await;
         import(&mut chain, &file("blocks.jsonl.gz")).await.unwrap();

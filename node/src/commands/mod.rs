@@ -4,7 +4,7 @@ use std::future::Future;
 
 use crate::args::{Cli, Command, StatusArgs};
 use crate::datadir::Datadir;
-use crate::{CliError, logging, wallet};
+use crate::{CliError, logging, signals, wallet};
 
 pub(crate) mod check;
 mod devnet;
@@ -18,6 +18,7 @@ mod sync;
 /// Does what the command line asks for.
 pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
     logging::start(&cli)?;
+    signals::outlive_file_limits()?;
     let datadir = Datadir::new(cli.datadir());
     if datadir.root().exists() && !datadir.root().is_dir() {
         return Err(CliError::failed(format!("--datadir {} is no directory", datadir.root().display())));

@@ -72,7 +72,7 @@ fn make(datadir: &Datadir, key: &str, secret: &SecretKey) -> Result<PathBuf, Cli
             "{} exists already and a key is never overwritten: take another name",
             path.display()
         )),
-        _ => CliError::file("write", &at, &error),
+        _ => CliError::unwritten(&at, &error),
     })?;
     Ok(path)
 }

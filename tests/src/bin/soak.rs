@@ -67,16 +67,16 @@ fn run(options: Options) -> ExitCode {
     let root = keep.map_or_else(|| temporary.path().to_owned(), Into::into);
     let soak = Soak { seed, time: Duration::from_secs(seconds), load, leak, root: root.clone() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let (report, faults) = runtime.block_on(soak.run());
-    print!("{report}");
-    if faults.is_empty() {
-        println!("result      ok");
+    let outcome = runtime.block_on(soak.run());
+    print!("{}", outcome.report);
+    if outcome.faults.is_empty() {
+        println!("result      {}", outcome.result());
         return ExitCode::SUCCESS;
     }
-    for fault in &faults {
+    for fault in &outcome.faults {
         println!("FAULT       {fault}");
     }
-    println!("result      failed; the logs are in {}", root.display());
+    println!("result      {}; the logs are in {}", outcome.result(), root.display());
     // For whoever looks into it.
     let _ = temporary.keep();
     ExitCode::FAILURE

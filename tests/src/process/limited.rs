@@ -16,8 +16,8 @@ impl Call {
 
     /// The same where no file can be written beyond `kib` KiB, as on a full disk: see [`Process::limit_files`].
     pub fn with_files_up_to(self, kib: u64) -> Self {
-        // The shell counts in 512 bytes. The signal would end the process; without it the write fails.
-        let script = format!("trap '' XFSZ; ulimit -S -f {}; exec \"$0\" \"$@\"", kib * 2);
+        // The shell counts in 512 bytes. The signal that comes with it the node must take for no more than a write that failed.
+        let script = format!("ulimit -S -f {}; exec \"$0\" \"$@\"", kib * 2);
         self.through(&["sh", "-c", &script])
     }
 
@@ -38,9 +38,14 @@ impl Process {
         self.limit(&format!("--fsize={limit}:"));
     }
 
+    /// Memory that it has reserved, used or not, in KiB.
+    pub fn reserved_kib(&self) -> u64 {
+        self.status_field("VmData:").expect("it runs")
+    }
+
     /// From now on it may reserve `kib` KiB of memory more than it has, used or not; asking for more ends it.
     pub fn limit_memory_to(&self, kib: u64) {
-        let most = (self.status_field("VmData:").unwrap() + kib) * 1024;
+        let most = (self.reserved_kib() + kib) * 1024;
         self.limit(&format!("--data={most}:"));
     }
 

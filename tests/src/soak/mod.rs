@@ -23,7 +23,10 @@ use crate::process::free_port;
 use crate::proxy::{Proxy, Weather};
 use node::{Node, Warning, listen_address};
 use schedule::{Kind, Step};
-use verdict::{ALLOWED, GROWTH_KIB, HEAP_GROWTH, Happened, MOST_KIB, explains, growth, half, heap_growth};
+use verdict::{
+    ALLOWED, GROWTH_KIB, HEAP_GROWTH, Happened, MOST_KIB, MUST_JUDGE_FROM, explains, growth, half, heap_growth,
+    unjudged,
+};
 
 /// Validators; blocks go on while one of them is away.
 const NODES: usize = 4;
@@ -58,6 +61,29 @@ pub struct Soak {
     pub root: PathBuf,
 }
 
+/// How a soak went.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What is told of it.
+    pub report: String,
+    /// What was wrong.
+    pub faults: Vec<String>,
+    /// What could not be judged, since no process has lived long enough.
+    pub unjudged: Option<&'static str>,
+}
+
+impl Outcome {
+    /// The result in a line.
+    pub fn result(&self) -> String {
+        match (self.faults.len(), self.unjudged) {
+            (0, None) => "ok".to_owned(),
+            (0, Some(what)) => format!("ok, but for {what}: no process lived long enough for that to be judged"),
+            (1, _) => "1 fault".to_owned(),
+            (count, _) => format!("{count} faults"),
+        }
+    }
+}
+
 /// A running network.
 struct Network {
     nodes: Vec<Node>,
@@ -69,8 +95,8 @@ struct Network {
 }
 
 impl Soak {
-    /// Runs it. Gives the report, and what was wrong.
-    pub async fn run(self) -> (String, Vec<String>) {
+    /// Runs it.
+    pub async fn run(self) -> Outcome {
         let steps = schedule::schedule(self.seed, NODES, self.time);
         let mut network = Network::start(&self.root, self.leak * u64::from(self.load)).await;
         let genesis = genesis(u16::try_from(NODES).unwrap(), ACCOUNTS, soak_params());
@@ -105,7 +131,11 @@ impl Soak {
             faults.push("no transaction was included".to_owned());
         }
         let report = network.report(&steps, &happened, &looks, (&told, self.load), &mut faults);
-        (report, faults)
+        let unjudged = unjudged(&network.nodes.iter().flat_map(|node| &node.lives).collect::<Vec<_>>());
+        if let Some(what) = unjudged.filter(|_| self.time >= MUST_JUDGE_FROM) {
+            faults.push(format!("no process lived long enough for {what} to be judged"));
+        }
+        Outcome { report, faults, unjudged }
     }
 }
 

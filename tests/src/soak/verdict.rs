@@ -16,6 +16,10 @@ const WINDOW: Duration = Duration::from_secs(5);
 /// state come and go in a few seconds.
 const LEAST_HALF: Duration = Duration::from_secs(10);
 
+/// A run of at least this length must have had a process that lived long enough for its memory to be judged. In a shorter one chance may
+/// have ended every process sooner, which the report then says.
+pub const MUST_JUDGE_FROM: Duration = Duration::from_secs(300);
+
 /// How much a process may have allocated more than when it was warm, in bytes. Tables of connections and of the pool, which keep the
 /// room that they once needed, blocks that wait to be passed on, and the ids of the last thousand blocks, of which a run of ten
 /// minutes makes half, took up to 275 KiB of it in such a run; it is 26 bytes for each transaction of a hundred a second.
@@ -95,6 +99,17 @@ pub fn heap_growth(life: &Life) -> Option<u64> {
     Some(least(end)?.saturating_sub(least(end.saturating_sub(half))?))
 }
 
+/// What nobody can say of these processes since none of them has lived long enough: whether their resident memory grew, and whether what they
+/// have allocated did.
+pub fn unjudged(lives: &[&Life]) -> Option<&'static str> {
+    match (lives.iter().any(|life| growth(life).is_some()), lives.iter().any(|life| heap_growth(life).is_some())) {
+        (true, true) => None,
+        (true, false) => Some("what processes have allocated"),
+        (false, true) => Some("resident memory"),
+        (false, false) => Some("memory"),
+    }
+}
+
 /// Half of a process' time since it was warm, where it is long enough: a leak has so long to show.
 pub fn half(life: &Life) -> Option<Duration> {
     let end = life.heap.last()?.0;
@@ -129,6 +144,19 @@ mod tests {
         assert_eq!(growth(&life(39, |_| 1000)), None);
         assert_eq!(growth(&life(60, |at| at.min(10) * 100)), Some(0));
         assert!(growth(&life(60, |at| at * 1024)).unwrap() > GROWTH_KIB);
+    }
+
+    #[test]
+    fn what_no_process_lived_long_enough_for_is_named() {
+        let life = |samples: u64, heap: u64| Life {
+            samples: (0..samples).map(|at| (Duration::from_secs(at), 1000)).collect(),
+            heap: (0..heap).map(|at| (Duration::from_secs(at), 1000)).collect(),
+        };
+        assert_eq!(unjudged(&[&life(39, 49), &life(10, 10)]), Some("memory"));
+        assert_eq!(unjudged(&[&life(60, 0), &life(10, 10)]), Some("what processes have allocated"));
+        assert_eq!(unjudged(&[&life(0, 60)]), Some("resident memory"));
+        assert_eq!(unjudged(&[&life(60, 10), &life(10, 60)]), None);
+        assert_eq!(unjudged(&[]), Some("memory"));
     }
 
     #[test]

@@ -50,15 +50,22 @@ async fn row_16_an_address_is_saved_once_a_dial_to_it_succeeded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn row_16_at_most_1024_addresses_are_kept() {
+async fn row_16_at_most_1024_addresses_are_kept_and_the_one_that_a_dial_reached_before_all_others() {
     const MOST: usize = 1024;
-    let dir = Datadir::joined(NODE, Chain::fork()).await;
-    let many: Vec<String> = (1..=5000).map(|port| format!("127.0.0.1:{port}")).collect();
+    let chain = Chain::fork();
+    let dir = Datadir::holding(NODE, &chain.up_to(60)).await;
+    let reached = Peer::listen(Script::modern(&chain.up_to(60))).await;
+    // Of all the others nobody listens, and it is none of the first.
+    let mut many: Vec<String> = (20_001..=25_000).map(|port| format!("127.0.1.1:{port}")).collect();
+    many.insert(20, reached.address());
     std::fs::write(dir.path().join("peers.json"), serde_json::to_string(&many).unwrap()).unwrap();
     let node = Process::run(NODE, dir.path(), &[]).await;
+    reached.message(SYNC, "a handshake", Received::greeting).await;
+    honest::syncs(&node, chain).await;
     node.stop().await;
     let saved: Vec<String> = serde_json::from_str(&dir.read("peers.json")).unwrap();
-    assert!(saved.len() <= MOST, "{}", saved.len());
+    assert_eq!(saved.len(), MOST);
+    assert_eq!(saved[0], reached.address(), "{:?}", &saved[..3]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

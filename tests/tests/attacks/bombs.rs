@@ -1,5 +1,6 @@
 //! Row 4: postcard messages whose counts claim more than there is, and messages that go on behind their end.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use cpc_tests::framed::{Framed, frame};
 use cpc_tests::process::Process;
 use cpc_tests::vectors::Chain;
 use cpc_tests::{http, raw};
+use tokio::task::JoinSet;
 
-use crate::{NODE, SYNC, honest};
+use crate::{KIB, LINE, MIB, NODE, SYNC, honest};
 
 /// What may be reserved, used or not, beyond what the node had before the attack: room for an honest sync, and for less than half of the
 /// smallest thing that a bomb claims.
@@ -163,6 +165,106 @@ async fn row_4_counts_beyond_what_is_there_reserve_nothing_over_tcp() {
 #[tokio::test(flavor = "multi_thread")]
 async fn row_4_counts_beyond_what_is_there_reserve_nothing_over_quic() {
     bombs_neither_crash_nor_fill_the_node_over("quic+postcard", 5).await;
+}
+
+/// Frames of [`ARRIVED`] bytes that claim any number of transactions, hashes or letters: as many as there are bytes left, and more.
+fn long_bombs() -> Vec<Vec<u8>> {
+    let next = block(HEIGHT + 1);
+    let mut header = Vec::new();
+    encoding::append_header(&next.header, &mut header);
+    let txs = vec![Hash32([4; 32]); 2];
+    // Behind the bytes of the type and, in front of blocks and transactions, of the version.
+    let places = [
+        (Message::NewBlock(WireBlock::from(next)), 2 + header.len()),
+        (Message::NewTx(transaction().into()), 3),
+        (Message::NewHashes { blocks: Vec::new(), txs: Vec::new() }, 1),
+        (Message::NewHashes { blocks: Vec::new(), txs: txs.clone() }, 2),
+        (Message::GetData { blocks: Vec::new(), txs: Vec::new() }, 1),
+        (Message::GetData { blocks: Vec::new(), txs }, 2),
+        (Message::Handshake(hello()), 1),
+    ];
+    let bombs = places.iter().flat_map(|(message, at)| {
+        [ARRIVED as u64, 1 << 28, u64::MAX].map(|count| {
+            let mut body = bomb(&frame(message), *at, count).split_off(FRAME_HEADER);
+            body.truncate(at + varint(count).len());
+            body.resize(ARRIVED, 1);
+            with_body(&body)
+        })
+    });
+    bombs.collect()
+}
+
+/// What has arrived of each frame.
+const ARRIVED: usize = 64 * KIB;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_4_frames_of_which_64_kib_have_come_reserve_no_more_than_that_and_a_mebibyte_each() {
+    /// Connections on which frames of 4 MiB have begun to come.
+    const BEGUN: usize = 6;
+    /// Connections on which frames of 64 KiB come, one after the other, whose counts claim anything.
+    const WHOLE: usize = 3;
+    const LINK: &str = "tcp+postcard";
+    /// By their lengths the frames that have begun would reserve 24 MiB, and by its count a block of the others 27.
+    const MOST_KIB: u64 = ((BEGUN + WHOLE) * (ARRIVED + MIB) / KIB) as u64;
+    let (_dir, mut node) = running().await;
+    let port = node.port_of(LINK);
+    let question = |height| frame(&Message::GetBlocks { from_height: height, to_height: height });
+    let is_answer = |message: &Message| matches!(message, Message::BlocksResponse { .. }).then_some(());
+    let mut peers = Vec::new();
+    for _ in 0..BEGUN + WHOLE {
+        let mut peer = Framed::greeted(LINK, port, &hello()).await;
+        assert!(peer.send(&question(1)).await);
+        peers.push(peer);
+    }
+    // Threads and tables are there before anything is measured.
+    http::get(node.rpc_port(), "/peers").await.expect(200);
+    for peer in &mut peers {
+        peer.next(is_answer).await.expect("an answer");
+    }
+    let whole = peers.split_off(BEGUN);
+    let before = node.reserved_kib();
+    node.limit_memory_to(MOST_KIB);
+
+    for (at, peer) in peers.iter_mut().enumerate() {
+        let mut begun = bomb(&frame(&messages()[at % messages().len()]), 1, u64::MAX);
+        begun.resize(ARRIVED, 1);
+        begun[FRAME_HEADER - 4..FRAME_HEADER]
+            .copy_from_slice(&u32::try_from(LINE - FRAME_HEADER).unwrap().to_be_bytes());
+        assert!(peer.send(&begun).await);
+    }
+    until(SYNC, "what was sent to arrive", async || {
+        let shown = http::get(node.rpc_port(), "/peers").await.expect(200).json();
+        let arrived = |peer: &&serde_json::Value| peer["bytes_in"].as_u64().unwrap() >= ARRIVED as u64;
+        (shown["peers"].as_array().unwrap().iter().filter(arrived).count() == BEGUN).then_some(())
+    })
+    .await;
+    let reserved = node.reserved_kib() - before;
+    assert!(reserved <= MOST_KIB, "{reserved} KiB for {BEGUN} frames of which {ARRIVED} bytes have come");
+
+    let bombs = Arc::new(long_bombs());
+    let mut tasks = JoinSet::new();
+    for (at, mut peer) in whole.into_iter().enumerate() {
+        let (bombs, question) = (Arc::clone(&bombs), question(at as u64 + 2));
+        tasks.spawn(async move {
+            for bomb in bombs.iter().skip(at).step_by(WHOLE) {
+                if !peer.send(bomb).await {
+                    return false;
+                }
+            }
+            // It is read behind all of them.
+            peer.send(&question).await && peer.next(is_answer).await.is_some()
+        });
+    }
+    let answered = tasks.join_all().await;
+    assert!(node.is_running(), "it reserved more than {MOST_KIB} KiB for {} bombs: {}", bombs.len(), node.stderr());
+    assert!(answered.into_iter().all(|answered| answered), "a connection ended: {}", node.stderr());
+    let reserved = node.reserved_kib() - before;
+    assert!(reserved <= MOST_KIB, "{reserved} KiB");
+
+    // A sync has memory of its own.
+    node.limit_memory_to(RESERVED_KIB);
+    honest::syncs(&node, Chain::fork()).await;
+    assert!(node.is_running() && !node.stderr().contains("panicked"), "{}", node.stderr());
 }
 
 #[tokio::test(flavor = "multi_thread")]

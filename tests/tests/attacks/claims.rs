@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cpc_tests::datadir::Datadir;
+use cpc_tests::http;
 use cpc_tests::peer::{Answer, Peer, Request, Script, cut};
 use cpc_tests::process::{Call, Process};
 use cpc_tests::raw::{self, PROMPT, Socket};
 use cpc_tests::vectors::Chain;
 use cpc_tests::wire::{self, Hello, Received};
+use serde_json::json;
 
 use crate::{NODE, SYNC, honest, running};
 
@@ -192,14 +194,18 @@ async fn row_7_an_answer_from_another_peer_than_the_one_asked_is_not_taken() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn row_10_after_three_empty_answers_another_peer_is_asked_and_nobody_banned() {
+    const EMPTY: usize = 3;
     let chain = Chain::fork();
     let (_dir, node) = running(&chain.up_to(60)).await;
     let empty = Peer::dial(node.port(), Script::modern(chain).answering(|_| Answer::Blocks(Vec::new()))).await;
-    empty.message(PROMPT, "a request", Received::range).await;
-    let honest = Peer::dial(node.port(), Script::modern(chain)).await;
-    assert_eq!(raw::reaches(&node, 120, Duration::from_secs(30)).await, chain.tip_hash());
+    empty.wait(PROMPT, "three requests", |_| (empty.requests().len() >= EMPTY).then_some(())).await;
+    assert!(empty.stays_open(Duration::from_secs(2)).await, "closed for having nothing");
+    assert_eq!(empty.requests(), [(61, 120); EMPTY]);
+    let honest = honest::syncs(&node, chain).await;
     assert!(!honest.requests().is_empty());
-    let asked = empty.requests().len();
-    assert!((1..=10).contains(&asked), "asked {asked} times");
+    assert_eq!(empty.requests().len(), EMPTY, "asked again for what it did not have");
     assert_eq!(empty.open_connections(), 1, "it was not closed for having nothing");
+    let shown = http::get(node.rpc_port(), "/peers").await.expect(200).json();
+    assert_eq!((&shown["penalties"], &shown["banned"]), (&json!([]), &json!(0)), "{shown}");
+    assert!(shown["peers"].as_array().unwrap().iter().all(|peer| peer["score"] == 0), "{shown}");
 }

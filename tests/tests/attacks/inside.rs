@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use cpc_codecs::JsonCodec;
 use cpc_framework::limits::Limits;
 use cpc_framework::node::{NodeBuilder, NodeHandle};
+use cpc_framework::rules::Hasher;
 use cpc_framework::types::{Genesis, Network};
 use cpc_tests::deadline::within;
 use cpc_tests::vectors::Chain;
@@ -19,8 +20,17 @@ pub(crate) fn limits(network: &str) -> Limits {
 
 /// A node of the network of `chain`, without a block, over TCP and JSON.
 pub(crate) fn builder(chain: &Chain, limits: Limits) -> NodeBuilder {
-    let genesis = Genesis::from_json(&std::fs::read(&chain.genesis).unwrap(), Network::Devnet).unwrap();
-    NodeBuilder::new(genesis).link(TcpTransport::default(), JsonCodec, "127.0.0.1:0").limits(limits)
+    NodeBuilder::new(genesis(chain)).link(TcpTransport::default(), JsonCodec, "127.0.0.1:0").limits(limits)
+}
+
+/// What hashes the transactions of the network of `chain`.
+pub(crate) fn hasher(chain: &Chain) -> Hasher {
+    Hasher::new(&genesis(chain))
+}
+
+/// The genesis of the network of `chain`.
+pub(crate) fn genesis(chain: &Chain) -> Genesis {
+    Genesis::from_json(&std::fs::read(&chain.genesis).unwrap(), Network::Devnet).unwrap()
 }
 
 /// Where it listens.

@@ -18,7 +18,7 @@ const MOST_PER_PEER: usize = 4096;
 const TOGETHER: usize = 1024;
 
 /// Names transactions.
-fn new_hashes(hashes: &[String]) -> String {
+pub(crate) fn new_hashes(hashes: &[String]) -> String {
     let txs: Vec<String> = hashes.iter().map(|hash| format!("\"{hash}\"")).collect();
     wire::message("new_hashes", &format!(r#"{{"blocks": [], "txs": [{}]}}"#, txs.join(", ")))
 }

@@ -125,6 +125,30 @@ async fn row_26_what_is_held_back_is_counted_and_told_of_in_the_next_interval() 
     node.shutdown().await;
 }
 
+#[tokio::test]
+async fn row_26_questions_that_cannot_be_answered_are_answered_with_nothing_and_told_of_once() {
+    let lines = Lines::default();
+    let _capture = tracing::subscriber::set_default(lines.clone());
+    let chain = Chain::fork().up_to(5);
+    // No block of this chain is that short.
+    let limits = Limits { frame_response_max: KIB, ..inside::limits("devnet") };
+    let node = inside::builder(&chain, limits).start().await.unwrap();
+    let hello = Hello::modern(&chain).without_blocks();
+    let (mut socket, _) = Socket::greeted_from("127.0.0.2", inside::port(&node), &hello).await;
+    for block in &chain.lines {
+        socket.send(&wire::new_block(block)).await;
+    }
+    inside::has(&node, &chain).await;
+    for from in 0..=5 {
+        for to in from..=5 {
+            assert_eq!(socket.ask(from, to).await.len(), 0, "{from} to {to}");
+        }
+    }
+    let told = lines.0.lock().unwrap().iter().filter(|line| line.contains("cannot be answered")).count();
+    assert_eq!(told, 1);
+    node.shutdown().await;
+}
+
 fn about_nonsense(line: &str) -> bool {
     line.contains("unknown message type") || line.contains("unreadable: repeated")
 }

@@ -19,12 +19,15 @@ mod large;
 mod legacy;
 mod log;
 mod nonces;
+mod outboxes;
 mod passing_on;
 mod pool;
+mod remembering;
 mod scores;
 mod serving;
 mod slots;
 mod slow_handshakes;
+mod waiting;
 
 use std::time::Duration;
 

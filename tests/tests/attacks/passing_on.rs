@@ -1,7 +1,12 @@
 //! Rows 1 and 23: a valid block that is too large for gossip gets nobody blamed who passes it on.
 
+use bytes::BytesMut;
+use cpc_codecs::PostcardCodec;
+use cpc_framework::codec::Codec as _;
+use cpc_framework::types::{Block, Handshake, HexText, Message, WireBlock};
 use cpc_tests::datadir::Datadir;
 use cpc_tests::deadline::{until, within};
+use cpc_tests::framed::Framed;
 use cpc_tests::http;
 use cpc_tests::peer::{Peer, Script, honest as serving};
 use cpc_tests::process::Process;
@@ -10,7 +15,7 @@ use cpc_tests::vectors::Chain;
 use cpc_tests::wire::{Hello, Received};
 use serde_json::json;
 
-use crate::{LINE, MIB, NODE, SYNC};
+use crate::{LINE, LINE_WHILE_ASKED, MIB, NODE, SYNC};
 
 /// The chain up to `height`, whose last block somebody has padded: under v1 rules no hash covers the payload of a TRANSFER.
 fn padded(height: usize) -> Chain {
@@ -84,4 +89,69 @@ async fn row_23_an_older_node_that_pushes_a_block_above_the_cap_is_closed_and_no
     .await;
     assert_eq!((&penalty["peer"], &penalty["offence"]), (&json!("127.0.0.3"), &json!("oversize frame")));
     crate::honest::syncs(&node, chain).await;
+}
+
+/// Block 61 with zeros between r and s of a signature: no hash covers it, and the reference takes it. In postcard half as long as in JSON.
+fn padded_in_a_signature(chain: &Chain) -> Vec<Block> {
+    let mut blocks: Vec<Block> = chain.lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let signature = &mut blocks[61].txs[0].signature;
+    let text = signature.text().into_owned();
+    *signature = HexText::new(&format!("{}{}{}", &text[..64], "00".repeat(17 * MIB), &text[64..]));
+    blocks
+}
+
+/// Answers with these blocks as long as it is asked.
+async fn serve(port: u16, blocks: Vec<Block>) {
+    let hello = Handshake {
+        node_id: "127.0.0.1:9".to_owned(),
+        p2p_port: 0,
+        protocol_version: 1,
+        network: "devnet".to_owned(),
+        best_height: Some(blocks.len() as u64 - 1),
+        best_hash: None,
+        genesis_hash: None,
+        features: Some(Vec::new()),
+        nonce: Some(5),
+    };
+    let mut peer = Framed::greeted("tcp+postcard", port, &hello).await;
+    loop {
+        let asked = peer.next(|message| match message {
+            Message::GetBlocks { from_height, to_height } => Some((*from_height as usize, *to_height as usize)),
+            _ => None,
+        });
+        let Some((from, to)) = asked.await else { return };
+        let blocks = blocks[from..=to.min(blocks.len() - 1)].iter().cloned().map(WireBlock::from).collect();
+        let mut out = BytesMut::new();
+        PostcardCodec.encode(&Message::BlocksResponse { blocks, malformed: None }, LINE_WHILE_ASKED, &mut out).unwrap();
+        if !peer.send(&out).await {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_23_a_block_padded_beyond_what_other_nodes_read_is_asked_for_elsewhere_and_can_be_had_in_every_codec() {
+    let chain = Chain::fork().up_to(62);
+    let (here, there) = (Datadir::holding(NODE, &chain.up_to(60)).await, Datadir::joined(NODE, &chain).await);
+    let relay = Process::run_over(NODE, here.path(), &["tcp+postcard", "tcp+json"], &[]).await;
+    let height = async || http::get(relay.rpc_port(), "/status").await.json()["height"].as_i64();
+    let liar = tokio::spawn(serve(relay.port_of("tcp+postcard"), padded_in_a_signature(&chain)));
+    let refused = relay.line("block 61 is invalid: length", SYNC).await;
+    assert!(refused.contains("another copy of it may be shorter"), "{refused}");
+    assert_eq!(height().await, Some(60));
+    let _honest = Peer::dial(relay.port_of("tcp+json"), Script::modern(&chain)).await;
+    until(SYNC, "the same block as its proposer made it", async || (height().await == Some(62)).then_some(())).await;
+    assert!(!liar.is_finished(), "who gave the padded one need not have padded it");
+    liar.abort();
+    let shown = http::get(relay.rpc_port(), "/peers").await.expect(200).json();
+    assert_eq!((&shown["penalties"], &shown["banned"]), (&json!([]), &json!(0)), "{shown}");
+    for link in ["tcp+postcard", "tcp+json"] {
+        let there = there.copy();
+        let peer = format!("{link}://127.0.0.1:{}", relay.port_of(link));
+        let target = Process::run_over(NODE, there.path(), &[link], &["--peers", &peer]).await;
+        until(SYNC, "all blocks at whoever asks", async || {
+            (http::get(target.rpc_port(), "/status").await.json()["height"] == 62).then_some(())
+        })
+        .await;
+    }
 }

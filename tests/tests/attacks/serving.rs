@@ -51,6 +51,45 @@ async fn row_9_the_same_range_again_waits_and_another_does_not() {
     assert!(took > Duration::from_secs(8), "served twice within {took:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn row_9_of_more_questions_than_4_that_wait_the_oldest_are_dropped_unanswered() {
+    const QUEUE: usize = 4;
+    let chain = Chain::fork();
+    let (_dir, node) = running(&chain.up_to(60)).await;
+    let (mut socket, _) = Socket::greeted(node.port(), &Hello::legacy(chain).without_blocks()).await;
+    let asked = |heights: std::ops::Range<u64>| -> String {
+        heights.map(|height| wire::get_blocks(height, height) + "\n").collect()
+    };
+    let answered = async |socket: &mut Socket| socket.next(PROMPT, "an answer", Received::blocks).await[0].height;
+    // Of what it has had a moment ago nothing is sent again at once, nor what it asked for behind that: so all of it waits, however fast we are.
+    for height in 0..QUEUE as u64 {
+        assert_eq!(socket.ask(height, height).await.len(), 1);
+    }
+    assert!(socket.try_send(format!("{}{}", asked(0..4), asked(10..13)).as_bytes()).await);
+    node.line("get_blocks dropped: 4 newer ones wait", PROMPT).await;
+    let early = tokio::time::timeout(Duration::from_millis(500), answered(&mut socket)).await;
+    assert!(early.is_err(), "answer {early:?}, though one of the first four is among the last {QUEUE} and waits");
+    // With an eighth question none of those is left, and the last four are answered at once.
+    assert!(socket.try_send(asked(13..14).as_bytes()).await);
+    for height in 10..14 {
+        assert_eq!(answered(&mut socket).await, height);
+    }
+    // The others never: the next answer is to the next question.
+    assert_eq!(socket.ask(20, 20).await[0].height, 20);
+    honest::syncs_while(&node, chain, async |round| {
+        // As many as there are, at once, and read late: the last ones are among the answers, which come in order.
+        let from = u64::try_from(round % 2).unwrap() * 30;
+        let (mut greedy, _) = Socket::greeted(node.port(), &Hello::legacy(chain).without_blocks()).await;
+        assert!(greedy.try_send(asked(from..from + 30).as_bytes()).await);
+        let mut heights = vec![answered(&mut greedy).await];
+        while heights.last() != Some(&(from + 29)) {
+            heights.push(answered(&mut greedy).await);
+        }
+        assert!(heights.is_sorted() && heights.ends_with(&[from + 26, from + 27, from + 28, from + 29]), "{heights:?}");
+    })
+    .await;
+}
+
 // ---- Row 22 ----
 
 #[tokio::test(flavor = "multi_thread")]

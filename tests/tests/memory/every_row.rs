@@ -121,7 +121,7 @@ impl Scene {
 }
 
 /// Whether the pool has no room for one more of the large ones.
-pub(crate) async fn is_full(node: &Process) -> bool {
+async fn is_full(node: &Process) -> bool {
     let pool = get(node.rpc_port(), "/mempool?limit=1").await.expect(200).json();
     pool["bytes"].as_u64().unwrap() > POOL_BYTES - 2 * PAYLOAD as u64
 }

@@ -124,6 +124,37 @@ fn absurd_ranges_are_brought_to_sense_or_refused() {
 }
 
 #[test]
+fn a_new_block_that_takes_several_times_its_bytes_in_memory_is_refused() {
+    const SMALL: &str = r#"{"tx_type":"STAKE","from_address":"a","amount":0,"nonce":0}"#;
+    let block = Messages::from_printed_seed().block();
+    let head = serde_json::to_string(&cpc_framework::types::Block { txs: Vec::new(), ..block }).unwrap();
+    let line = |txs: usize| {
+        let block = head.replacen(r#""txs":[]"#, &format!(r#""txs":[{}]"#, vec![SMALL; txs].join(",")), 1);
+        format!("{{\"type\":\"new_block\",\"payload\":{{\"block\":{block}}}}}\n")
+    };
+    assert!(decode(line(100)).is_ok());
+    let Err(DecodeError::Malformed(why)) = decode(line(1000)) else { panic!("it was read") };
+    assert!(why.contains("memory"), "{why}");
+}
+
+#[test]
+fn behind_the_front_of_a_long_answer_a_decoder_is_in_mid_frame_until_the_line_ends() {
+    let block = serde_json::to_string(&Messages::from_printed_seed().block()).unwrap();
+    let front = format!("{{\"type\":\"blocks_response\",\"payload\":{{\"blocks\":[{block}{}", " ".repeat(FRONT));
+    let (mut decoder, mut buffer) = (JsonCodec.decoder(), BytesMut::from(front.as_bytes()));
+    assert!(!decoder.is_mid_frame());
+    assert!(matches!(decoder.decode(&mut buffer, CAP), Ok(Some(Message::BlocksResponse { .. }))));
+    assert!(decoder.is_mid_frame() && buffer.is_empty());
+    buffer.extend_from_slice(b" ");
+    assert_eq!(decoder.decode(&mut buffer, CAP), Ok(None));
+    assert!(decoder.is_mid_frame() && buffer.is_empty());
+    buffer.extend_from_slice(b"]}}\n{");
+    assert_eq!(decoder.decode(&mut buffer, CAP), Ok(None));
+    assert!(!decoder.is_mid_frame());
+    assert_eq!(&buffer[..], b"{");
+}
+
+#[test]
 fn nesting_never_costs_the_stack() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         let deep = format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
@@ -305,4 +336,74 @@ fn of_a_very_long_answer_its_front_is_taken_and_the_rest_forgotten_as_it_comes()
     let (messages, most, _) = in_pieces(&answer_of(3, 6 << 20), CAP);
     assert_eq!(blocks_in(&messages[0]), 1);
     assert!(most <= 2 * FRONT + (64 << 10), "{most} bytes were held");
+}
+
+/// A block with one transaction of each type, and with everything that can be cut in the middle: numbers of any size, escapes, characters of
+/// several bytes, payloads. As Python writes it.
+fn block_of_all_types(height: u64) -> String {
+    let tx = |kind: &str, amount: &str, payload: &str| {
+        let (fee, gas_limit, signature) = ("9".repeat(60), "8".repeat(45), "07".repeat(64));
+        format!(
+            r#"{{"tx_type": "{kind}", "from_address": "\"zoë\" 🦀\u20ac\ud83e\udd80", "to_address": "a\nb", "amount": {amount}, "fee": {fee},
+            "nonce": 7, "signature": "{signature}", "pub_key": "AB cd", "payload": {payload}, "gas_price": 1000, "gas_limit": {gas_limit},
+            "unknown": [{{"x": 1.5e7}}, null]}}"#
+        )
+        .replace('\n', "")
+    };
+    let txs = [
+        tx("TRANSFER", "340282366920938463463374607431768211455", r#"{"deep": [[[-1.5e-7, null, true]]]}"#),
+        tx("STAKE", "0", r#"{"pub_key": "02ff"}"#),
+        tx("SUBMIT_RESULT", "1", r#"{"task_id": "ü", "nonce": "0_5"}"#),
+        tx("UNSTAKE", "2", "{}"),
+        tx("POC_REWARD", "3", "{}"),
+    ];
+    let (hash, txs) = ("5a".repeat(32), txs.join(", "));
+    format!(
+        r#"{{"header": {{"height": {height}, "prev_hash": "{hash}", "timestamp": 1700000000, "chain_id": "ö", "proposer_address": "p", "tx_root": "{hash}", "state_root": "{hash}", "compute_root": "{hash}", "gas_used": 3, "gas_limit": 4, "zk_state_proof_hash": null, "zk_compute_proof_hash": "z"}}, "txs": [{txs}], "pq_signature": "{hash}", "pq_sig_scheme_id": 1}}"#
+    )
+}
+
+#[test]
+fn wherever_a_long_answer_is_cut_the_block_that_is_cut_is_not_called_malformed() {
+    let (first, second) = (block_of_all_types(1), block_of_all_types(2));
+    let begin = r#"{"type": "blocks_response", "payload": {"request_id": 5, "blocks": ["#;
+    let line = format!("{begin}{first}, {second}], \"x\": {{\"y\": [1]}}}}}}");
+    assert_eq!(blocks_in(&without_id(decode(format!("{line}\n")).unwrap())), 2);
+    let ends = [begin.len() + first.len(), begin.len() + first.len() + 2 + second.len()];
+    for cut in 0..line.len() - 1 {
+        let front = decode::read_front(&line.as_bytes()[..cut]);
+        let around = String::from_utf8_lossy(&line.as_bytes()[cut.saturating_sub(30)..cut]);
+        let expected = ends.iter().filter(|end| **end <= cut).count();
+        match front.map(without_id) {
+            None => assert_eq!(expected, 0, "after {around}"),
+            Some(Message::BlocksResponse { blocks, malformed }) => {
+                assert_eq!((blocks.len(), malformed), (expected, None), "after {around}");
+            }
+            Some(other) => panic!("{:?} after {around}", other.kind()),
+        }
+    }
+}
+
+fn without_id(message: Message) -> Message {
+    match message {
+        Message::Numbered { message, .. } => *message,
+        message => message,
+    }
+}
+
+#[test]
+fn a_block_in_the_front_of_a_long_answer_that_no_rest_can_mend_is_malformed() {
+    let good = block_of_all_types(1);
+    for (field, bad) in [
+        ("\"amount\": 0", "\"amount\": -5"),
+        ("\"nonce\": 7", "\"nonce\": \"7\""),
+        ("\"tx_type\": \"STAKE\"", "\"tx_type\": \"THEFT\""),
+        ("\"height\": 2", "\"height\": x"),
+    ] {
+        let bad = block_of_all_types(2).replacen(field, bad, 1);
+        let front = format!("{{\"type\": \"blocks_response\", \"payload\": {{\"blocks\": [{good}, {bad}, ");
+        let front = decode::read_front(front.as_bytes());
+        let Some(Message::BlocksResponse { blocks, malformed }) = front else { panic!("nothing was read") };
+        assert_eq!((blocks.len(), malformed.is_some()), (1, true), "{field}: {malformed:?}");
+    }
 }

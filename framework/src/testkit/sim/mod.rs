@@ -16,6 +16,7 @@
 //! |---|---|---|
 //! | 1, 2, 5 | bytes that are no message, a byte now and then, anything before the handshake | `Garbage`, `SlowBytes`, `Early` |
 //! | 3, 14, 15 | signed transactions, nested deep, with gaps, at changing fees | `Spam` |
+//! | 4 | counts and lengths that claim more than there is | `Bombs` |
 //! | 6, 10 | heights that are too high, fall, or are the highest there is; answers that are short, empty or none | `Heights` |
 //! | 7 | answers that nobody asked for, or of another range | `Unasked` |
 //! | 8 | forks: made up, left by others, or signed by a validator of theirs; branches of which only the end is shown | `FakeFork`, `StaleFork`, `SignedFork`, `Decoy` |
@@ -26,6 +27,7 @@
 //! | 19, 20 | the victim's own handshake and name | `Mirror` |
 //! | 24 | good blocks with one thing changed, the body under a good header among them | `Corrupt` |
 //! | 25, and a validator's worst | blocks of times to come, proposals whose state is wrong | `Ahead`, `BadProposals` |
+//! | 26 | one mistake after the other that a node tells of | `Errors` |
 //!
 //! Two honest nodes may also have the key of one validator, so that two valid blocks of one height and round are about.
 //!

@@ -7,8 +7,8 @@ use cpc_framework::rules::Hasher;
 use cpc_framework::rules::keys::{ACCOUNT_PREFIX, Scheme, SecretKey};
 use cpc_framework::testkit::chains;
 use cpc_framework::types::{
-    ANNOUNCE, Block, Genesis, HEADER_CHAIN, Handshake, Hash32, Message, Network, Payload, Quantity, REQUEST_ID,
-    Transaction,
+    ANNOUNCE, Block, Genesis, HEADER_CHAIN, Handshake, Hash32, HexText, Message, Network, Payload, Quantity,
+    REQUEST_ID, Transaction,
 };
 use cpc_tests::vectors::Chain;
 use cpc_tests::wire;
@@ -80,7 +80,9 @@ impl Ammunition {
             genesis_hash: chain.genesis_hash().parse().unwrap(),
             height: plan.height as u64,
             honest_name: plan.honest_name.clone(),
-            bad_blocks: bad.into_iter().map(|block| framed(&Message::NewBlock(block.into()))).collect(),
+            bad_blocks: (bad.into_iter().map(|block| framed(&Message::NewBlock(block.into()))))
+                .chain([dense(&blocks[plan.height + 1], codec.as_ref())])
+                .collect(),
             txs: framed_txs(&plan.txs),
             gaps: framed_txs(&plan.gaps),
             replacements: framed_txs(&plan.replacements),
@@ -178,9 +180,8 @@ fn genesis(chain: &Chain) -> Genesis {
     Genesis::from_json(&std::fs::read(&chain.genesis).unwrap(), Network::Devnet).unwrap()
 }
 
-/// With another block's signature; far ahead; with a signature or body that is not its own and as large as a frame; of many small
-/// transactions.
-fn bad_blocks(blocks: &[Block], height: usize) -> [Block; 5] {
+/// With another block's signature; far ahead; with a signature or body that is not its own and as large as a frame.
+fn bad_blocks(blocks: &[Block], height: usize) -> [Block; 4] {
     let next = blocks[height + 1].clone();
     let large = Payload::new(&format!(r#"{{"x":"{}"}}"#, "x".repeat(FRAME - (64 << 10)))).unwrap();
     let mut unsigned = next.clone();
@@ -192,15 +193,32 @@ fn bad_blocks(blocks: &[Block], height: usize) -> [Block; 5] {
     swapped.txs.truncate(1);
     swapped.txs[0].amount += 1;
     swapped.txs[0].payload = large;
-    let mut many = next.clone();
-    let (from_address, to_address) = (next.txs[0].from_address.clone(), None);
-    let small: Transaction =
-        serde_json::from_str(r#"{"tx_type":"STAKE","from_address":"","amount":0,"nonce":0}"#).unwrap();
-    let small = Transaction { from_address, to_address, ..small };
-    many.txs = vec![small; 8_000];
     let mut ahead = next;
     ahead.header.height += 100_000;
-    [unsigned, ahead, unsigned_large, swapped, many]
+    [unsigned, ahead, unsigned_large, swapped]
+}
+
+/// A block of as many transactions as fit a frame, each as small as one with half a signature and a key can be.
+fn dense(block: &Block, codec: &dyn Codec) -> BytesMut {
+    const LEAST: [u8; 32] = [7; 32];
+    let half = HexText::from_bytes(&LEAST);
+    let text = format!(
+        r#"{{"tx_type":"STAKE","from_address":"","amount":0,"nonce":0,"signature":"{half}","pub_key":"{half}"}}"#
+    );
+    let mut out = BytesMut::new();
+    if codec.name() == "json" {
+        let empty = serde_json::to_string(&Block { txs: Vec::new(), ..block.clone() }).unwrap();
+        let txs = vec![text.as_str(); (FRAME - (64 << 10)) / (text.len() + 1)].join(",");
+        out.extend_from_slice(wire::new_block(&empty.replace(r#""txs":[]"#, &format!(r#""txs":[{txs}]"#))).as_bytes());
+        out.extend_from_slice(b"\n");
+    } else {
+        /// What such a transaction has in the framework's encoding, or more.
+        const ENCODED: usize = 100;
+        let tx: Transaction = serde_json::from_str(&text).unwrap();
+        let block = Block { txs: vec![tx; (FRAME - (64 << 10)) / ENCODED], ..block.clone() };
+        codec.encode(&Message::NewBlock(block.into()), FRAME, &mut out).unwrap();
+    }
+    out
 }
 
 fn bloated(block: &Block, codec: &dyn Codec) -> BytesMut {

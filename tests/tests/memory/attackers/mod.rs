@@ -4,6 +4,7 @@ mod ammunition;
 mod answers;
 mod entry;
 mod floods;
+mod window;
 mod wire;
 
 use std::net::SocketAddr;
@@ -43,6 +44,13 @@ pub(crate) enum Attack {
     /// Rows 1 and 6: claims much, and when it is asked for that, answers with all that fits, which is as large as can be once decoded.
     /// Done: it was asked.
     Bloat,
+    /// Rows 1 and 6: claims much, and answers for all heights but the next with blocks of one transaction, whose recipient has megabytes. Done:
+    /// it gave such a block.
+    LongRecipients,
+    /// Rows 1 and 6: the same with one small block, and megabytes that are none or are of another chain. Done: it gave such a block.
+    PinnedFrames,
+    /// Rows 1 and 6: the same with transactions of a few bytes, which take much more in memory. Done: it gave such a block.
+    Dense,
     /// Row 7: an answer that nobody asked for. Done: the node closed it.
     Unasked,
     /// Row 7: blocks of another range than the one asked for. Done: it was asked.
@@ -84,12 +92,19 @@ pub(crate) enum Attack {
 }
 
 impl Attack {
-    /// Rows 1, 9, 11, 13 and 22.
-    pub(crate) const OF_THE_BUDGET: [(Self, usize); 4] =
-        [(Self::EndlessFrame, 8), (Self::DeafAsker, 8), (Self::BlockFlood, 8), (Self::TxFlood, 8)];
+    /// Rows 1, 6, 9, 11, 13 and 22.
+    pub(crate) const OF_THE_BUDGET: [(Self, usize); 7] = [
+        (Self::EndlessFrame, 8),
+        (Self::DeafAsker, 8),
+        (Self::BlockFlood, 8),
+        (Self::TxFlood, 8),
+        (Self::LongRecipients, 6),
+        (Self::PinnedFrames, 6),
+        (Self::Dense, 6),
+    ];
 
     /// All of them, with more connections than a node takes from those who dial it.
-    pub(crate) const ALL: [(Self, usize); 26] = [
+    pub(crate) const ALL: [(Self, usize); 29] = [
         (Self::EndlessFrame, 8),
         (Self::Silence, 12),
         (Self::DeepJson, 1),
@@ -97,6 +112,9 @@ impl Attack {
         (Self::EarlyTalk, 2),
         (Self::Liar, 3),
         (Self::Bloat, 1),
+        (Self::LongRecipients, 1),
+        (Self::PinnedFrames, 2),
+        (Self::Dense, 1),
         (Self::Unasked, 1),
         (Self::WrongRange, 1),
         (Self::Fork, 1),
@@ -121,7 +139,12 @@ impl Attack {
     /// Whether it shows more than the node has, so that it is asked.
     fn lies(self) -> bool {
         use Attack::{Ahead, Bloat, Empty, Fork, Liar, Swapped, WrongRange};
-        matches!(self, Liar | Bloat | WrongRange | Fork | Empty | Swapped | Ahead)
+        matches!(self, Liar | Bloat | WrongRange | Fork | Empty | Swapped | Ahead) || self.fills_the_window()
+    }
+
+    /// Whether it gives all but the next block, so that what it gives waits.
+    fn fills_the_window(self) -> bool {
+        matches!(self, Self::LongRecipients | Self::PinnedFrames | Self::Dense)
     }
 
     fn comes_back_after(self) -> Duration {
@@ -133,7 +156,7 @@ impl Attack {
     fn speaks(self, codec: &str) -> bool {
         match self {
             Self::DeepJson => codec == "json",
-            Self::Bombs => codec == "postcard",
+            Self::Bombs | Self::PinnedFrames => codec == "postcard",
             _ => true,
         }
     }
@@ -179,6 +202,9 @@ impl Attackers {
             let tally = Arc::new(Tally::default());
             let fit: Vec<&Target> =
                 targets.iter().filter(|target| attack.speaks(target.ammunition.codec().name())).collect();
+            if fit.is_empty() {
+                continue;
+            }
             for at in 0..*count {
                 let target = fit[at % fit.len()].clone();
                 let (attack, number_, bytes, tally) = (*attack, number, Arc::clone(&bytes), Arc::clone(&tally));

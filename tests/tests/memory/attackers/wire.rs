@@ -93,6 +93,10 @@ impl Wire {
             Attack::Silence | Attack::EarlyTalk | Attack::StolenName | Attack::FalseAddress => {
                 self.enter(attack, ammunition).await;
             }
+            _ if attack.fills_the_window() => {
+                self.fill_window(attack, ammunition).await;
+                return;
+            }
             _ if attack.lies() || attack == Attack::Unasked => {
                 self.answer(attack, ammunition).await;
             }

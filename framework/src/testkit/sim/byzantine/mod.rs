@@ -2,6 +2,7 @@
 //!
 //! They know more than any real attacker could: every block that any honest node has committed, as soon as it has.
 
+mod bombs;
 mod forge;
 mod talk;
 
@@ -57,6 +58,10 @@ pub enum Attack {
     Crowd,
     /// Claims the most, shows a block that links to nothing, and answers no question of where its branch leaves ours (row 8).
     Decoy,
+    /// Sends messages whose counts and lengths claim more than there is (row 4).
+    Bombs,
+    /// Makes one mistake after the other that a node tells of (row 26).
+    Errors,
     /// With a validator's key: proposes blocks of its turn in times to come (row 25).
     Ahead,
     /// With a validator's key: proposes blocks in its turn whose state is wrong.
@@ -83,6 +88,9 @@ impl Attack {
 
     /// Those that need no validator's key either, and came later: seeds draw them apart.
     pub(super) const LATER: [Self; 4] = [Self::Early, Self::Spam, Self::Mirror, Self::Crowd];
+
+    /// Nor do these, which came later still.
+    pub(super) const LATEST: [Self; 2] = [Self::Bombs, Self::Errors];
 }
 
 /// So many come with a crowd: more than half of the inbound places of a node.

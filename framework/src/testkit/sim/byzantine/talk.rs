@@ -37,9 +37,9 @@ pub(super) struct Talk {
 }
 
 /// The connection is over.
-struct Over;
+pub(super) struct Over;
 
-type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+pub(super) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
 impl Talk {
     pub(super) async fn run(mut self, connection: Connection, dialled: bool) {
@@ -117,7 +117,7 @@ impl Talk {
         self.send(writer, &message).await
     }
 
-    fn hello(&mut self) -> Handshake {
+    pub(super) fn hello(&mut self) -> Handshake {
         let best = self.oracle.best();
         let chain = best.map(|best| self.oracle.branch(best.hash, usize::MAX)).unwrap_or_default();
         let legacy = self.rng.percent(15);
@@ -240,6 +240,8 @@ impl Talk {
                 Ok(())
             }
             Attack::Early => self.early(writer).await,
+            Attack::Bombs => self.bombs(writer, height).await,
+            Attack::Errors => self.errors(writer, height).await,
             Attack::Churn | Attack::Crowd | Attack::Mirror => Ok(()),
         }
     }
@@ -288,14 +290,14 @@ impl Talk {
     }
 
     /// Blocks of the best chain, as they are.
-    fn real(&self, from: Height, to: Height) -> Vec<EncodedBlock> {
+    pub(super) fn real(&self, from: Height, to: Height) -> Vec<EncodedBlock> {
         let Some(best) = self.oracle.best() else { return Vec::new() };
         let mut chain = self.oracle.branch(best.hash, usize::MAX);
         chain.retain(|block| (from..=to).contains(&block.link.height));
         chain
     }
 
-    fn honest(&self, from: Height, to: Height) -> Vec<WireBlock> {
+    pub(super) fn honest(&self, from: Height, to: Height) -> Vec<WireBlock> {
         self.real(from, to).iter().map(WireBlock::from).collect()
     }
 
@@ -331,18 +333,18 @@ impl Talk {
         branch.iter().filter(|block| (from..=to).contains(&block.link.height)).map(WireBlock::from).collect()
     }
 
-    fn frame(&self, message: &Message) -> Vec<u8> {
+    pub(super) fn frame(&self, message: &Message) -> Vec<u8> {
         let mut frame = BytesMut::new();
         // Whatever cannot be framed is not sent.
         let _ = self.codec.encode(message, FRAME, &mut frame);
         frame.to_vec()
     }
 
-    async fn send(&self, writer: &mut Writer, message: &Message) -> Result<(), Over> {
+    pub(super) async fn send(&self, writer: &mut Writer, message: &Message) -> Result<(), Over> {
         self.write(writer, &self.frame(message)).await
     }
 
-    async fn write(&self, writer: &mut Writer, bytes: &[u8]) -> Result<(), Over> {
+    pub(super) async fn write(&self, writer: &mut Writer, bytes: &[u8]) -> Result<(), Over> {
         match timeout(PATIENCE, writer.write_all(bytes)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Over),

@@ -1,13 +1,11 @@
 //! What answers may cost: time, places, bytes, and memory while somebody takes them slowly.
 
-use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use cpc_framework::store::{
-    ByteBudget, Commit, Moved, ReorgOutcome, StateChange, StateKey, StateValue, StateView, StoreError,
-};
-use cpc_framework::types::{Block, BlockLink, EncodedBlock, Hash32, Height, Tip, encoding};
+use cpc_framework::store::{Commit, StateChange, StateKey, StateValue};
+use cpc_framework::testkit::store::{HookedStore, StoreCall, StoreHooks};
+use cpc_framework::types::{Block, BlockLink, EncodedBlock, Hash32, encoding};
 use serde_json::json;
 
 use super::*;
@@ -36,28 +34,26 @@ async fn fill(node: &NodeHandle, blocks: u8, bytes: usize) {
     node.store().commit((0..blocks).map(|height| block(height, bytes)).collect()).await.unwrap();
 }
 
-/// A store whose blocks are read only as far as it is let, and that counts who reads.
-#[derive(Debug, Clone, Default)]
-struct Gated {
-    inner: Arc<MemoryStore>,
+/// The blocks of a store are read only as far as they are let, and who reads them is counted.
+#[derive(Debug, Clone)]
+struct Gate {
+    store: Arc<MemoryStore>,
     /// One permit lets one read through.
-    let_through: Arc<LetThrough>,
+    let_through: Arc<Semaphore>,
     reading: Arc<AtomicUsize>,
 }
 
-#[derive(Debug)]
-struct LetThrough(Semaphore);
-
-impl Default for LetThrough {
-    fn default() -> Self {
-        Self(Semaphore::new(0))
-    }
+/// A store with its gate, which is shut.
+fn gated() -> (HookedStore<Arc<MemoryStore>, Gate>, Gate) {
+    let inner = Arc::new(MemoryStore::new());
+    let gate = Gate { store: Arc::clone(&inner), let_through: Arc::new(Semaphore::new(0)), reading: Arc::default() };
+    (HookedStore { inner, hooks: gate.clone() }, gate)
 }
 
-impl Gated {
+impl Gate {
     /// Lets so many reads through.
     fn let_through(&self, reads: usize) {
-        self.let_through.0.add_permits(reads);
+        self.let_through.add_permits(reads);
     }
 
     /// Waits until as many read as are expected, and nobody else for a while.
@@ -84,56 +80,14 @@ impl Drop for Reading<'_> {
 }
 
 #[async_trait]
-impl ChainStore for Gated {
-    async fn blocks(
-        &self,
-        heights: RangeInclusive<Height>,
-        budget: ByteBudget,
-    ) -> Result<Vec<EncodedBlock>, StoreError> {
-        if self.inner.tip().await?.is_none() {
-            // A node that starts looks for its blocks.
-            return Ok(Vec::new());
+impl StoreHooks for Gate {
+    async fn wait(&self, call: StoreCall) {
+        // A node that starts looks for its blocks.
+        if call == StoreCall::Blocks && self.store.tip().await.unwrap().is_some() {
+            self.reading.fetch_add(1, Ordering::SeqCst);
+            let _reading = Reading(&self.reading);
+            self.let_through.acquire().await.unwrap().forget();
         }
-        self.reading.fetch_add(1, Ordering::SeqCst);
-        let _reading = Reading(&self.reading);
-        self.let_through.0.acquire().await.unwrap().forget();
-        self.inner.blocks(heights, budget).await
-    }
-
-    async fn bind(&self, genesis: Hash32, state: Vec<(StateKey, StateValue)>) -> Result<(), StoreError> {
-        self.inner.bind(genesis, state).await
-    }
-
-    async fn tip(&self) -> Result<Option<Tip>, StoreError> {
-        self.inner.tip().await
-    }
-
-    async fn height_of(&self, hash: Hash32) -> Result<Option<Height>, StoreError> {
-        self.inner.height_of(hash).await
-    }
-
-    async fn commit(&self, batch: Vec<Commit>) -> Result<Tip, StoreError> {
-        self.inner.commit(batch).await
-    }
-
-    async fn rollback(&self, keep: Option<Height>) -> Result<Moved, StoreError> {
-        self.inner.rollback(keep).await
-    }
-
-    async fn finish_reorg(&self, outcome: ReorgOutcome) -> Result<Moved, StoreError> {
-        self.inner.finish_reorg(outcome).await
-    }
-
-    fn state(&self) -> Result<Arc<dyn StateView>, StoreError> {
-        self.inner.state()
-    }
-
-    async fn replace_state(
-        &self,
-        state: Vec<(StateKey, StateValue)>,
-        undo: Vec<Vec<StateChange>>,
-    ) -> Result<(), StoreError> {
-        self.inner.replace_state(state, undo).await
     }
 }
 
@@ -204,23 +158,23 @@ async fn who_takes_nothing_of_an_answer_is_left_and_who_takes_it_slowly_is_not()
 
 #[tokio::test]
 async fn an_answer_that_takes_too_long_is_given_up() {
-    let store = Gated::default();
+    let (store, gate) = gated();
     let limits = RpcLimits { answer_time: Duration::from_millis(100), requests: 1, readers: 1, ..RpcLimits::default() };
-    let (node, rpc) = started_over(store.clone(), limits).await;
+    let (node, rpc) = started_over(store, limits).await;
     fill(&node, 1, 10).await;
     let answer = ask(&rpc, BLOCKS).await;
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("no answer after 0.1 s"), "{answer}");
-    store.are_reading(0).await;
+    gate.are_reading(0).await;
     // Its places are free again, as soon as it is answered.
-    store.let_through(1);
+    gate.let_through(1);
     let answer = ask(&rpc, BLOCKS).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[tokio::test]
 async fn no_more_requests_read_the_store_than_there_are_places_for_readers() {
-    let store = Gated::default();
-    let (node, rpc) = started_over(store.clone(), RpcLimits { readers: 2, ..RpcLimits::default() }).await;
+    let (store, gate) = gated();
+    let (node, rpc) = started_over(store, RpcLimits { readers: 2, ..RpcLimits::default() }).await;
     fill(&node, 3, 10).await;
     let mut waiting = Vec::new();
     for request in [BLOCKS, BLOCKS, "GET /block/1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"].repeat(2) {
@@ -228,15 +182,15 @@ async fn no_more_requests_read_the_store_than_there_are_places_for_readers() {
         write(&mut stream, request).await;
         waiting.push(stream);
     }
-    store.are_reading(2).await;
+    gate.are_reading(2).await;
     // What reads the state waits for its turn as well; what reads nothing does not.
     let mut balance = connect(&rpc).await;
     write(&mut balance, "GET /balance/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
     assert!(timeout(Duration::from_millis(100), balance.read_u8()).await.is_err(), "it was not its turn");
     assert_eq!(status(&rpc).await, 200);
-    store.let_through(1);
-    store.are_reading(2).await;
-    store.let_through(waiting.len());
+    gate.let_through(1);
+    gate.are_reading(2).await;
+    gate.let_through(waiting.len());
     for mut stream in waiting.into_iter().chain([balance]) {
         assert!(rest(&mut stream).await.starts_with("HTTP/1.1 200"));
     }
