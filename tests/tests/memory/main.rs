@@ -59,6 +59,7 @@ impl Attacked {
         })
         .await;
         let synced = asked.elapsed();
+        eprintln!("{}: synced in {synced:?}; so far {:?}", self.what, self.attackers.done());
         // Those who find no slot at first get one once others are cut off.
         until(SYNC, "every attack to come to something", async || {
             self.attackers.done().iter().all(|(_, _, done)| *done > 0).then_some(())

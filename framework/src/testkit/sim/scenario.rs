@@ -26,7 +26,7 @@ const LATER: u64 = 0x1a7e_0000_0000_0000;
 /// And those of what was added later still: so that the seeds that have found faults before (`tests/tests/simulation.rs`) draw none of it.
 const LATEST: u64 = 0x1a7e_0000_0035_0000;
 /// The same for [`Attack::Decoy`].
-const DECOYS: u64 = 0xdec0_0000_0000_0000;
+const DECOYS: u64 = 0xdec0_0000_0003_0000;
 
 /// A simulation's plan. [`Scenario::from_seed`] makes one up; every field may be changed before it is run.
 #[derive(Debug, Clone)]
@@ -157,7 +157,6 @@ impl Scenario {
             (0..rng.within(0..=FAULTS)).map(|_| (rng.millis(0..=millis(healed)), fault(rng, count, healed))).collect();
         // Of numbers of its own, as all that came later: a seed that has found a fault goes on to be what it was.
         let later = &mut Rng::new(seed ^ LATER);
-        let decoys = &mut Rng::new(seed ^ DECOYS);
         for _ in 0..later.below(3) {
             let early = later.percent(40);
             let at = later.millis(0..=if early { 3000 } else { millis(healed) });
@@ -169,10 +168,10 @@ impl Scenario {
             if plan.validator.is_some() {
                 plan.attacks.push(Attack::Ahead);
             }
-            plan.attacks.extend(Some(Attack::Decoy).filter(|_| decoys.percent(40)));
         }
-        let latest = &mut Rng::new(seed ^ LATEST);
+        let (latest, decoys) = (&mut Rng::new(seed ^ LATEST), &mut Rng::new(seed ^ DECOYS));
         for plan in &mut byzantine {
+            plan.attacks.extend(Some(Attack::Decoy).filter(|_| decoys.percent(25)));
             plan.attacks.extend(Attack::LATEST.into_iter().filter(|_| latest.percent(15)));
         }
         faults.sort_by_key(|(at, _)| *at);

@@ -44,10 +44,10 @@ pub(crate) enum Attack {
     /// Rows 1 and 6: claims much, and when it is asked for that, answers with all that fits, which is as large as can be once decoded.
     /// Done: it was asked.
     Bloat,
-    /// Rows 1 and 6: claims much, and answers for all heights but the next with blocks of one transaction, whose recipient has megabytes. Done:
+    /// Rows 1 and 6: claims much, and answers for all heights but the next with blocks of one transaction, whose recipient has a megabyte. Done:
     /// it gave such a block.
     LongRecipients,
-    /// Rows 1 and 6: the same with one small block, and megabytes that are none or are of another chain. Done: it gave such a block.
+    /// Rows 1 and 6: the same with one small block, and a megabyte that is none or is of another chain. Done: it gave such a block.
     PinnedFrames,
     /// Rows 1 and 6: the same with transactions of a few bytes, which take much more in memory. Done: it gave such a block.
     Dense,
@@ -98,9 +98,9 @@ impl Attack {
         (Self::DeafAsker, 8),
         (Self::BlockFlood, 8),
         (Self::TxFlood, 8),
-        (Self::LongRecipients, 6),
-        (Self::PinnedFrames, 6),
-        (Self::Dense, 6),
+        (Self::LongRecipients, 3),
+        (Self::PinnedFrames, 3),
+        (Self::Dense, 3),
     ];
 
     /// All of them, with more connections than a node takes from those who dial it.

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use cpc_framework::types::{Block, Hash32, Message, Payload, Transaction, WireBlock};
 use tokio::time::timeout;
 
+use super::Attack;
 use super::ammunition::Ammunition;
 use super::wire::{Asked, Wire};
-use super::{Attack, FRAME};
 
-/// Of a recipient.
-const LONG: usize = 3 << 20;
+/// Of a recipient. Longer answers are seldom whole before their sender must go, where memory is short.
+const LONG: usize = 900 << 10;
 /// What stands behind a small block.
-const BEHIND: usize = FRAME - (64 << 10);
+const BEHIND: usize = 900 << 10;
 /// As many of a few bytes each as a small answer may have for the memory that they take.
 const SMALL_TXS: usize = 120;
 /// Whoever is not asked for so long is not believed any more, and comes again.

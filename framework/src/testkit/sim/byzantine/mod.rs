@@ -56,12 +56,12 @@ pub enum Attack {
     Mirror,
     /// Comes with a crowd, under many names at once, and says nothing more than its greeting (row 18).
     Crowd,
+    /// Claims the most, shows a block that links to nothing, and answers no question of where its branch leaves ours (row 8).
+    Decoy,
     /// Sends messages whose counts and lengths claim more than there is (row 4).
     Bombs,
     /// Makes one mistake after the other that a node tells of (row 26).
     Errors,
-    /// Claims the most, shows a block that links to nothing, and answers no question of where its branch leaves ours (row 8).
-    Decoy,
     /// With a validator's key: proposes blocks of its turn in times to come (row 25).
     Ahead,
     /// With a validator's key: proposes blocks in its turn whose state is wrong.
