@@ -111,7 +111,7 @@ pub struct Env {
     pub clock: Arc<dyn Clock>,
     /// Threads.
     pub pool: ComputePool,
-    /// Where random choices (jitter, nonces) start from.
+    /// Where random choices (jitter, nonces) start from. To be known to nobody else: whoever does can tell a node's nonces.
     pub seed: u64,
 }
 

@@ -28,6 +28,7 @@ mod signals;
 mod wallet;
 
 pub use error::{CliError, one_line};
+pub use malloc::settle as settle_allocator;
 
 /// Runs the program with these arguments, the first of which is its own name. Returns when it is done; a second Ctrl-C ends the process at once.
 ///

@@ -68,7 +68,7 @@ impl Core {
         let (way, feeler) = dialled.map_or((Way::In, false), |(endpoint, feeler)| (Way::Out(endpoint), feeler));
         let since = self.guard.admitted_at(conn).unwrap_or(now);
         let mut peer = Peer::new(link, remote, identity, way, &self.config.limits, since);
-        (peer.feeler, peer.nonce) = (feeler, self.random());
+        (peer.feeler, peer.nonce) = (feeler, self.nonce());
         self.peers.insert(conn, peer);
         if !out {
             return;

@@ -17,7 +17,7 @@ use crate::memory::MemoryShares;
 use crate::mempool::{Mempool, Refusal};
 use crate::node::NodeEvent;
 use crate::peers::{Dialer, Host, InboundGuard, LogLimiter, Origin, PenaltyLog, ScoreBoard, SeenCache};
-use crate::rules::{HashedBlock, Rejection, Verifier};
+use crate::rules::{HashedBlock, Rejection, Verifier, sha256};
 use crate::store::ChainStore;
 use crate::sync::{BatchId, ConnId, Mode, SyncEvent, SyncStrategy};
 use crate::transport::Endpoint;
@@ -411,7 +411,14 @@ impl Core {
         BatchId(self.next_batch)
     }
 
-    /// `SplitMix64`: good enough for jitter and nonces, and the same for the same seed.
+    /// What is shown in a handshake on one connection. Whoever was shown one cannot tell another from it: that would let it pass for us on a
+    /// connection of ours to somebody else. The same for the same seed.
+    pub(super) fn nonce(&mut self) -> u64 {
+        let Hash32(hash) = sha256([b"nonce", &self.config.seed.to_be_bytes(), &self.random().to_be_bytes()]);
+        hash.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+    }
+
+    /// `SplitMix64`: good enough for jitter, and the same for the same seed. Never shown: one number tells all that follow.
     pub(super) fn random(&mut self) -> u64 {
         self.rng = self.rng.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.rng;

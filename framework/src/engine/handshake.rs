@@ -92,9 +92,11 @@ impl Core {
     }
 
     /// On `conn` came what we have shown on `shown`, which is the other end of it, unless somebody has copied it: that costs only who did.
-    /// One whose handshake is done is with somebody else, and stays.
+    /// One whose handshake is done is with somebody else, and stays; and so is one with another key: both ends of ours have proven the same, or none.
     fn met_ourselves(&mut self, now: Duration, conn: ConnId, shown: ConnId) {
-        let other_end = Some(shown).filter(|shown| *shown != conn && !self.peers[shown].is_ready());
+        let key = |end: &ConnId| self.peers.get(end).map(|peer| peer.identity);
+        let is_other_end = |end: &ConnId| *end != conn && !self.peers[end].is_ready() && key(end) == key(&conn);
+        let other_end = Some(shown).filter(is_other_end);
         for end in other_end.into_iter().chain([conn]) {
             match self.peers.get(&end).map(|peer| peer.direction.clone()) {
                 Some(Way::Out(endpoint)) => self.is_our_own(now, &endpoint),

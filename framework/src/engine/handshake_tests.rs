@@ -7,6 +7,7 @@ use super::handshake::AT_ONCE;
 use crate::node::NodeEvent;
 use crate::rules::{Rejection, Rule};
 use crate::sync::ConnId;
+use crate::testkit::messages::Messages;
 use crate::transport::{Endpoint, PeerId};
 use crate::types::{BlockLink, Handshake, Hash32};
 
@@ -168,7 +169,7 @@ async fn the_time_for_a_handshake_runs_from_when_the_connection_came() {
 #[tokio::test]
 async fn a_copy_of_a_block_goes_with_the_peer_that_sent_it() {
     let mut bench = Bench::new().await;
-    let block = crate::testkit::messages::Messages::from_printed_seed().block();
+    let block = Messages::from_printed_seed().block();
     let block = bench.core.config.verifier.hasher().hash_block(std::sync::Arc::new(block));
     bench.core.spares.push((A, block));
     bench.core.closed(bench.now, A, &CloseReason::Idle);
@@ -237,4 +238,56 @@ async fn a_penalty_of_a_sync_is_proved_with_the_peers_own_block() {
     };
     assert!(own.contains("of A") && own.contains(&Hash32([1; 32]).short()), "{own}");
     assert_eq!([closed, other_height, none], ["closed"; 3], "what cannot be proved costs nothing");
+}
+
+/// The numbers that `SplitMix64` gives after this one: it is turned back into the state that it came from.
+fn numbers_after(shown: u64) -> impl Iterator<Item = u64> {
+    let unshift = |z: u64, by: u32| (0..64 / by).fold(z, |out, _| z ^ (out >> by));
+    // The inverse of an odd number modulo 2^64, by Newton.
+    let inverse = |odd: u64| (0..6).fold(odd, |x, _| x.wrapping_mul(2u64.wrapping_sub(odd.wrapping_mul(x))));
+    let z = unshift(shown, 31).wrapping_mul(inverse(0x94D0_49BB_1331_11EB));
+    let z = unshift(z, 27).wrapping_mul(inverse(0xBF58_476D_1CE4_E5B9));
+    let mut numbers = Messages::new(unshift(z, 30));
+    std::iter::repeat_with(move || numbers.bits())
+}
+
+#[test]
+fn one_number_tells_those_that_follow() {
+    let mut numbers = Messages::new(4711);
+    let first = numbers.bits();
+    assert_eq!(numbers_after(first).next(), Some(numbers.bits()), "otherwise the test below shows nothing");
+}
+
+/// M was shown one nonce, and works out what H is shown next.
+#[tokio::test]
+async fn what_one_peer_was_shown_does_not_tell_what_the_next_is_shown() {
+    let mut bench = Bench::new().await;
+    bench.visit(M, "192.0.2.66", 1);
+    let shown_to_m = bench.core.peers[&M].nonce;
+    bench.dial(H, "192.0.2.50:7", None);
+    let shown_to_h = bench.core.peers[&H].nonce;
+    assert!(numbers_after(shown_to_m).take(64).all(|guess| guess != shown_to_h));
+    // From a seed all is the same again.
+    let mut again = Bench::new().await;
+    again.visit(M, "192.0.2.66", 1);
+    again.dial(H, "192.0.2.50:7", None);
+    assert_eq!([M, H].map(|conn| again.core.peers[&conn].nonce), [shown_to_m, shown_to_h]);
+}
+
+#[tokio::test]
+async fn whoever_shows_what_we_showed_one_with_a_key_ends_no_dial_of_ours() {
+    let mut bench = Bench::new().await;
+    let (key, other) = (Some(PeerId([8; 32])), Some(PeerId([9; 32])));
+    let theirs = Endpoint::new("192.0.2.50:7");
+    for (n, liars_key) in [None, other].into_iter().enumerate() {
+        let (dialled, liar) = (ConnId(30 + n as u64), ConnId(40 + n as u64));
+        bench.dial(dialled, &theirs.address, key);
+        let shown = bench.core.peers[&dialled].nonce;
+        assert_eq!(bench.visit_as(liar, "192.0.2.66", liars_key, shown), [liar], "only who copied it");
+    }
+    // Ourselves, over a link with keys.
+    let (ours, dialled, end) = (Some(PeerId([1; 32])), ConnId(50), ConnId(51));
+    bench.dial(dialled, "192.0.2.1:7", ours);
+    let shown = bench.core.peers[&dialled].nonce;
+    assert_eq!(bench.visit_as(end, "192.0.2.1", ours, shown), [dialled, end]);
 }

@@ -5,7 +5,8 @@
 //! new shown meanwhile, is asked for that very block. Who sends it is well, and nothing follows: a healthy network sees no more of this than a
 //! small question now and then. Who says that it has none is stuck: its connection is closed in order, and its address dialled next.
 //! An address waits twice as long each time until its peer has caught up. One peer is asked or dialled at a time, and only
-//! while we are SYNCED, ask nothing of it, and give it nothing. A peer that does not answer is busy, not stuck.
+//! while we are SYNCED, ask nothing of it, and give it nothing. A peer that does not answer is busy, not stuck; it waits until all others
+//! that have been behind for longer than since then had their turn.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use crate::types::{Height, Message};
 pub(super) struct Progress {
     /// The highest block that it is known to have.
     reached: Option<Height>,
-    /// A block of ours that it has not shown to have, and since when it has shown nothing new.
+    /// A block of ours that it has not shown to have, and since when it has shown nothing new and not been asked for it.
     behind: Option<(Height, Duration)>,
     /// It was asked for this block, and may answer until then.
     check: Option<(Height, Duration)>,
@@ -61,12 +62,15 @@ impl Core {
     pub(super) fn tend_stuck(&mut self, now: Duration) {
         self.expire_checks(now);
         let (first, tip) = (self.config.limits.legacy_reconnect.first, self.tip.map(|tip| tip.height));
-        let well = self.mode == Mode::Synced && !self.reorganising;
+        // A moment of syncing changes nothing of how long a peer has been behind: otherwise whoever brings one about could go on doing so.
+        if !self.is_well() {
+            return;
+        }
         let mut caught_up = Vec::new();
         for peer in self.peers.values_mut().filter(|peer| peer.is_ready() && peer.is_legacy()) {
             let progress = &mut peer.progress;
-            let Some(tip) = tip.filter(|&tip| well && progress.reached < Some(tip)) else {
-                caught_up.extend(progress.behind.take().filter(|_| well).and(way_back(peer)));
+            let Some(tip) = tip.filter(|&tip| progress.reached < Some(tip)) else {
+                caught_up.extend(progress.behind.take().and(way_back(peer)));
                 continue;
             };
             // What it is measured by is what we had then: the newest block may be on its way to it.
@@ -77,10 +81,10 @@ impl Core {
         for endpoint in caught_up {
             self.dialer.caught_up(&endpoint);
         }
-        if well && !self.peers.values().any(|peer| peer.progress.check.is_some() || peer.progress.renewing) {
-            let due = |peer: &Peer| peer.progress.behind.is_some_and(|(_, since)| since + first <= now);
-            let stuck = self.peers.iter().find(|(_, peer)| due(peer) && self.may_connect_anew(now, peer));
-            if let Some((&conn, _)) = stuck {
+        if !self.peers.values().any(|peer| peer.progress.check.is_some() || peer.progress.renewing) {
+            let behind = self.peers.iter().filter_map(|(&conn, peer)| Some((peer.progress.behind?.1, conn, peer)));
+            let due = behind.filter(|&(since, _, peer)| since + first <= now && self.may_connect_anew(now, peer));
+            if let Some((_, conn, _)) = due.min_by_key(|&(since, conn, _)| (since, conn)) {
                 self.check(now, conn);
             }
         }
@@ -91,7 +95,8 @@ impl Core {
         let limits = &self.config.limits;
         let asking = self.peers.values().any(|peer| peer.progress.check.is_some() || peer.progress.renewing);
         let checks = self.peers.values().filter_map(|peer| peer.progress.check.map(|(_, until)| until));
-        let behind = self.peers.values().filter(|peer| !asking && peer.is_idle()).filter_map(|peer| {
+        let may_ask = self.is_well() && !asking;
+        let behind = self.peers.values().filter(|peer| may_ask && peer.is_idle()).filter_map(|peer| {
             let (_, since) = peer.progress.behind?;
             let ready = self.dialer.connects_anew_at(&way_back(peer)?)?;
             Some(ready.max(since + limits.legacy_reconnect.first))
@@ -132,11 +137,16 @@ impl Core {
         }
     }
 
+    fn is_well(&self) -> bool {
+        self.mode == Mode::Synced && !self.reorganising
+    }
+
     fn check(&mut self, now: Duration, conn: ConnId) {
         let until = now + self.config.limits.legacy_timeout;
         let Some(peer) = self.peers.get_mut(&conn) else { return };
         let Some((height, _)) = peer.progress.behind else { return };
-        peer.progress.check = Some((height, until));
+        // Its next turn is after those of all others, whatever comes of this one: a question of the sync may take its place.
+        (peer.progress.check, peer.progress.behind) = (Some((height, until)), Some((height, now)));
         let message = Message::GetBlocks { from_height: height, to_height: height };
         self.send(now, conn, Class::Needed, Arc::new(Outgoing::new(message)));
     }

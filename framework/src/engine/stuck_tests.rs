@@ -255,6 +255,33 @@ async fn who_is_busy_or_knows_of_features_or_is_where_we_are_is_left_alone() {
 }
 
 #[tokio::test]
+async fn those_that_never_answer_keep_nobody_else_from_being_connected_to_anew() {
+    const SILENT: u8 = 7;
+    let silent = V1 { silent: true, ..V1::at(50) };
+    let mut nodes: Vec<(u8, V1)> = (1..=SILENT).map(|n| (n, silent.clone())).collect();
+    nodes.push((SILENT + 1, V1::at(50)));
+    let mut bench = Bench::new(&nodes, &(1..=SILENT + 1).collect::<Vec<u8>>()).await;
+    bench.run(HOUR);
+    let (first, address) = bench.closed.first().expect("one was stuck");
+    assert_eq!(*address, endpoint(SILENT + 1).address);
+    // It is due after a minute, and each of the others may take one to answer.
+    assert_between(*first, MINUTE, MINUTE * (1 + u32::from(SILENT)) + Duration::from_secs(5));
+    assert!(bench.closed.len() >= 3, "and again: {:?}", bench.closed);
+}
+
+#[tokio::test]
+async fn moments_of_syncing_keep_nobody_from_being_connected_to_anew() {
+    let mut bench = Bench::new(&[(1, V1::at(50))], &[1]).await;
+    for _ in 0..20 {
+        bench.run(MINUTE / 4);
+        bench.core.reorganising = true;
+        bench.core.tick(bench.now);
+        bench.core.reorganising = false;
+    }
+    assert!(bench.closed.len() >= 2, "within five minutes: {:?}", bench.closed);
+}
+
+#[tokio::test]
 async fn an_inbound_peer_is_dialled_back_only_where_a_dial_to_it_is_known_to_succeed() {
     let mut bench = Bench::new(&[(1, V1::at(50))], &[]).await;
     bench.dialled_by(1);

@@ -41,7 +41,7 @@ mod tests {
         let mut tx = any_block().txs[0].clone();
         // Nothing takes more bytes in JSON for its bytes in the pool.
         let room = limits.pool_tx_bytes - tx_bytes(&tx);
-        tx.to_address = Some(Address::new(&"\u{1}".repeat(room)));
+        tx.to_address = Some(Address::new("\u{1}".repeat(room)));
         assert_eq!(tx_bytes(&tx), limits.pool_tx_bytes);
         assert!(wire_bytes(&tx) > 5 * limits.pool_tx_bytes);
         assert!(wire_bytes(&tx) <= limits.frame_max - HEADER_ROOM);

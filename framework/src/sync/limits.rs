@@ -27,7 +27,8 @@ pub struct SyncLimits {
     /// How long a legacy peer may take: applying 500 blocks keeps it busy for 33 s.
     pub timeout_legacy: Duration,
     /// After how long another peer is asked for a range as well while no answer of anybody has shown how long one takes: a peer's first answer
-    /// may need several ways there and back, and all would be asked for everything.
+    /// may need several ways there and back, and all would be asked for everything. As long is the first turn of a peer in which its branch is
+    /// looked at, while others wait for theirs; each further one is twice as long, up to [`Self::search`].
     pub stall: Duration,
     /// The least time after which another peer is asked for a range as well; else three times the median answer.
     pub hedge_least: Duration,
@@ -37,7 +38,8 @@ pub struct SyncLimits {
     /// How long an answer should take to come: what a peer is given at a time is cut to it, so that little is lost with a peer that
     /// stands still.
     pub answer_time: Duration,
-    /// After how long without a linking block a claim closes.
+    /// After how long without a linking block a claim closes. As long may the claims of others hold back a look at a branch; and as long is the
+    /// first turn of a legacy peer for that, where others wait.
     pub claim_patience: Duration,
     /// The same for a legacy peer that has delivered before: it may be busy, but all liars together delay SYNCED by no more than [`Self::no_progress`].
     pub claim_patience_legacy: Duration,
@@ -53,7 +55,8 @@ pub struct SyncLimits {
     pub empty_pause: Duration,
     /// The wait after the first failure of a peer; it doubles with each.
     pub failure_pause: Duration,
-    /// The wait before a peer is asked again whose claim was closed for not delivering.
+    /// The wait before a peer is asked again whose claim was closed for not delivering. It doubles with each look at a peer's branch that led to
+    /// nothing, up to [`Self::branch_pause`].
     pub distrust_pause: Duration,
     /// How often, while SYNCED, one of the peers that say nothing of their progress is asked for what is above our tip.
     pub probe_interval: Duration,

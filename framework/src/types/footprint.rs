@@ -59,6 +59,8 @@ mod tests {
         let mut messages = Messages::from_printed_seed();
         let mut block = messages.block();
         block.txs = vec![messages.transaction()];
+        // One that is made up may be long.
+        block.txs[0].payload = Payload::default();
         let (before, text) = (block.memory(), "x".repeat(LONG));
         let digits = "9".repeat(4000);
         let mut changed = vec![block.clone(); 11];

@@ -118,7 +118,7 @@ mod tests {
         let controls: String = (0..0x20u8).map(char::from).chain("\"\\é🦀\u{7f}".chars()).collect();
         block.txs = vec![least.clone(); 1000];
         check(&block);
-        let to = Some(Address::new(&"\u{1}".repeat(10_000)));
+        let to = Some(Address::new("\u{1}".repeat(10_000)));
         block.txs = vec![Transaction { to_address: to, ..least.clone() }];
         check(&block);
         let odd = Transaction {

@@ -20,6 +20,8 @@ fn main() -> ExitCode {
     // The nodes are this very program, so that it needs no other one beside it.
     if args.get(1).is_some_and(|first| first == "node") {
         args.remove(1);
+        // Before there is another thread.
+        cpc_node::settle_allocator();
         heap::tell(|| HEAP.allocated());
         return cpc_node::run_cli(args);
     }

@@ -83,3 +83,63 @@ async fn row_8_a_fork_is_followed_down_to_100_blocks_and_no_deeper() {
         node.stop().await;
     }
 }
+
+/// Silent ones, some that make blocks up, one that gives out our own next block now and then, and ever new ones: all claim the most.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_8_the_better_branch_of_one_peer_is_taken_whatever_others_claim_and_however_they_come_and_go() {
+    const TIP: u64 = 115;
+    let (fork, branch) = (Chain::fork(), Chain::branch());
+    let (_dir, node) = running(&fork.up_to(115)).await;
+    let mut block: serde_json::Value = serde_json::from_str(&fork.lines[110]).unwrap();
+    block["header"]["height"] = "HEIGHT".into();
+    let text = block.to_string();
+    let made_up = move |from: u64| Answer::Blocks(vec![text.replacen("\"HEIGHT\"", &from.to_string(), 1)]);
+    let (useless, silent) = (made_up.clone(), made_up);
+    let liar = Script::modern(fork).claiming(1_000_000);
+    let kinds = [
+        // It answers no question of a search.
+        liar.clone().answering(move |request| if request.from <= TIP { Answer::Silence } else { silent(request.from) }),
+        liar.clone().answering(|_| Answer::Silence),
+        liar.clone().answering(move |request| {
+            let answer = Box::new(useless(request.from));
+            if request.from <= TIP { Answer::After(Duration::from_secs(1), answer) } else { *answer }
+        }),
+    ];
+    let mut liars = Vec::new();
+    for kind in kinds.iter().chain(&kinds) {
+        let peer = Peer::dial(node.port(), kind.clone()).await;
+        peer.message(PROMPT, "a request", Received::range).await;
+        liars.push(peer);
+    }
+    let comers = async {
+        for second in 0.. {
+            let next = (115 + second / 4 + 1).min(118);
+            for peer in &liars {
+                peer.repeat_hello().await;
+            }
+            // Our own branch goes on, a block in four seconds, from somebody who has a little of it.
+            let feeder = liar.clone().answering({
+                let ours = fork.up_to(next);
+                let honest = cpc_tests::peer::honest(&ours);
+                move |request| honest(request)
+            });
+            let comer = if second % 4 == 0 { feeder } else { kinds[second % kinds.len()].clone() };
+            liars.push(Peer::dial(node.port(), comer).await);
+            if liars.len() > 10 {
+                liars.remove(6).hang_up().await;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let honest = Peer::dial(node.port(), Script::modern(branch)).await;
+    let taken = async {
+        // Ten seconds that claims may hold it back, and turns of three: nine for those that are there, once or twice.
+        let took = raw::reaches(&node, 135, SYNC).await;
+        assert_eq!(took, branch.tip_hash());
+    };
+    tokio::select! {
+        () = taken => {}
+        () = comers => {}
+    }
+    assert!(honest.open_connections() > 0, "{:?}", honest.requests());
+}

@@ -116,11 +116,12 @@ async fn serve(port: u16, blocks: Vec<Block>) {
     let mut peer = Framed::greeted("tcp+postcard", port, &hello).await;
     loop {
         let asked = peer.next(|message| match message {
-            Message::GetBlocks { from_height, to_height } => Some((*from_height as usize, *to_height as usize)),
+            Message::GetBlocks { from_height, to_height } => Some(*from_height..=*to_height),
             _ => None,
         });
-        let Some((from, to)) = asked.await else { return };
-        let blocks = blocks[from..=to.min(blocks.len() - 1)].iter().cloned().map(WireBlock::from).collect();
+        let Some(asked) = asked.await else { return };
+        let blocks = blocks.iter().filter(|block| asked.contains(&block.header.height));
+        let blocks = blocks.cloned().map(WireBlock::from).collect();
         let mut out = BytesMut::new();
         PostcardCodec.encode(&Message::BlocksResponse { blocks, malformed: None }, LINE_WHILE_ASKED, &mut out).unwrap();
         if !peer.send(&out).await {

@@ -19,7 +19,7 @@
 //! | 4 | counts and lengths that claim more than there is | `Bombs` |
 //! | 6, 10 | heights that are too high, fall, or are the highest there is; answers that are short, empty or none | `Heights` |
 //! | 7 | answers that nobody asked for, or of another range | `Unasked` |
-//! | 8 | forks: made up, left by others, or signed by a validator of theirs | `FakeFork`, `StaleFork`, `SignedFork` |
+//! | 8 | forks: made up, left by others, or signed by a validator of theirs; branches of which only the end is shown | `FakeFork`, `StaleFork`, `SignedFork`, `Decoy` |
 //! | 9, 22 | the same blocks asked for again and again; answers that are not read | `Amplify`, `NotReading` |
 //! | 11 to 13 | floods of blocks, announcements, questions and transactions, doubled and made up | `Flood` |
 //! | 16, 17, 21 | names that come and go, with ports where nobody listens | `Churn`, and all others now and then |

@@ -25,6 +25,8 @@ const FAULTS: u64 = 12;
 const LATER: u64 = 0x1a7e_0000_0000_0000;
 /// And those of what was added later still: so that the seeds that have found faults before (`tests/tests/simulation.rs`) draw none of it.
 const LATEST: u64 = 0x1a7e_0000_0035_0000;
+/// The same for [`Attack::Decoy`].
+const DECOYS: u64 = 0xdec0_0000_0003_0000;
 
 /// A simulation's plan. [`Scenario::from_seed`] makes one up; every field may be changed before it is run.
 #[derive(Debug, Clone)]
@@ -167,8 +169,9 @@ impl Scenario {
                 plan.attacks.push(Attack::Ahead);
             }
         }
-        let latest = &mut Rng::new(seed ^ LATEST);
+        let (latest, decoys) = (&mut Rng::new(seed ^ LATEST), &mut Rng::new(seed ^ DECOYS));
         for plan in &mut byzantine {
+            plan.attacks.extend(Some(Attack::Decoy).filter(|_| decoys.percent(25)));
             plan.attacks.extend(Attack::LATEST.into_iter().filter(|_| latest.percent(15)));
         }
         faults.sort_by_key(|(at, _)| *at);

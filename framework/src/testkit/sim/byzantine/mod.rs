@@ -56,6 +56,8 @@ pub enum Attack {
     Mirror,
     /// Comes with a crowd, under many names at once, and says nothing more than its greeting (row 18).
     Crowd,
+    /// Claims the most, shows a block that links to nothing, and answers no question of where its branch leaves ours (row 8).
+    Decoy,
     /// Sends messages whose counts and lengths claim more than there is (row 4).
     Bombs,
     /// Makes one mistake after the other that a node tells of (row 26).
@@ -186,6 +188,7 @@ impl Byzantine {
             network: self.genesis.network.clone(),
             forger: Forger { hasher, validator, genesis: Arc::clone(&self.genesis), rng: rng.fork() },
             until: tokio::time::Instant::now() + lasting(attack, rng),
+            asked: None,
             rng: rng.fork(),
         }
     }

@@ -31,6 +31,8 @@ pub(super) struct Talk {
     pub(super) network: String,
     pub(super) forger: Forger,
     pub(super) until: Instant,
+    /// The first height that the victim asked for.
+    pub(super) asked: Option<Height>,
     pub(super) rng: Rng,
 }
 
@@ -141,6 +143,7 @@ impl Talk {
                 2 => Some(height / 2),
                 _ => Some(height + self.rng.within(1..=10_000)),
             },
+            Attack::Decoy => Some(height + self.rng.within(1000..=10_000)),
             Attack::FakeFork | Attack::StaleFork | Attack::SignedFork | Attack::Corrupt => {
                 Some(height + self.rng.within(1..=12))
             }
@@ -159,6 +162,10 @@ impl Talk {
                 _ => self.honest(from, from),
             },
             Attack::SlowBytes | Attack::NotReading | Attack::Flood => return Ok(()),
+            Attack::Decoy => match self.decoy(from) {
+                Some(block) => vec![block],
+                None => return Ok(()),
+            },
             Attack::FakeFork | Attack::SignedFork => self.forged(from, to),
             Attack::StaleFork => self.stale(from, to),
             Attack::Corrupt => {
@@ -182,11 +189,11 @@ impl Talk {
         let best = self.oracle.best();
         let height = best.map_or(0, |best| best.height);
         match self.attack {
-            Attack::Heights | Attack::FakeFork | Attack::StaleFork | Attack::SignedFork => {
+            Attack::Heights | Attack::FakeFork | Attack::StaleFork | Attack::SignedFork | Attack::Decoy => {
                 let hello = Message::Handshake(self.hello());
                 self.send(writer, &hello).await?;
                 if let Some(best) = best
-                    && self.attack != Attack::Heights
+                    && !matches!(self.attack, Attack::Heights | Attack::Decoy)
                     && let Some(block) = self.forged(best.height, best.height + 2).pop()
                 {
                     self.send(writer, &Message::NewBlock(block)).await?;
@@ -306,6 +313,16 @@ impl Talk {
         let made_up = self.forger.branch(parent, count);
         blocks.extend(made_up.into_iter().filter(|block| block.header.height >= from).map(WireBlock::from));
         blocks
+    }
+
+    /// A block that links to nothing, from where the victim first asked; none for a search, which asks for lower ones.
+    fn decoy(&mut self, at: Height) -> Option<WireBlock> {
+        let first = *self.asked.get_or_insert(at);
+        let best = self.oracle.best()?;
+        let time = decoded(&self.real(best.height, best.height).pop()?)?.header.timestamp;
+        let below = at.checked_sub(1).filter(|_| at >= first)?;
+        let parent = Tip { height: below, hash: random_hash(&mut self.rng) };
+        self.forger.branch(Some((parent, time)), 1).pop().map(WireBlock::from)
     }
 
     /// The range on a branch that honest nodes have left, or on the best one where there is none.
