@@ -219,7 +219,10 @@ mod tests {
         part.force_resize(5);
         assert_eq!((permit.bytes(), part.bytes(), pool.used()), (4, 5, 9));
         drop(part);
-        assert_eq!((permit.split(9).bytes(), permit.bytes(), pool.used()), (4, 0, 0));
+        let rest = permit.split(9);
+        assert_eq!((rest.bytes(), permit.bytes(), pool.used()), (4, 0, 4));
+        drop(rest);
+        assert_eq!(pool.used(), 0);
     }
 
     #[tokio::test]
