@@ -307,7 +307,8 @@ impl Limits {
     /// The longest block that is taken from a peer, in bytes as JSON: what a node of default limits reads as an answer. What is longer could be
     /// had in other codecs, and not given to such a node in this one.
     pub fn block_max(&self) -> usize {
-        self.frame_response_max.min(longest_block() + ENVELOPE).saturating_sub(ENVELOPE)
+        // What may come unasked is taken, whatever an answer may have.
+        self.frame_response_max.max(self.frame_max).min(longest_block() + ENVELOPE).saturating_sub(ENVELOPE)
     }
 }
 

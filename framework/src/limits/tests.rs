@@ -44,7 +44,7 @@ fn devnet_takes_eight_connections_of_one_address_and_others_one() {
 fn a_block_that_is_taken_can_be_read_by_a_node_of_default_limits() {
     let block_max = |mib: usize| Limits { frame_response_max: mib << 20, ..Limits::default() }.block_max();
     let answer = |mib: usize| (mib << 20) - ENVELOPE;
-    assert_eq!([8, 32, 64].map(block_max), [8, 32, 32].map(answer));
+    assert_eq!([1, 8, 32, 64].map(block_max), [4, 8, 32, 32].map(answer));
     assert_eq!(longest_block(), answer(32));
 }
 

@@ -1,10 +1,14 @@
 //! Row 26: errors that are to fill the log.
 
 use std::fmt::{self, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cpc_framework::limits::Limits;
+use cpc_framework::store::memory::MemoryStore;
+use cpc_framework::store::{StoreError, StoreErrorKind};
+use cpc_framework::testkit::store::{HookedStore, StoreCall, StoreHooks};
 use cpc_tests::deadline::until;
 use cpc_tests::process::Process;
 use cpc_tests::raw::Socket;
@@ -130,15 +134,15 @@ async fn row_26_questions_that_cannot_be_answered_are_answered_with_nothing_and_
     let lines = Lines::default();
     let _capture = tracing::subscriber::set_default(lines.clone());
     let chain = Chain::fork().up_to(5);
-    // No block of this chain is that short.
-    let limits = Limits { frame_response_max: KIB, ..inside::limits("devnet") };
-    let node = inside::builder(&chain, limits).start().await.unwrap();
+    let disk = Arc::new(HookedStore { inner: MemoryStore::new(), hooks: BadDisk::default() });
+    let node = inside::builder(&chain, inside::limits("devnet")).store(Arc::clone(&disk)).start().await.unwrap();
     let hello = Hello::modern(&chain).without_blocks();
     let (mut socket, _) = Socket::greeted_from("127.0.0.2", inside::port(&node), &hello).await;
     for block in &chain.lines {
         socket.send(&wire::new_block(block)).await;
     }
     inside::has(&node, &chain).await;
+    disk.hooks.0.store(true, Ordering::Release);
     for from in 0..=5 {
         for to in from..=5 {
             assert_eq!(socket.ask(from, to).await.len(), 0, "{from} to {to}");
@@ -147,6 +151,19 @@ async fn row_26_questions_that_cannot_be_answered_are_answered_with_nothing_and_
     let told = lines.0.lock().unwrap().iter().filter(|line| line.contains("cannot be answered")).count();
     assert_eq!(told, 1);
     node.shutdown().await;
+}
+
+/// A disk from which nothing can be read any more, once it is so.
+#[derive(Debug, Default)]
+struct BadDisk(AtomicBool);
+
+impl StoreHooks for BadDisk {
+    fn before(&self, call: StoreCall) -> Result<(), StoreError> {
+        if call == StoreCall::Blocks && self.0.load(Ordering::Acquire) {
+            return Err(StoreError::new(StoreErrorKind::Corrupt, "a bad sector"));
+        }
+        Ok(())
+    }
 }
 
 fn about_nonsense(line: &str) -> bool {
