@@ -27,6 +27,8 @@ const ALONE: Duration = Duration::from_secs(12);
 const SYNC: Duration = Duration::from_secs(240);
 /// What a node takes at most whatever is done to it, at default limits.
 const RESIDENT: u64 = 160 * MIB;
+/// So much more of its own program a build without optimisation has resident than the released one: 18 MiB and 11 MiB were measured.
+const UNOPTIMISED: u64 = if cfg!(debug_assertions) { 7 * MIB } else { 0 };
 
 /// A node under attack, before an honest peer comes.
 struct Attacked {
@@ -139,5 +141,5 @@ async fn every_row_at_once_over_three_links_with_a_full_pool_stays_within_the_su
     let peak = attacked.synced(&scene.chain).await;
     attacked.end().await;
     honest.stop().await;
-    assert!(peak < RESIDENT, "{peak} bytes");
+    assert!(peak < RESIDENT + UNOPTIMISED, "{peak} bytes");
 }

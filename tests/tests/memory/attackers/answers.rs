@@ -17,7 +17,7 @@ impl Wire {
             match attack {
                 Attack::Liar => {
                     self.tally().done();
-                    return self.endless_frame("blocks_response", ANSWER).await;
+                    return self.endless_frame("blocks_response", ANSWER, ANSWER).await.map(|_| ());
                 }
                 Attack::Bloat => {
                     self.tally().done();

@@ -13,14 +13,18 @@ use super::{Attack, FRAME};
 /// Between two frames of attacks that cost the node more time than memory: it is to be kept busy, and others too.
 const NEXT: Duration = Duration::from_millis(50);
 
+/// How much shorter than the longest frame is one whose end never comes, so that it is not refused for its length.
+const HEADROOM: usize = 8 << 10;
+
 impl Wire {
     /// Goes on until the node ends it.
     pub(super) async fn flood(&mut self, attack: Attack, ammunition: &Ammunition) -> Option<()> {
         match attack {
             Attack::EndlessFrame => {
-                self.endless_frame("new_block", FRAME).await?;
+                // The other half has to be fought for.
+                let half = self.endless_frame("new_block", FRAME, FRAME / 2).await?;
                 self.tally().done();
-                Some(())
+                self.go_on(FRAME - half - HEADROOM).await
             }
             Attack::NameFlood => self.names().await,
             Attack::DeepJson => self.over_and_over(&[deep("["), deep(r#"{"a":"#)].map(line), true).await,
@@ -49,8 +53,9 @@ impl Wire {
         Some(())
     }
 
-    pub(super) async fn endless_frame(&mut self, kind: &str, most: usize) -> Option<()> {
-        let length = most - (8 << 10);
+    /// Begins a frame of nearly the longest length. Gives how many bytes of it were sent: so many, or a little less.
+    pub(super) async fn endless_frame(&mut self, kind: &str, longest: usize, bytes: usize) -> Option<usize> {
+        let length = longest - HEADROOM;
         let head = if self.is_json() {
             format!(r#"{{"type": "{kind}", "payload": {{"x": ""#).into_bytes()
         } else {
@@ -58,9 +63,15 @@ impl Wire {
             postcard(length, &[tag])
         };
         self.send(&head).await?;
+        let bytes = bytes - 2 * HEADROOM;
+        self.go_on(bytes).await?;
+        Some(bytes + head.len())
+    }
+
+    async fn go_on(&mut self, bytes: usize) -> Option<()> {
         let piece = vec![b'x'; 64 << 10];
-        for _ in 0..length / piece.len() - 1 {
-            self.send(&piece).await?;
+        for at in (0..bytes).step_by(piece.len()) {
+            self.send(&piece[..piece.len().min(bytes - at)]).await?;
         }
         Some(())
     }

@@ -29,7 +29,7 @@ const BACK_SOON: Duration = Duration::from_millis(100);
 /// What an attacker does, by its row in attacks.md. What counts as done is said of each: only what the node took part in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Attack {
-    /// Row 1: a frame of nearly the longest length whose end never comes. Done: the node took all of it.
+    /// Row 1: a frame of nearly the longest length whose end never comes. Done: the node took half of it.
     EndlessFrame,
     /// Row 2: connects and says nothing. Done: the node closed it.
     Silence,
