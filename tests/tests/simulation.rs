@@ -10,7 +10,7 @@ use cpc_framework::testkit::sim::{Attack, ByzantinePlan, Fault, Report, Separati
 use cpc_tests::simulation::{plugs, scenario};
 
 /// Seeds of this run: few, since this is part of the tests of every change.
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 6;
 
 fn run(seed: u64) -> Report {
     Simulation::new(scenario(seed), plugs(seed)).run()
@@ -50,6 +50,7 @@ const FOUND: &[(u64, &str)] = &[
     (439, "a node that was stopped after it had crashed over a signature was started twice by the simulation"),
     (202, "a block was applied after a branch was found better, and left for one of its own height"),
     (431, "a better branch whose end hostile peers spoil again and again is left alone for longer and longer"),
+    (762, "transactions of a branch that was left were not told of again to peers that had had no use for them"),
 ];
 
 #[test]

@@ -268,6 +268,15 @@ impl Core {
         let hashes: Vec<Hash32> = dropped.iter().map(|(_, hash)| *hash).collect();
         self.good_txs.forget(&hashes);
         self.seen_txs.forget(&dropped.iter().map(|(tx, _)| id_of(tx)).collect::<Vec<_>>());
+        self.forget_known(dropped);
+    }
+
+    /// What peers were told of these transactions they may not know any more, or never have taken.
+    pub(super) fn forget_known(&mut self, txs: &[PooledTx]) {
+        if txs.is_empty() {
+            return;
+        }
+        let hashes: Vec<Hash32> = txs.iter().map(|(_, hash)| *hash).collect();
         for peer in self.peers.values_mut() {
             peer.known.forget_txs(&hashes);
         }

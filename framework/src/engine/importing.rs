@@ -40,7 +40,8 @@ impl Core {
                 let removed = std::mem::take(&mut self.removed);
                 let Returned { back, dropped } = self.pool.return_txs(removed, &accounts, now);
                 self.forget_transactions(&dropped);
-                // Peers on the branch that we took may never have heard of what the other one had.
+                // Peers on the branch that we took may never have heard of what the other one had, or may have had no use for it then.
+                self.forget_known(&back);
                 self.relay_transactions(now, &back);
                 self.offer_to_legacy_peers(now);
                 self.sync_event(now, SyncEvent::ReorgFinished { tip });
